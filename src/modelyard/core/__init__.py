@@ -1,0 +1,1 @@
+"""Plain data and errors that every layer shares; imports nothing of Modelyard but itself."""

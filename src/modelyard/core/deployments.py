@@ -1,0 +1,75 @@
+"""Deployments: what was wished for, and the state that workers act on."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from modelyard.core.models import Artifact, Profile
+from modelyard.core.signature import Signature
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """A share of a deployment's traffic. ``version`` is a number or an alias; an alias is followed when it moves."""
+
+    model: str
+    version: str
+    weight: int = 100
+
+
+class DeploymentState(StrEnum):
+    """How far reality has come towards the wish."""
+
+    PENDING = "pending"  # written, not yet seen by any worker
+    LOADING = "loading"  # some worker is loading a version
+    READY = "ready"  # every worker serves the wished versions
+    DEGRADED = "degraded"  # some worker serves it, but not all, or not all versions
+    FAILED = "failed"  # no worker can serve it; the reason is given
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """The name that clients call, unique in its workspace."""
+
+    id: int
+    workspace_id: int
+    name: str
+    targets: tuple[Target, ...]
+    policy: dict[str, Any] = {}
+    created_ns: int = 0
+    updated_ns: int = 0
+    revision: int = 1
+    """Grows with each change; an edit that names an older one is refused."""
+
+
+class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """A version as workers need it: everything to load and run it."""
+
+    id: int
+    model: str
+    number: int
+    artifact: Artifact
+    signature: Signature
+    profile: Profile
+    aliases: tuple[str, ...] = ()
+    """Aliases that point at it now; TensorFlow Serving calls them labels."""
+    metadata: dict[str, Any] = {}
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """A resolved target: which loaded version gets which share."""
+
+    version_id: int
+    weight: int
+
+
+class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment with its targets resolved to versions."""
+
+    id: int
+    workspace_id: int
+    name: str
+    revision: int
+    routes: tuple[Route, ...]
+    policy: dict[str, Any] = {}

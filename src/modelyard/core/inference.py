@@ -1,0 +1,53 @@
+"""One prediction, as the data plane sees it: no protocol, no transport."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from modelyard.core.errors import ModelyardError
+from modelyard.core.tensors import Array
+
+
+@dataclass(slots=True)
+class InferRequest:
+    """Decoded inputs of one call to a deployment."""
+
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...] = ()
+    """Names of the wanted outputs; empty for all."""
+    version: str = ""
+    """A version number or alias; empty lets the deployment's routing choose."""
+    deadline_ns: int = 0
+    """Monotonic time after which nobody waits for the answer; 0 for none."""
+
+
+@dataclass(slots=True)
+class InferResponse:
+    """Outputs of one call, with what they cost."""
+
+    outputs: dict[str, Array]
+    model: str
+    version: int
+    version_id: int
+    rows: int
+    queue_us: int = 0
+    compute_us: int = 0
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a call has used, filled in as it becomes known; read when its permit is settled."""
+
+    rows: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    queue_us: int = 0
+    compute_us: int = 0
+    version_id: int = 0
+    cached: bool = field(default=False)
+
+
+InferDone = Callable[[InferResponse | ModelyardError], None]
+"""Called exactly once with the outcome of a call."""

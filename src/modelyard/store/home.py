@@ -1,0 +1,55 @@
+"""The layout of a home: the folder that holds everything one platform keeps on its machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+LAYOUT = 1
+"""Version of the layout below; ``up`` upgrades an older home after a backup and refuses a newer one."""
+
+
+class Home:
+    """Paths inside a home. Nothing here creates or opens anything but ``create``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().resolve()
+        self.layout_file = self.root / "LAYOUT"
+        self.database = self.root / "modelyard.db"
+        self.blobs = self.root / "blobs"
+        """Content-addressed files, when no other blob URL is set."""
+        self.artifacts = self.root / "cache" / "artifacts"
+        """Artifacts laid out as folders, by digest; may be deleted when nothing runs."""
+        self.journal = self.root / "journal"
+        """Usage segments that workers append to."""
+        self.snapshot = self.root / "snapshot"
+        """Published state that workers act on."""
+        self.jobs = self.root / "jobs"
+        """One folder a job: spec, inputs, log, progress, result."""
+        self.predictions = self.root / "predictions"
+        """Stored requests and results of asynchronous predictions."""
+        self.run = self.root / "run"
+        """Lock, process ids, workers' reports: meaningful only while the platform runs."""
+        self.logs = self.root / "logs"
+        self.temporary = self.root / "tmp"
+        """Unfinished uploads; emptied at start."""
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked with flock by the supervisor for as long as the platform runs."""
+        return self.run / "lock"
+
+    def create(self) -> None:
+        """Makes every folder that is missing, readable by the owner only."""
+        for folder in (
+            self.root,
+            self.blobs,
+            self.artifacts,
+            self.journal,
+            self.snapshot,
+            self.jobs,
+            self.predictions,
+            self.run,
+            self.logs,
+            self.temporary,
+        ):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
