@@ -1,0 +1,158 @@
+"""One call on its way through a protocol: what came, who asks, and the one way to answer."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from modelyard.core.access import Grant
+from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
+from modelyard.core.exchange import Abort, Exchange, Headers
+from modelyard.core.inference import Cost, InferRequest, InferResponse
+from modelyard.core.usage import CallKind
+from modelyard.protocols.compression import INLINE, WORTH, choose, compress
+from modelyard.protocols.routing import Body, Protocol, Reply, Route
+
+if TYPE_CHECKING:
+    from modelyard.gate.permit import Permit
+    from modelyard.serving.dataplane import DataPlane
+
+logger = logging.getLogger(__name__)
+
+NOBODY = Grant(workspace_id=0, key_id=0, public_id="", actions=frozenset(), deployments=frozenset())
+"""The grant of a call to a health route, which needs no key."""
+_ABORTED = 499
+"""The status in the journal of a call whose client went away (nginx's number; HTTP has none)."""
+
+
+class Call:
+    """A request that was routed, with all that a protocol needs to answer it.
+
+    A route's ``run`` gets it after authentication, with the permit held and the content coding removed. It answers exactly once,
+    with ``reply``, ``fail`` or ``infer``, at once or later, always on the event loop. The permit is settled, which writes the
+    journal record, before the answer is handed to the front.
+    """
+
+    __slots__ = (
+        "_encode",
+        "_request",
+        "answered",
+        "body",
+        "cost",
+        "exchange",
+        "grant",
+        "params",
+        "permit",
+        "plane",
+        "protocol",
+        "request_id",
+        "route",
+    )
+
+    def __init__(self, exchange: Exchange, protocol: Protocol, plane: DataPlane, request_id: str) -> None:
+        self.exchange = exchange
+        self.protocol = protocol
+        self.plane = plane
+        self.request_id = request_id
+        """The client's ``x-request-id``, or our own."""
+        self.route: Route | None = None
+        self.params: dict[str, str] = {}
+        """Path parameters, percent-decoded."""
+        self.body = b""
+        """The request's body with its content coding removed."""
+        self.grant = NOBODY
+        self.permit: Permit | None = None
+        self.cost = Cost()
+        self.answered = False
+
+    @property
+    def name(self) -> str:
+        """The deployment that the path names."""
+        return self.params["name"]
+
+    def header(self, name: bytes) -> bytes | None:
+        """A request header by its lower-case name; repeated fields are joined by ``, ``."""
+        return self.exchange.headers.get(name)
+
+    def guard(self, step: Callable[..., None], *arguments: Any) -> None:
+        """Runs a step of the call; whatever it raises becomes the answer. The one place where unexpected errors of calls end."""
+        try:
+            step(*arguments)
+        except ModelyardError as error:
+            self.fail(error)
+        except Exception:  # the edge of a request
+            logger.exception("Unexpected error in request %s (%s %s)", self.request_id, self.exchange.method, self.exchange.path)
+            if not self.answered:
+                self.fail(Internal(f"The server failed on this request; its log has the reason under request id {self.request_id}."))
+
+    def infer(self, request: InferRequest, encode: Callable[[InferResponse], Reply]) -> None:
+        """Sends a request through the data plane and answers with what ``encode`` makes of the outcome."""
+        self._encode = encode
+        self._request = request
+        self.exchange.on_abort = self._aborted
+        self.plane.infer(self.grant.workspace_id, self.params["name"], request, self._inferred)
+
+    def _aborted(self, _reason: Abort) -> None:
+        """Nobody waits any more: work that has not begun need not begin."""
+        self._request.deadline_ns = 1
+
+    def _inferred(self, outcome: InferResponse | ModelyardError) -> None:
+        self.guard(self._answer, outcome)
+
+    def _answer(self, outcome: InferResponse | ModelyardError) -> None:
+        if isinstance(outcome, ModelyardError):
+            raise outcome
+        cost = self.cost
+        cost.rows = outcome.rows
+        cost.queue_us = outcome.queue_us
+        cost.compute_us = outcome.compute_us
+        cost.version_id = outcome.version_id
+        self.reply(*self._encode(outcome))
+
+    def reply(self, status: int, headers: Headers, body: Body) -> None:
+        """Settles the permit, then answers. Answering a call twice is an error of the program and raises RuntimeError."""
+        accepted = self.exchange.headers.get(b"accept-encoding")
+        if accepted is not None:
+            headers, body = _compressed(accepted, headers, body)
+        permit = self.permit
+        if permit is not None:
+            self.permit = None
+            exchange = self.exchange
+            size = body_size(body)
+            settled = status if exchange.aborted is None else _ABORTED
+            kind = self.route.kind if self.route is not None else CallKind.OTHER
+            try:
+                permit.settle(settled, self.cost, self.protocol.id, kind, len(exchange.body), size)
+            except ModelyardError as error:
+                status, headers, body = self._error(error)
+        self.answered = True
+        self.exchange.respond(status, [*headers, (b"x-request-id", self.request_id.encode())], body)
+
+    def fail(self, error: ModelyardError) -> None:
+        """Answers with an error in the protocol's own form."""
+        self.reply(*self._error(error))
+
+    def _error(self, error: ModelyardError) -> Reply:
+        status, headers, body = self.protocol.error(error)
+        more: list[tuple[bytes, bytes]] = []
+        if isinstance(error, Unauthenticated):
+            more.append((b"www-authenticate", b"Bearer"))
+        if error.retry_after is not None and isinstance(error, LimitExceeded | Unavailable):
+            more.append((b"retry-after", str(max(1, -int(-error.retry_after // 1))).encode()))
+        return status, [*headers, *more], body
+
+
+def body_size(body: Body) -> int:
+    """Bytes of an answer's body; memory views in it are of bytes."""
+    return len(body) if isinstance(body, bytes) else sum([len(chunk) for chunk in body])
+
+
+def _compressed(accepted: bytes, headers: Headers, body: Body) -> tuple[Headers, Body]:
+    if not WORTH <= body_size(body) <= INLINE:
+        return headers, body
+    coding = choose(accepted)
+    if not coding:
+        return headers, body
+    packed = compress(coding, body if isinstance(body, bytes) else b"".join(body))
+    return [*headers, (b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")], packed

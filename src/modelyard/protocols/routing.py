@@ -1,0 +1,138 @@
+"""Routes of protocols and the table that finds them: dictionaries by path segment, no regular expression."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelyard.core.access import Action
+from modelyard.core.errors import ModelyardError
+from modelyard.core.exchange import Headers
+from modelyard.core.usage import CallKind, ProtocolId
+
+if TYPE_CHECKING:
+    from modelyard.protocols.call import Call
+
+Body = bytes | Sequence[bytes | memoryview]
+Reply = tuple[int, Headers, Body]
+"""Status, headers (names in lower case, without ``content-length``) and body of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method and path of a protocol.
+
+    ``pattern`` is a path whose segments are literals, ``{parameter}``, or, last only, ``{parameter}:literal``. A literal wins
+    over a parameter. ``action`` is the right that a key needs; None is for health alone, which needs no key.
+    """
+
+    method: str
+    pattern: str
+    action: Action | None
+    run: Callable[[Call], None]
+    """Answers the call, at once or later, through ``reply``, ``fail`` or ``infer``; may raise ModelyardError instead."""
+    kind: CallKind = CallKind.OTHER
+    names_deployment: bool = False
+    """The pattern has ``{name}``, the deployment that the right is needed for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """A protocol as a table: its routes, and how it says an error."""
+
+    name: str
+    id: ProtocolId
+    routes: tuple[Route, ...]
+    error: Callable[[ModelyardError], Reply]
+    """The answer to an error; ``Call.fail`` adds ``retry-after`` and ``www-authenticate``, where they belong."""
+
+
+class _Node:
+    __slots__ = ("literals", "methods", "parameter", "protocol", "suffixes")
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+        self.literals: dict[str, _Node] = {}
+        self.suffixes: dict[str, _Node] = {}
+        self.parameter: _Node | None = None
+        self.methods: dict[str, tuple[Protocol, Route, tuple[str, ...]]] = {}
+
+
+class RouteTable:
+    """Every route of every protocol.
+
+    Raises ValueError when two routes claim the same method and path: protocols on one port must not clash.
+    """
+
+    def __init__(self, protocols: Sequence[Protocol]) -> None:
+        if not protocols:
+            raise ValueError("A route table needs at least one protocol.")
+        self._root = _Node(protocols[0])
+        for protocol in protocols:
+            for route in protocol.routes:
+                self._add(protocol, route)
+
+    def _add(self, protocol: Protocol, route: Route) -> None:
+        node, names = self._root, []
+        for segment in route.pattern.strip("/").split("/"):
+            if not segment.startswith("{"):
+                node = node.literals.setdefault(segment, _Node(protocol))
+                continue
+            name, _, suffix = segment[1:].partition("}")
+            names.append(name)
+            if suffix:
+                node = node.suffixes.setdefault(suffix, _Node(protocol))
+            else:
+                node.parameter = node.parameter or _Node(protocol)
+                node = node.parameter
+        if route.names_deployment != ("name" in names):
+            raise ValueError(f"{protocol.name}: {route.method} {route.pattern}: names_deployment must say whether there is a {{name}}.")
+        if route.method in node.methods:
+            raise ValueError(f"{protocol.name}: {route.method} {route.pattern} is already a route of {node.methods[route.method][0].name}.")
+        node.methods[route.method] = (protocol, route, tuple(names))
+
+    def find(self, method: str, path: str) -> tuple[Protocol, Route | None, dict[str, str], tuple[str, ...]]:
+        """Protocol, route, path parameters and, for a known path without this method, the methods it has.
+
+        A trailing slash is not the same path. HEAD is answered as GET. Without a route the protocol is that of the nearest
+        known path, so that the refusal speaks the caller's language.
+        """
+        values: list[str] = []
+        node, nearest = self._walk(self._root, path[1:].split("/"), 0, values)
+        if node is None:
+            return nearest.protocol, None, {}, ()
+        entry = node.methods.get(method) or (node.methods.get("GET") if method == "HEAD" else None)
+        if entry is None:
+            return node.protocol, None, {}, tuple(sorted(node.methods))
+        protocol, route, names = entry
+        if "%" in path:
+            values = [value.replace("%2F", "/").replace("%2f", "/") for value in values]
+        return protocol, route, dict(zip(names, values, strict=True)), ()
+
+    def _walk(self, node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[_Node | None, _Node]:
+        """The node of the whole path, or None; and the deepest node reached. Appends parameters to ``values``."""
+        if at == len(segments):
+            return (node if node.methods else None), node
+        segment, nearest = segments[at], node
+        literal = node.literals.get(segment)
+        if literal is not None:
+            found, nearest = self._walk(literal, segments, at + 1, values)
+            if found is not None:
+                return found, nearest
+        if not segment:
+            return None, nearest
+        if node.suffixes and ":" in segment:
+            value, colon, literal_part = segment.rpartition(":")
+            suffixed = node.suffixes.get(colon + literal_part)
+            if suffixed is not None and value and at + 1 == len(segments):
+                values.append(value)
+                return suffixed, suffixed
+        if node.parameter is not None:
+            values.append(segment)
+            found, deeper = self._walk(node.parameter, segments, at + 1, values)
+            if found is not None:
+                return found, deeper
+            values.pop()
+            nearest = deeper if nearest is node else nearest
+        return None, nearest

@@ -1,0 +1,1 @@
+"""The running product: settings, wiring, supervision, fronts and the entry points of its processes."""
