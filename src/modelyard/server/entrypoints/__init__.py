@@ -1,0 +1,1 @@
+"""Modules that are started as processes: ``python -m modelyard.server.entrypoints.<name>``."""
