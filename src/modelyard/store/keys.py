@@ -1,0 +1,68 @@
+"""Keys: never the secret, only its hash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, insert, or_, select, update
+
+from modelyard.core.access import Key
+from modelyard.core.clock import Clock
+from modelyard.core.errors import AlreadyExists, NotFound
+from modelyard.store.rows import decode, encode
+from modelyard.store.settings import STATE, SettingsTable
+from modelyard.store.tables import keys
+
+Keys = list[Key]
+
+
+class KeysTable:
+    """Rows of ``keys``."""
+
+    def __init__(self, connection: Connection, clock: Clock) -> None:
+        self._connection, self._clock = connection, clock
+
+    def add(self, key: Key) -> Key:
+        """Stores a key; the same with its id and time.
+
+        Raises AlreadyExists when its public id or its secret is in use.
+        """
+        taken = select(keys.c.id).where(or_(keys.c.public_id == key.public_id, keys.c.digest == key.digest))
+        if self._connection.execute(taken).first() is not None:
+            raise AlreadyExists(f"There is a key {key.public_id!r} already, or one with the same secret.")
+        made = msgspec.structs.replace(key, created_ns=key.created_ns or self._clock.time_ns())
+        values = encode(made)
+        identity = self._connection.execute(insert(keys).values(**values).returning(keys.c.id)).scalar_one()
+        SettingsTable(self._connection).bump(STATE)
+        return msgspec.structs.replace(made, id=identity)
+
+    def get(self, workspace_id: int, public_id: str) -> Key | None:
+        found = self._load(select(keys).where(keys.c.workspace_id == workspace_id, keys.c.public_id == public_id))
+        return found[0] if found else None
+
+    def list(self, workspace_id: int) -> Keys:
+        """Keys of a workspace, oldest first, revoked and expired ones too."""
+        return self._load(select(keys).where(keys.c.workspace_id == workspace_id).order_by(keys.c.id))
+
+    def revoke(self, workspace_id: int, public_id: str, time_ns: int) -> Key:
+        """Ends a key at ``time_ns``; one that was revoked before keeps its time.
+
+        Raises NotFound.
+        """
+        key = self.get(workspace_id, public_id)
+        if key is None:
+            raise NotFound(f"There is no key {public_id!r}.")
+        if key.revoked_ns:
+            return key
+        self._connection.execute(update(keys).where(keys.c.id == key.id).values(revoked_ns=time_ns))
+        SettingsTable(self._connection).bump(STATE)
+        return msgspec.structs.replace(key, revoked_ns=time_ns)
+
+    def active(self, now_ns: int) -> Keys:
+        """Keys of every workspace that are neither revoked nor expired, by id."""
+        valid = (keys.c.revoked_ns == 0) & or_(keys.c.expires_ns == 0, keys.c.expires_ns > now_ns)
+        return self._load(select(keys).where(valid).order_by(keys.c.id))
+
+    def _load(self, query: Select[Any]) -> Keys:
+        return [decode(row, Key) for row in self._connection.execute(query).mappings()]

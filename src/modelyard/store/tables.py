@@ -1,0 +1,305 @@
+"""The schema, as SQLAlchemy tables. ``migrations/`` builds the same, step by step; a test holds both together.
+
+Every table has its ``workspace_id`` but those that know no tenant: ``workspaces`` themselves, ``settings`` and ``usage_cursors``.
+Times are integer nanoseconds since the epoch (UTC), 0 for "not yet" and "never".
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+HEAD = "0001"
+"""The newest migration: what a fresh database is stamped with."""
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite counts up only INTEGER keys; PostgreSQL's INTEGER would end at two billion.
+_ID = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", _ID, primary_key=True, autoincrement=True)
+
+
+def _workspace() -> Column[int]:
+    return Column("workspace_id", _ID, ForeignKey("workspaces.id"), nullable=False)
+
+
+def _time(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _count(name: str) -> Column[int]:
+    return Column(name, BigInteger, nullable=False, server_default="0")
+
+
+def _text(name: str) -> Column[str]:
+    return Column(name, Text, nullable=False, server_default="")
+
+
+def _json(name: str) -> Column[object]:
+    return Column(name, JSON(none_as_null=True), nullable=False)
+
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    _id(),
+    Column("name", String(63), nullable=False, unique=True),
+    _time("created_ns"),
+    sqlite_autoincrement=True,
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    Column("name", String(120), primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(63), nullable=False),
+    _text("description"),
+    _json("tags"),
+    Column("last_number", BigInteger, nullable=False, server_default="0"),  # numbers are never given twice, not even after a deletion
+    _time("created_ns"),
+    UniqueConstraint("workspace_id", "name"),
+    UniqueConstraint("workspace_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("model_id", _ID, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("format", String(63), nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    _text("entry"),
+    _json("signature"),
+    _json("profile"),
+    _json("metrics"),
+    _json("report"),
+    _json("card"),
+    _json("lineage"),
+    _json("tags"),
+    _time("created_ns"),
+    _text("created_by"),
+    ForeignKeyConstraint(["workspace_id", "model_id"], ["models.workspace_id", "models.id"]),
+    UniqueConstraint("model_id", "number"),
+    UniqueConstraint("workspace_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+version_files = Table(
+    "version_files",
+    metadata,
+    _workspace(),
+    Column("version_id", _ID, primary_key=True),
+    Column("role", String(16), primary_key=True),  # artifact | attachment
+    Column("path", String(1024), primary_key=True),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    ForeignKeyConstraint(["workspace_id", "version_id"], ["versions.workspace_id", "versions.id"], ondelete="CASCADE"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    _workspace(),
+    Column("model_id", _ID, primary_key=True),
+    Column("alias", String(63), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    ForeignKeyConstraint(["workspace_id", "model_id"], ["models.workspace_id", "models.id"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["model_id", "number"], ["versions.model_id", "versions.number"]),
+)
+
+alias_moves = Table(
+    "alias_moves",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("model_id", _ID, nullable=False),
+    Column("alias", String(63), nullable=False),
+    Column("number", BigInteger, nullable=False),  # 0: the alias was removed
+    _time("time_ns"),
+    ForeignKeyConstraint(["workspace_id", "model_id"], ["models.workspace_id", "models.id"], ondelete="CASCADE"),
+    Index(None, "model_id", "alias"),
+    sqlite_autoincrement=True,
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(63), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", String(64), nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    _text("filename"),
+    _json("schema"),
+    _time("created_ns"),
+    UniqueConstraint("workspace_id", "name", "number"),
+    sqlite_autoincrement=True,
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("kind", String(63), nullable=False),
+    _json("spec"),
+    Column("status", String(16), nullable=False),
+    Column("priority", Integer, nullable=False, server_default="0"),
+    _json("limits"),
+    _json("progress"),
+    _json("result"),
+    _text("error"),
+    Column("attempt", Integer, nullable=False, server_default="0"),
+    Column("pid", BigInteger, nullable=False, server_default="0"),
+    _text("created_by"),
+    _time("created_ns"),
+    _time("started_ns"),
+    _time("ended_ns"),
+    Column("cancel_requested", Boolean, nullable=False),
+    Index(None, "status", "priority"),
+    Index(None, "workspace_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("name", String(63), nullable=False),
+    _json("targets"),
+    _json("policy"),
+    _time("created_ns"),
+    _time("updated_ns"),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
+    UniqueConstraint("workspace_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("public_id", String(63), nullable=False, unique=True),
+    Column("digest", String(64), nullable=False, unique=True),
+    _text("label"),
+    _json("actions"),
+    _json("deployments"),
+    _text("created_by"),
+    _time("created_ns"),
+    _time("expires_ns"),
+    _time("revoked_ns"),
+    sqlite_autoincrement=True,
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    _id(),
+    _workspace(),
+    _time("time_ns"),
+    _text("actor"),
+    _text("address"),
+    _text("request_id"),
+    Column("action", String(63), nullable=False),
+    _text("subject"),
+    _json("before"),
+    _json("after"),
+    Column("previous_hash", String(64), nullable=False),
+    Column("hash", String(64), nullable=False),
+    Index(None, "workspace_id", "id"),
+    # A fork of the chain is impossible, whatever the isolation level.
+    UniqueConstraint("workspace_id", "previous_hash"),
+    sqlite_autoincrement=True,
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    _workspace(),
+    Column("key_id", _ID, nullable=False),
+    Column("deployment", String(63), nullable=False),
+    Column("status", String(16), nullable=False),
+    _text("webhook"),
+    _text("error"),
+    _json("detail"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _time("created_ns"),
+    _time("finished_ns"),
+    _time("expires_ns"),
+    _time("next_ns"),
+    _time("delivered_ns"),
+    Index(None, "status", "next_ns"),
+    Index(None, "expires_ns"),
+    Index(None, "workspace_id", "created_ns"),
+)
+
+usage_cursors = Table(
+    "usage_cursors",
+    metadata,
+    Column("boot", String(64), primary_key=True),
+    Column("segment", String(120), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    _time("updated_ns"),
+)
+
+usage_minutes = Table(
+    "usage_minutes",
+    metadata,
+    # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
+    Column("workspace_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("deployment_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("version_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("protocol", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
+    Column("status", Integer, primary_key=True, autoincrement=False),
+    _count("calls"),
+    _count("cached_calls"),
+    _count("rows"),
+    _count("tokens_in"),
+    _count("tokens_out"),
+    _count("tokens_cached"),
+    _count("queue_us"),
+    _count("compute_us"),
+    _count("bytes_in"),
+    _count("bytes_out"),
+)
