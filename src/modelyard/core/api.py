@@ -1,0 +1,120 @@
+"""Answers of the management API that are not core data already: the server encodes them, the SDK decodes them.
+
+Everything else the API answers with (models, versions, jobs, datasets, audit events) are the structs of core themselves.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from modelyard.core.access import Action
+from modelyard.core.deployments import DeploymentState, Target
+
+
+class Whoami(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom the caller's key makes it, and where it may call models."""
+
+    key_id: str
+    workspace: str
+    actions: tuple[Action, ...]
+    deployments: tuple[str, ...]
+    """Names it may call; empty for every deployment of its workspace."""
+    expires_ns: int
+    inference_url: str
+    server_version: str
+
+
+class Upload(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that are stored, named by their SHA-256 (hex)."""
+
+    digest: str
+    size: int
+
+
+class KeyView(msgspec.Struct, frozen=True, kw_only=True):
+    """A key as people see it: never its secret, nor the secret's digest."""
+
+    id: str
+    label: str = ""
+    actions: tuple[Action, ...] = ()
+    deployments: tuple[str, ...] = ()
+    created_by: str = ""
+    created_ns: int = 0
+    expires_ns: int = 0
+    """0 for never."""
+    revoked_ns: int = 0
+    """0 while it is not revoked."""
+
+
+class IssuedKey(KeyView, frozen=True, kw_only=True):
+    """A new key with its secret, which is shown this once."""
+
+    key: str
+
+
+class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
+    """A deployment: what was wished for, and how far reality has come."""
+
+    name: str
+    targets: tuple[Target, ...]
+    state: DeploymentState
+    reason: str = ""
+    """Why it is not ready, where it is not."""
+    versions: tuple[int, ...] = ()
+    """Numbers of the versions it routes to now, in the order of its targets."""
+    url: str = ""
+    """Where it is called."""
+    policy: dict[str, Any] = {}
+    revision: int = 1
+    created_ns: int = 0
+    updated_ns: int = 0
+
+
+class LogChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of a job's log; ask for the next from ``next_offset``."""
+
+    text: str
+    next_offset: int
+
+
+class ChangeKind(StrEnum):
+    """What applying a document does to one thing."""
+
+    CREATE = "create"  # it does not exist yet
+    UPDATE = "update"  # it exists and differs
+    UNCHANGED = "unchanged"  # it is as the document says
+    DELETE = "delete"  # it exists, the document does not name it, and pruning was asked for
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a plan."""
+
+    change: ChangeKind
+    kind: str
+    """``version``, ``model``, ``alias``, ``deployment`` or ``key``."""
+    name: str
+    detail: str = ""
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """A plan, and the secrets of the keys it created; empty when it was only planned."""
+
+    changes: tuple[Change, ...]
+    keys: tuple[IssuedKey, ...] = ()
+
+
+class ErrorDetail(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """``code`` is stable and meant for programs, ``message`` for people."""
+
+    code: str
+    message: str
+    retry_after: float | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What every refused management call answers."""
+
+    error: ErrorDetail

@@ -1,0 +1,74 @@
+"""The names that clients call."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from modelyard.core.api import DeploymentView
+from modelyard.core.deployments import DeploymentState, Target
+from modelyard.core.errors import DeadlineExceeded, Unavailable
+from modelyard.core.models import Reference
+from modelyard.sdk.async_transport import AsyncTransport
+from modelyard.sdk.files import quoted
+from modelyard.sdk.waiting import async_sleep
+
+
+class AsyncDeployments:
+    """What is served."""
+
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[DeploymentView]:
+        return await self._transport.fetch(list[DeploymentView], "GET", "/api/v1/deployments")
+
+    async def get(self, name: str) -> DeploymentView:
+        return await self._transport.fetch(DeploymentView, "GET", f"/api/v1/deployments/{quoted(name)}")
+
+    async def target(self, reference: str, weight: int = 100) -> Target:
+        """A target from ``name@version`` or ``name@alias``; without a version the newest one, fixed."""
+        wanted = Reference.parse(reference)
+        return Target(model=wanted.name, version=wanted.version or "latest", weight=weight)
+
+    async def put(
+        self, name: str, targets: Sequence[Target | str], *, policy: Mapping[str, Any] | None = None, revision: int = 0
+    ) -> DeploymentView:
+        """Makes the deployment ``name`` route to ``targets``; with ``revision``, only if nobody changed it since."""
+        body = {
+            "targets": [msgspec.to_builtins(_target(target)) for target in targets],
+            "policy": None if policy is None else dict(policy),
+            "revision": revision,
+        }
+        return await self._transport.fetch(DeploymentView, "PUT", f"/api/v1/deployments/{quoted(name)}", json=body)
+
+    async def delete(self, name: str) -> None:
+        """Stops serving ``name``; calls that are under way are answered."""
+        await self._transport.fetch(type(None), "DELETE", f"/api/v1/deployments/{quoted(name)}")
+
+    async def wait(self, name: str, *, timeout: float = 60.0, every: float = 0.1) -> DeploymentView:
+        """The deployment once every worker serves it.
+
+        Raises Unavailable when it cannot be served, DeadlineExceeded after ``timeout`` seconds; it goes on loading.
+        """
+        until = time.monotonic() + timeout
+        while True:
+            found = await self.get(name)
+            if found.state is DeploymentState.READY:
+                return found
+            if found.state is DeploymentState.FAILED:
+                raise Unavailable(f"Deployment {name!r} cannot be served: {found.reason or 'see the server log'}")
+            if time.monotonic() >= until:
+                why = f" ({found.reason})" if found.reason else ""
+                raise DeadlineExceeded(f"Deployment {name!r} is still {found.state}{why} after {timeout:g} seconds; see: modelyard status")
+            await async_sleep(every)
+
+
+def _target(target: Target | str) -> Target:
+    if isinstance(target, Target):
+        return target
+    reference = Reference.parse(target)
+    return Target(model=reference.name, version=reference.version)

@@ -1,0 +1,123 @@
+# Generated from async_client.py by scripts/unasync.py; edit that file and run the script.
+"""The client of a Modelyard platform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from modelyard.core.api import DeploymentView, Whoami
+from modelyard.core.errors import InvalidRequest, JobFailed
+from modelyard.core.jobs import Job, Limits
+from modelyard.core.models import Version
+from modelyard.sdk.files import model_name_for
+from modelyard.sdk.inference import Inference
+from modelyard.sdk.resources.datasets import Datasets
+from modelyard.sdk.resources.deployments import Deployments
+from modelyard.sdk.resources.jobs import Jobs, OnProgress
+from modelyard.sdk.resources.keys import Keys
+from modelyard.sdk.resources.models import Models
+from modelyard.sdk.resources.platform import Platform
+from modelyard.sdk.settings import client_settings
+from modelyard.sdk.transport import Transport
+
+
+class Client:
+    """Everything the platform does, as calls.
+
+    ``url`` is the management address; both it and ``key`` default to MODELYARD_URL and MODELYARD_KEY. Use it in a ``with``
+    block or close it. One client may be shared by many callers. Refusals raise the errors of ``modelyard.core.errors``.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        inference_url: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 3,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        settings = client_settings(url, key, inference_url=inference_url, timeout=timeout, retries=retries)
+        self.url = settings.url
+        self._transport = Transport(settings, transport)
+        self.models = Models(self._transport)
+        self.datasets = Datasets(self._transport)
+        self.jobs = Jobs(self._transport)
+        self.deployments = Deployments(self._transport)
+        self.keys = Keys(self._transport)
+        self.platform = Platform(self._transport)
+        self.inference = Inference(self._transport, self.platform)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._transport.close()
+
+    def whoami(self) -> Whoami:
+        """Whom the key makes the caller."""
+        return self.platform.whoami()
+
+    def status(self) -> dict[str, Any]:
+        """Processes, deployments, jobs and sizes."""
+        return self.platform.status()
+
+    def predict(self, deployment: str, data: Any, *, version: str = "") -> Any:
+        """Predictions of a deployment: a list of records for records or a DataFrame, a dict of arrays for a dict of arrays."""
+        return self.inference.predict(deployment, data, version=version)
+
+    def push(self, path: str | Path, name: str, **options: Any) -> Version:
+        """Registers a model file or folder as the next version of ``name``; options as those of ``models.push``."""
+        return self.models.push(path, name, **options)
+
+    def submit_training(
+        self, table: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
+    ) -> Job:
+        """Uploads a table and queues a training job for it; ``recipe`` holds everything else a recipe may say."""
+        wanted = {**(recipe or {}), **({"target": target} if target else {})}
+        if not wanted.get("target"):
+            raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
+        model = name or model_name_for(Path(table))
+        dataset = self.datasets.upload(table, model)
+        spec = {"model": model, "dataset": f"{dataset.name}@{dataset.number}", "recipe": wanted}
+        return self.jobs.submit("train", spec, limits=limits)
+
+    def train(
+        self,
+        table: str | Path,
+        target: str = "",
+        *,
+        name: str = "",
+        recipe: Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: float = 0.0,
+    ) -> Version:
+        """Trains on a table, waits, and gives the version that was registered.
+
+        Raises JobFailed when training fails, DeadlineExceeded after ``timeout`` seconds (0 for no limit).
+        """
+        job = self.submit_training(table, target, name=name, recipe=recipe)
+        return self.trained(self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout))
+
+    def trained(self, job: Job) -> Version:
+        """The version that an ended training job registered."""
+        model, number = job.result.get("model"), job.result.get("version")
+        if not model or not number:
+            raise JobFailed(f"Job {job.id} ended without a version; see its log with modelyard logs {job.id}")
+        return self.models.version(f"{model}@{number}")
+
+    def deploy(self, reference: str, name: str = "", *, weight: int = 100, wait: bool = True, timeout: float = 60.0) -> DeploymentView:
+        """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name."""
+        target = self.deployments.target(reference, weight)
+        wished = self.deployments.put(name or target.model, [target])
+        return self.deployments.wait(wished.name, timeout=timeout) if wait else wished

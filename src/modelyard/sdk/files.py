@@ -1,0 +1,83 @@
+"""What is inside a model file or folder that somebody wants to push."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote
+
+from modelyard.core.errors import InvalidArtifact, InvalidData
+
+FORMATS = {".onnx": "onnx"}
+"""File ending → format, where the ending alone decides; the server checks the content."""
+
+
+@dataclass(frozen=True)
+class FileToPush:
+    """A file on this machine and its path inside the artifact."""
+
+    source: Path
+    path: str
+    size: int
+
+
+def collect(path: Path) -> list[FileToPush]:
+    """The files of a model: the file itself, or everything in the folder but hidden files, sorted.
+
+    Raises InvalidArtifact when there is nothing to push.
+    """
+    if path.is_file():
+        return [FileToPush(path, path.name, path.stat().st_size)]
+    if not path.is_dir():
+        raise InvalidArtifact(f"There is no file or folder {str(path)!r}; give the path of a model, like model.onnx.")
+    found = [
+        FileToPush(file, file.relative_to(path).as_posix(), file.stat().st_size)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    if not found:
+        raise InvalidArtifact(f"The folder {str(path)!r} holds no files; give the path of a model, like model.onnx.")
+    return found
+
+
+def entry_of(files: list[FileToPush]) -> str:
+    """Path of the file that a runtime opens: the only one, or the only one of a known format, or ``model.*``.
+
+    Raises InvalidArtifact when that does not decide.
+    """
+    if len(files) == 1:
+        return files[0].path
+    known = [file for file in files if Path(file.path).suffix.lower() in FORMATS]
+    named = [file for file in known if Path(file.path).stem == "model"]
+    for choice in (known, named):
+        if len(choice) == 1:
+            return choice[0].path
+    names = ", ".join(file.path for file in (known or files)[:5])
+    raise InvalidArtifact(f"Which file is the model is not clear ({names}); push a single file, or call the main one model.onnx.")
+
+
+def detected_format(files: list[FileToPush]) -> str:
+    """The format by the entry's ending; ``onnx`` for an unknown one, whose content the server then judges."""
+    return FORMATS.get(Path(entry_of(files)).suffix.lower(), "onnx")
+
+
+def open_table(path: Path) -> BinaryIO:
+    """A data file, opened to be sent.
+
+    Raises InvalidData when there is none.
+    """
+    if not path.is_file():
+        raise InvalidData(f"There is no file {str(path)!r}; give the path of a table, like data.csv.")
+    return path.open("rb")
+
+
+def model_name_for(path: Path) -> str:
+    """A model name from a file name: ``Penguin Data.csv`` gives ``penguin-data``."""
+    return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:63].strip("-._") or "model"
+
+
+def quoted(text: str, *, keep: str = "") -> str:
+    """``text`` as one segment of a path."""
+    return quote(text, safe=keep)

@@ -1,0 +1,91 @@
+# Generated from async_inference.py by scripts/unasync.py; edit that file and run the script.
+"""Calls deployments on the inference listener."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import msgspec
+
+from modelyard.core.errors import InvalidRequest, InvalidTensor
+from modelyard.core.tensors import Array, Datatype
+from modelyard.sdk.files import quoted
+from modelyard.sdk.resources.platform import Platform
+from modelyard.sdk.transport import Transport
+from modelyard.sdk.wire import HEADER_LENGTH, ModelMetadata, clean_records, decode_answer, encode_call, is_table, table_records
+
+Record = dict[str, Any]
+
+
+class Inference:
+    """Predictions. The listener's address is asked of the management API once, unless it was given."""
+
+    def __init__(self, transport: Transport, platform: Platform) -> None:
+        self._transport = transport
+        self._platform = platform
+        self._address = transport.settings.inference_url
+        self._datatypes: dict[tuple[str, str], dict[str, Datatype]] = {}
+
+    def address(self) -> str:
+        """Base URL of the inference listener."""
+        if not self._address:
+            self._address = (self._platform.whoami()).inference_url.rstrip("/")
+        return self._address
+
+    def describe(self, deployment: str) -> dict[str, Any]:
+        """Inputs and outputs of a deployment, in the words of the records protocol."""
+        return cast("dict[str, Any]", self._json("GET", f"/v1/deployments/{quoted(deployment)}"))
+
+    def records(self, deployment: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """The whole answer for rows given by column name."""
+        path = f"/v1/deployments/{quoted(deployment)}/predict"
+        return cast("dict[str, Any]", self._json("POST", path, {"records": clean_records(records)}))
+
+    def arrays(
+        self, deployment: str, arrays: Mapping[str, Array | Sequence[Any]], *, outputs: Sequence[str] = (), version: str = ""
+    ) -> dict[str, Array]:
+        """Output arrays for input arrays, over the binary Open Inference Protocol."""
+        known = (deployment, version) in self._datatypes
+        try:
+            return self._infer(deployment, arrays, outputs, version)
+        except InvalidTensor:
+            # The deployment may have moved to a version with other datatypes since they were asked for.
+            if not known:
+                raise
+            del self._datatypes[deployment, version]
+            return self._infer(deployment, arrays, outputs, version)
+
+    def _infer(
+        self, deployment: str, arrays: Mapping[str, Array | Sequence[Any]], outputs: Sequence[str], version: str
+    ) -> dict[str, Array]:
+        path = f"/v2/models/{quoted(deployment)}" + (f"/versions/{quoted(version)}" if version else "")
+        wanted = self._datatypes.get((deployment, version))
+        if wanted is None:
+            described = msgspec.convert(self._json("GET", path), ModelMetadata)
+            wanted = {tensor.name: Datatype(tensor.datatype) for tensor in described.inputs}
+            self._datatypes[deployment, version] = wanted
+        body, headers = encode_call(arrays, wanted, outputs)
+        url = self.address() + path + "/infer"
+        response = self._transport.request("POST", url, content=body, headers=headers, repeatable=True)
+        return decode_answer(response.content, response.headers.get(HEADER_LENGTH))
+
+    def predict(self, deployment: str, data: Any, *, version: str = "") -> Any:
+        """Records for records or a DataFrame, arrays for a dict of arrays."""
+        if is_table(data):
+            data = table_records(data)
+        if isinstance(data, Mapping):
+            return self.arrays(deployment, data, version=version)
+        if version:
+            raise InvalidRequest("A version can be chosen for arrays only; records go where the deployment routes them.")
+        if isinstance(data, str | bytes) or not isinstance(data, Sequence):
+            raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
+        return (self.records(deployment, data)).get("predictions", [])
+
+    def _json(self, method: str, path: str, body: Any = None) -> Any:
+        content = None if body is None else msgspec.json.encode(body)
+        headers = {"content-type": "application/json"} if content is not None else {}
+        url = self.address() + path
+        # A prediction changes nothing, so it may be repeated when the connection breaks.
+        response = self._transport.request(method, url, content=content, headers=headers, repeatable=True)
+        return msgspec.json.decode(response.content)
