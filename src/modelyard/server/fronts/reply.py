@@ -1,0 +1,76 @@
+"""Answer heads as bytes; constant ones are encoded once."""
+
+from __future__ import annotations
+
+import json
+from email.utils import formatdate
+from http import HTTPStatus
+
+from modelyard.core.exchange import Headers
+
+BODILESS = frozenset({204, 304})
+"""Statuses whose answer has no body."""
+OWN_HEADERS = frozenset({b"connection", b"content-length", b"date", b"transfer-encoding", b"keep-alive", b"upgrade", b"trailer"})
+"""Fields that only the front sets."""
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus if status >= 200}
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_CONSTANTS = 512
+_JSON: Headers = ((b"content-type", b"application/json"),)
+
+
+class ReplyEncoder:
+    """Encodes answer heads; one for all connections of a front.
+
+    An answer is ``head`` + one of the tails + what the tail asks for: a length and an empty line.
+    """
+
+    __slots__ = ("close_tail", "close_unsized", "constants", "keep_tail", "keep_unsized", "old_keep_tail")
+
+    def __init__(self) -> None:
+        self.constants: dict[tuple[int, Headers], bytes] = {}
+        """Heads by status and constant headers."""
+        self.set_date(0)
+
+    def set_date(self, seconds: float) -> None:
+        """Says what ``date`` answers carry from now on."""
+        date = b"date: %b\r\n" % formatdate(seconds, usegmt=True).encode()
+        self.keep_unsized = date
+        self.close_unsized = b"connection: close\r\n" + date
+        self.keep_tail = date + b"content-length: "
+        self.close_tail = self.close_unsized + b"content-length: "
+        self.old_keep_tail = b"connection: keep-alive\r\n" + self.keep_tail
+
+    def head(self, status: int, headers: Headers) -> bytes:
+        """Status line and fields. Raises ValueError for fields that are the front's own or would break the framing."""
+        if type(headers) is tuple:
+            known = self.constants.get((status, headers))
+            if known is not None:
+                return known
+        line = _STATUS_LINES.get(status)
+        if line is None:
+            if not 200 <= status <= 599:
+                raise ValueError(f"{status} is not the status of an answer.")
+            line = b"HTTP/1.1 %d -\r\n" % status
+        encoded = line + b"".join([b"%b: %b\r\n" % field for field in headers])
+        lines = len(headers) + 1
+        if encoded.count(b"\n") != lines or encoded.count(b"\r") != lines or b"\0" in encoded:
+            raise ValueError(f"A header of the answer contains a line break or NUL: {headers!r}.")
+        for name, _ in headers:
+            if name in OWN_HEADERS or not name or name.translate(None, _TOKEN):
+                raise ValueError(f"The header {name!r} is set by the front, or is no lower-case header name.")
+        if type(headers) is tuple:
+            if len(self.constants) >= _CONSTANTS:
+                self.constants.clear()
+            self.constants[status, headers] = encoded
+        return encoded
+
+    def refusal(self, status: int, message: str, *, with_body: bool = True) -> bytes:
+        """A whole answer of the front's own, after which the connection closes."""
+        body = refusal_body(message)
+        head = b"%b%b%d\r\n\r\n" % (self.head(status, _JSON), self.close_tail, len(body))
+        return head + body if with_body else head
+
+
+def refusal_body(message: str) -> bytes:
+    """The body of an answer that a front gives by itself."""
+    return json.dumps({"error": message}, ensure_ascii=True).encode()
