@@ -1,0 +1,1 @@
+"""Metrics and plots of a model's predictions. Needs the extra ``train``; never imported by a serving process."""
