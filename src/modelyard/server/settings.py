@@ -18,12 +18,12 @@ from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.observability.logging import redact
 
 PREFIX = "MODELYARD_"
-OTHER_VARIABLES = frozenset({"MODELYARD_URL", "MODELYARD_KEY", "MODELYARD_JOB"})
+OTHER_VARIABLES = frozenset({"MODELYARD_URL", "MODELYARD_KEY", "MODELYARD_INFERENCE_URL", "MODELYARD_JOB", "MODELYARD_JOB_OWNER"})
 """Variables with our prefix that are read by CLI and SDK, or handed to jobs."""
 
 _BYTES = {"unit": "bytes"}
 _SECONDS = {"unit": "seconds"}
-_UNITS = {
+_UNITS: dict[str, dict[str, float]] = {
     "bytes": {"": 1, "b": 1, "k": 10**3, "kb": 10**3, "m": 10**6, "mb": 10**6, "g": 10**9, "gb": 10**9, "t": 10**12, "tb": 10**12,
               "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40},
     "seconds": {"": 1, "ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400},

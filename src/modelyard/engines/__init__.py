@@ -1,0 +1,1 @@
+"""Where jobs run: an engine starts, limits and ends their processes."""
