@@ -1,0 +1,1 @@
+"""Who people and services are: issuing, listing and revoking keys."""
