@@ -1,0 +1,72 @@
+# Two commands matter: `make demo` and `make test`. Each needs only Python >= 3.11 and sets up its own .venv.
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+  command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+ARGS ?=
+# Two workers even on larger machines: the suites start servers and databases of their own.
+TEST_WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench soak fuzz docs format clean
+
+help:
+	@echo "make demo   train, deploy and call a real model (ARGS=--exit stops after the calls)"
+	@echo "make test   every test; starts its own PostgreSQL and S3 server"
+	@echo "make check  format, lint, types, layers, budgets, generated code, links"
+	@echo "make bench  the benchmarks of benchmarks/, side by side with what they are compared to"
+	@echo "make soak | fuzz | docs | format | clean"
+
+$(VENV)/bin/python:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python pyproject.toml
+	$(PIP) install --quiet --editable '.[train]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/bin/python pyproject.toml
+	$(PIP) install --quiet --editable '.[train,data,postgres,s3,test]'
+	@touch $@
+
+$(VENV)/.check: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[check]'
+	@touch $@
+
+demo: $(VENV)/.demo
+	$(BIN)/modelyard demo $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
+
+check: $(VENV)/.check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/unasync.py --check
+	$(BIN)/python scripts/reference.py --check
+	$(BIN)/python scripts/budgets.py
+	$(BIN)/python scripts/links.py
+
+format: $(VENV)/.check
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/python scripts/unasync.py
+	$(BIN)/python scripts/reference.py
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+soak: $(VENV)/.test
+	MODELYARD_SOAK=1 $(BIN)/python -m pytest tests/integration tests/acceptance --timeout 3600 $(ARGS)
+
+fuzz: $(VENV)/.test
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -k "hypothesis or random or property or any_" tests/unit $(ARGS)
+
+docs: $(VENV)/.check
+	$(BIN)/python scripts/reference.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,35 @@
+"""Runs every benchmark in turn.
+
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SCRIPTS = {
+    "startup": "startup/measure.py",
+    "serve": "serve/measure.py",
+    "train": "train/overhead.py",
+    "listening": "listening/measure.py",
+}
+
+
+def main() -> int:
+    names = sys.argv[1:] or list(SCRIPTS)
+    unknown = [name for name in names if name not in SCRIPTS]
+    if unknown:
+        print(f"unknown: {', '.join(unknown)}; known: {', '.join(SCRIPTS)}")
+        return 2
+    status = 0
+    for name in names:
+        print(f"== {name}", flush=True)
+        status |= subprocess.run([sys.executable, str(HERE / SCRIPTS[name])]).returncode
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
