@@ -1,0 +1,114 @@
+"""A data plane and an exchange in memory, to drive a protocol's routes without server, gate or model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from modelyard.core.access import Action, Grant
+from modelyard.core.errors import ModelyardError, NotFound
+from modelyard.core.exchange import Exchange
+from modelyard.core.inference import InferResponse
+from modelyard.core.signature import Signature
+from modelyard.protocols.call import Call
+from modelyard.protocols.routing import RouteTable
+
+
+class FakeExchange(Exchange):
+    __slots__ = ("answer", "pieces")
+
+    def __init__(self, method, target, body=b"", headers=None):
+        path, _, query = target.partition("?")
+        self.method, self.path, self.query, self.body = method, unquote(path), query, body
+        self.headers = headers or {}
+        self.peer, self.secure, self.received_ns, self.aborted, self.on_abort = "127.0.0.1", False, 0, None, None
+        self.answer = None
+
+    def respond(self, status, headers, body):
+        assert self.answer is None, "answered twice"
+        self.answer = Answer(status, dict(headers), body if isinstance(body, bytes) else b"".join(body))
+
+    def start(self, status, headers):
+        raise NotImplementedError
+
+    def send(self, chunk):
+        raise NotImplementedError
+
+    async def drain(self):
+        raise NotImplementedError
+
+    def finish(self):
+        raise NotImplementedError
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass
+class FakeView:
+    name: str
+    model: str
+    number: int
+    signature: Signature
+    versions: tuple = (1,)
+    labels: dict = field(default_factory=dict)
+    ready: bool = True
+
+
+class FakePlane:
+    """Serves one function as deployment of workspace 1."""
+
+    def __init__(self, signature, compute, *, name="demo", versions=(1, 3), labels=None, ready=True):
+        self.signature, self.compute, self.name = signature, compute, name
+        self.versions, self.labels, self.is_ready = versions, labels or {"champion": 3}, ready
+        self.requests = []
+
+    def names(self, workspace_id):
+        return [self.name] if workspace_id == 1 else []
+
+    def served(self, workspace_id, deployment, version=""):
+        if workspace_id != 1 or deployment != self.name:
+            raise NotFound(f"There is no deployment {deployment!r}.")
+        number = self.labels.get(version) or (int(version) if version.isdigit() and len(version) < 9 else None) or max(self.versions)
+        if version and (number not in self.versions or (version not in self.labels and not version.isdigit())):
+            raise NotFound(f"Deployment {deployment!r} serves no version {version!r}.")
+        return FakeView(deployment, "m", number, self.signature, self.versions, self.labels, self.is_ready)
+
+    def ready(self, workspace_id, deployment, version=""):
+        return self.served(workspace_id, deployment, version).ready
+
+    def infer(self, workspace_id, deployment, request, done):
+        self.requests.append(request)
+        try:
+            view = self.served(workspace_id, deployment, request.version)
+            rows = self.signature.check_inputs(request.inputs)
+            outputs = self.compute(request.inputs)
+            if request.outputs:
+                outputs = {name: outputs[name] for name in request.outputs}
+            done(InferResponse(outputs, "m", view.number, 7, rows))
+        except ModelyardError as error:
+            done(error)
+
+
+GRANT = Grant(workspace_id=1, key_id=5, public_id="abc", actions=frozenset({Action.INFER}), deployments=frozenset())
+
+
+def drive(protocol, plane, method, target, body=b"", headers=None, grant=GRANT):
+    """The answer to one request, as the handler would give it after authentication."""
+    exchange = FakeExchange(method, target, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
+    found, route, params, _ = RouteTable([protocol]).find(method, exchange.path)
+    assert route is not None, f"no route for {method} {target}"
+    call = Call(exchange, found, plane, "request-1")
+    call.route, call.params, call.body, call.grant = route, params, exchange.body, grant
+    call.guard(route.run, call)
+    return exchange.answer
