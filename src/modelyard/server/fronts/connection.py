@@ -129,7 +129,7 @@ class Connection(asyncio.Protocol):
             return
         self.phase = _IDLE
         self.since = self._front.now
-        if not self._advancing and (self._ended or not self._reading or self._intake):
+        if not self._advancing and (self._ended or not self._reading or self._intake.buffer):
             self._go_on()
 
     # Reading requests
@@ -150,8 +150,9 @@ class Connection(asyncio.Protocol):
         intake, turns = self._intake, _TURN
         try:
             while self._exchange is None and self._writable is None and self.phase < _LINGER:
-                if not intake:
-                    self._await_more()
+                if not intake.buffer:
+                    if self._ended or intake.in_body:
+                        self._await_more()
                     break
                 if not turns:
                     self.loop.call_soon(self._go_on)

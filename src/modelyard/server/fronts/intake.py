@@ -32,13 +32,14 @@ class Budget:
 class Intake:
     """Keeps what came and parses nothing ahead: ``take`` gives the next whole request, what follows it stays as bytes."""
 
-    __slots__ = ("_at", "_body", "_budget", "_buffer", "_config", "_counted", "_pending", "_reader", "_scanned", "wants_continue")
+    __slots__ = ("_at", "_body", "_budget", "_config", "_counted", "_pending", "_reader", "_scanned", "buffer", "wants_continue")
 
     def __init__(self, config: FrontConfig, reader: HeadReader, budget: Budget) -> None:
         self._config = config
         self._reader = reader
         self._budget = budget
-        self._buffer = b""
+        self.buffer = b""
+        """What was received; empty when all of it is used up."""
         self._at = 0
         self._scanned = 0
         """Up to where the buffer is known to hold no end of a head."""
@@ -50,7 +51,7 @@ class Intake:
         """The client waits for ``100 Continue`` before it sends the body; reset by whoever sends that."""
 
     def __len__(self) -> int:
-        return len(self._buffer) - self._at
+        return len(self.buffer) - self._at
 
     @property
     def in_body(self) -> bool:
@@ -64,22 +65,22 @@ class Intake:
 
     def feed(self, data: bytes) -> None:
         """Appends what the transport brought."""
-        if self._buffer:
-            self._buffer = self._buffer[self._at :] + data
+        if self.buffer:
+            self.buffer = self.buffer[self._at :] + data
             self._at = 0
         else:
-            self._buffer = data
+            self.buffer = data
 
     def clear(self) -> None:
         """Forgets everything and gives the budget back."""
-        self._buffer, self._at = b"", 0
+        self.buffer, self._at = b"", 0
         self._drop_body()
 
     def take(self, connection: Connection) -> Http1Exchange | None:
         """The next whole request, None while it is not whole. Raises Refused."""
         if self._body is not None:
             return self._take_body(self._body)
-        buffer, at = self._buffer, self._at
+        buffer, at = self.buffer, self._at
         while buffer.startswith(b"\r\n", at):  # Empty lines before a request are allowed (RFC 9112, 2.2).
             at += 2
         end = buffer.find(b"\r\n\r\n", max(at, self._scanned)) + 4
@@ -97,8 +98,8 @@ class Intake:
         return exchange
 
     def _consume(self, stop: int) -> None:
-        if stop == len(self._buffer):
-            self._buffer, self._at = b"", 0
+        if stop == len(self.buffer):
+            self.buffer, self._at = b"", 0
         else:
             self._at = stop
 
@@ -109,19 +110,19 @@ class Intake:
             if partial.find(b"\r\n", 0, config.max_target_bytes + 32) < 0:
                 raise Refused(414, f"The target is longer than {config.max_target_bytes} bytes.")
             raise Refused(431, f"The head of the request is longer than {config.max_head_bytes} bytes.")
-        self._buffer, self._at = partial, 0
+        self.buffer, self._at = partial, 0
         self._scanned = max(0, len(partial) - 3)
 
     def _begin_body(self, connection: Connection, end: int) -> Http1Exchange | None:
         reader = self._reader
         self._body = body = ChunkedBody(self._config) if reader.chunked else LengthBody(reader.length)
         self._pending = Http1Exchange(connection, reader, b"", 0)
-        self.wants_continue = reader.expects_continue and end == len(self._buffer)
+        self.wants_continue = reader.expects_continue and end == len(self.buffer)
         self._consume(end)
         return self._take_body(body)
 
     def _take_body(self, body: Body) -> Http1Exchange | None:
-        self._consume(body.feed(self._buffer, self._at))
+        self._consume(body.feed(self.buffer, self._at))
         taken = len(body.taken)
         grown, self._counted = taken - self._counted, taken
         self._budget.take(grown)
