@@ -1,0 +1,29 @@
+"""What the scheduler must know of a kind of job; the table itself is handed down by the wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.jobs import Job
+
+Check = Callable[[int, dict[str, Any]], dict[str, Any]]
+"""(workspace id, spec as submitted) → spec as stored. Raises InvalidRequest or NotFound with one sentence."""
+Inputs = Callable[[Job], Mapping[str, str]]
+"""Which blobs the job's process needs: file name inside ``inputs/`` → digest."""
+Finish = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]
+"""(job, its folder, the process's result) → the job's result. Stores what was made. May run twice for one job when the controller
+was killed between its end and the marking of the job, so it recognises what it has stored by the job's id."""
+
+
+@dataclass(frozen=True)
+class JobKind:
+    """One line of the table of kinds."""
+
+    run: str
+    """Import string of ``run(context: JobContext) -> dict``, called in the job's process."""
+    check: Check
+    inputs: Inputs
+    finish: Finish
