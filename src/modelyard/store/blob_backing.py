@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import parse_qsl, urlsplit
 
-import fsspec
-
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.plugins import load_string
 
@@ -49,6 +47,8 @@ class RemoteBacking:
 
     def __init__(self, protocol: str, prefix: str, options: Mapping[str, Any]) -> None:
         try:
+            import fsspec  # takes a while, and a local folder does without
+
             self._files = fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True, **options)
         except (ImportError, ValueError, TypeError) as error:
             hint = "; install it with: pip install 'modelyard[s3]'" if protocol in _OWN_ERRORS else ""

@@ -82,7 +82,12 @@ class FolderBacking:
 
 def fsync_folder(folder: Path) -> None:
     """Makes renames inside a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
+    fsync_file(folder)
+
+
+def fsync_file(path: Path) -> None:
+    """Makes what was written to a file durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -21,7 +21,7 @@ import msgspec
 
 from modelyard.core.errors import Internal, InvalidRequest, NotFound, TooLarge, Unavailable
 from modelyard.store.blob_backing import Backing, RemoteBacking, parse_remote
-from modelyard.store.blob_folder import FolderBacking, exclusive, shared
+from modelyard.store.blob_folder import FolderBacking, exclusive, fsync_file, shared
 
 CHUNK = 1 << 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -111,6 +111,8 @@ class Blobs:
                     raise NotFound(f"There is no blob {digest}.")
                 if _digest_of(part) != digest:
                     raise Internal(f"Blob {digest} is damaged in the store; restore it from a backup or push its file again.")
+                if part.stat().st_nlink == 1:
+                    fsync_file(part)
                 part.replace(to)
         finally:
             part.unlink(missing_ok=True)
