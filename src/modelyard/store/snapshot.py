@@ -95,14 +95,15 @@ class Snapshot:
         comparison in constant time. Only found keys are remembered, so guessing costs no memory.
         """
         found = self._grants.get(digest)
-        if found is None:
-            if self._keys is None:
-                return None
-            found = self._keys.find(digest)
-            if not compare_digest(found[0], digest) or found[1] is None:
-                return None
-            self._grants[digest] = found = (found[0], found[1])
-        return found[1] if compare_digest(found[0], digest) else None
+        if found is not None:
+            return found[1] if compare_digest(found[0], digest) else None
+        if self._keys is None:
+            return None
+        stored, grant = self._keys.find(digest)
+        if not compare_digest(stored, digest) or grant is None:
+            return None
+        self._grants[digest] = (stored, grant)
+        return grant
 
 
 class _KeyTable:
