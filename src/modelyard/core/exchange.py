@@ -35,7 +35,8 @@ class Exchange(ABC):
     method: str
     """Upper-case method."""
     path: str
-    """The target's path, percent-decoded once (``%2F`` stays escaped); begins with a slash."""
+    """The target's path, percent-decoded once, but that ``%2F`` and ``%25`` stay escaped (so that decoding a segment is unambiguous);
+    begins with a slash, has no dot segments, control characters or backslashes. ``/*`` for the target ``*``."""
     query: str
     """The target's query without its question mark, not decoded; may be empty."""
     headers: Mapping[bytes, bytes]

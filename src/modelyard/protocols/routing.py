@@ -107,7 +107,7 @@ class RouteTable:
             return node.protocol, None, {}, tuple(sorted(node.methods))
         protocol, route, names = entry
         if "%" in path:
-            values = [value.replace("%2F", "/").replace("%2f", "/") for value in values]
+            values = [value.replace("%2F", "/").replace("%25", "%") for value in values]
         return protocol, route, dict(zip(names, values, strict=True)), ()
 
     def _walk(self, node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[_Node | None, _Node]:
