@@ -66,6 +66,7 @@ def upgrade(connection: Connection, target: str) -> None:
     config.attributes["connection"] = connection
     stamp = current(connection)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if stamp and stamp not in known:
-        raise Conflict(f"The database is at step {stamp!r}, which this version of Modelyard does not know; use a newer Modelyard.")
+    for step in (stamp, target):
+        if step and step not in known:
+            raise Conflict(f"The database is at step {step!r}, which this version of Modelyard does not know; use a newer Modelyard.")
     command.upgrade(config, target)

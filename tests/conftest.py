@@ -1,0 +1,34 @@
+"""Real servers for the tests that need them, started when first asked for, once in each test process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from servers import postgres, s3
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.PostgresServer]:
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres_server: postgres.PostgresServer) -> Iterator[str]:
+    """A new, empty PostgreSQL database."""
+    url = postgres_server.database()
+    yield url
+    postgres_server.drop(url)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[s3.S3Server]:
+    with s3.running() as server:
+        yield server
+
+
+@pytest.fixture
+def s3_url(s3_server: s3.S3Server) -> str:
+    """A new, empty S3 bucket."""
+    return s3_server.bucket()
