@@ -41,6 +41,11 @@ class KeysTable:
         found = self._load(select(keys).where(keys.c.workspace_id == workspace_id, keys.c.public_id == public_id))
         return found[0] if found else None
 
+    def by_digest(self, digest: str) -> Key | None:
+        """The key of any workspace with this SHA-256 (hex), revoked and expired ones too."""
+        found = self._load(select(keys).where(keys.c.digest == digest))
+        return found[0] if found else None
+
     def list(self, workspace_id: int) -> Keys:
         """Keys of a workspace, oldest first, revoked and expired ones too."""
         return self._load(select(keys).where(keys.c.workspace_id == workspace_id).order_by(keys.c.id))
