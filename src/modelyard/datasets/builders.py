@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,34 @@ from modelyard.core.errors import InvalidData
 from modelyard.datasets.sniff import NUMBER
 from modelyard.datasets.table import MISSING, Column
 
-_DOUBTFUL = re.compile(r"[nN_]|(?:^|\n)\s*[+-]?0[0-9]|[^\x00-\x7f]")
-"""What ``float`` takes although a table means no number by it: ``nan``, ``inf``, ``1_000``, ``007``, digits of other scripts."""
+Element = TypeVar("Element", np.float64, np.int32)
+_CODE = re.compile(r"\n[+-]?0[0-9]")
+
+
+def _doubtful(cells: Sequence[str]) -> bool:
+    """Whether ``float`` could take a cell that a table means no number by: ``nan``, ``inf``, ``1_000``, ``007``, other scripts' digits."""
+    joined = "\n" + "\n".join(cells)
+    return not joined.isascii() or any(mark in joined for mark in "nN_ \t") or _CODE.search(joined) is not None
+
+
+class _Growing(Generic[Element]):
+    """An array that grows by the chunk. Large ones grow in place, so that reading takes little more than the table itself."""
+
+    def __init__(self, dtype: type[Element]) -> None:
+        self._array: NDArray[Element] = np.empty(0, dtype)
+        self._used = 0
+
+    def extend(self, values: NDArray[Element]) -> None:
+        end = self._used + len(values)
+        if end > len(self._array):
+            self._array.resize(end + end // 4, refcheck=False)
+        self._array[self._used : end] = values
+        self._used = end
+
+    def finish(self) -> NDArray[Element]:
+        """The array; to be called once."""
+        self._array.resize(self._used, refcheck=False)
+        return self._array
 
 
 class Builder(ABC):
@@ -35,12 +62,12 @@ class NumberBuilder(Builder):
     def __init__(self, markers: frozenset[str], decimal: str = ".") -> None:
         self.decimal = decimal
         self._markers = markers
-        self._chunks: list[NDArray[np.float64]] = []
+        self._values = _Growing(np.float64)
 
     def add(self, cells: Sequence[str]) -> int | None:
-        if self.decimal == "." and not _DOUBTFUL.search("\n".join(cells)):
+        if self.decimal == "." and not _doubtful(cells):
             try:
-                self._chunks.append(np.fromiter(map(float, cells), np.float64, len(cells)))
+                self._values.extend(np.fromiter(map(float, cells), np.float64, len(cells)))
             except ValueError:
                 pass  # A missing marker or a word: looked at cell by cell below.
             else:
@@ -61,12 +88,11 @@ class NumberBuilder(Builder):
             if not NUMBER.fullmatch(cell):
                 return at
             values[at] = float(cell)
-        self._chunks.append(values)
+        self._values.extend(values)
         return None
 
     def build(self, name: str, note: str) -> Column:
-        values = np.concatenate(self._chunks) if self._chunks else np.empty(0)
-        self._chunks.clear()
+        values = self._values.finish()
         beyond = np.flatnonzero(np.isinf(values))
         if len(beyond):
             raise InvalidData(
@@ -81,17 +107,16 @@ class TextBuilder(Builder):
     def __init__(self, markers: frozenset[str]) -> None:
         self._markers = markers
         self._codes: dict[str, int] = {}
-        self._chunks: list[NDArray[np.int32]] = []
+        self._values = _Growing(np.int32)
 
     def add(self, cells: Sequence[str]) -> int | None:
         codes = self._codes
         code_of = codes.setdefault
-        self._chunks.append(np.array([code_of(cell, len(codes)) for cell in cells], dtype=np.int32))
+        self._values.extend(np.array([code_of(cell, len(codes)) for cell in cells], dtype=np.int32))
         return None
 
     def build(self, name: str, note: str) -> Column:
-        raw = np.concatenate(self._chunks) if self._chunks else np.empty(0, np.int32)
-        self._chunks.clear()
+        raw = self._values.finish()
         cleaned = [cell.strip() for cell in self._codes]
         self._codes.clear()
         return encode(name, raw, cleaned, self._markers, note)

@@ -51,13 +51,16 @@ def profile_column(column: Column) -> ColumnProfile:
 def _profile_numbers(column: Column) -> ColumnProfile:
     rows = len(column.values)
     present = column.values[~np.isnan(column.values)]
-    facts = {"name": column.name, "type": "number", "rows": rows, "missing": rows - len(present), "note": column.note}
+    missing = rows - len(present)
     if not len(present):
-        return ColumnProfile(**facts, distinct=0)
+        return ColumnProfile(name=column.name, type="number", rows=rows, missing=missing, distinct=0)
     values, counts = np.unique(present, return_counts=True)
     order = np.lexsort((values, -counts))[:_TOP] if len(values) < rows else np.empty(0, np.intp)
     return ColumnProfile(
-        **facts,
+        name=column.name,
+        type="number",
+        rows=rows,
+        missing=missing,
         distinct=len(values),
         min=float(values[0]),
         max=float(values[-1]),

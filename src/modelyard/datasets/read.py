@@ -20,7 +20,7 @@ from modelyard.datasets.parquet import is_parquet, read_parquet
 from modelyard.datasets.sniff import DEFAULT_MISSING, Dialect, looks_like_header, sample_rows, sniff
 from modelyard.datasets.table import Column, Source, Table
 
-_CHUNK = 20_000
+_CHUNK = 5_000
 _SAMPLE_CHARACTERS = 1 << 18
 
 

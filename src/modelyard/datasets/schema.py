@@ -121,11 +121,11 @@ def _reason(kind: Kind, profile: ColumnProfile, *, chosen: bool) -> str:
         return f"is {profile.top[0][0] if profile.top else profile.min!r} in every row"
     if kind in USABLE:
         return ""
+    counts = f"{profile.distinct:,} distinct values in {profile.present:,} rows"
     found = "" if chosen else f"; if it is a category, say so in types: {{{profile.name}: category}}"
     reasons = {
-        Kind.TEXT: f"is free text ({profile.distinct:,} distinct values){found}",
+        Kind.TEXT: f"is free text ({counts}){found}",
         Kind.DATE: "is a date; add columns with what matters of it (year, month, weekday, age) as numbers",
-        Kind.IDENTIFIER: "names the row: "
-        + (f"{profile.distinct:,} distinct values in {profile.present:,} rows" if not chosen else "as types says"),
+        Kind.IDENTIFIER: f"names the row ({counts})",
     }
     return reasons[kind]

@@ -18,10 +18,7 @@ def hold_out(rows: int, share: float, seed: int, classes: Codes | None = None) -
     With ``classes`` every class with two rows or more has rows on both sides. Raises InvalidData when a side would be empty.
     """
     generator = np.random.default_rng(seed)
-    if classes is None:
-        groups = [np.arange(rows)]
-    else:
-        groups = [np.flatnonzero(classes == code) for code in np.unique(classes)]
+    groups = [np.arange(rows)] if classes is None else [np.flatnonzero(classes == code) for code in np.unique(classes)]
     held: list[Rows] = []
     for group in groups:
         wanted = round(len(group) * share)

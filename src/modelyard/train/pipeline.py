@@ -1,0 +1,220 @@
+"""One training from file to proved graph: read, profile, search, fit, prove, evaluate, draw, write."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from onnx import ModelProto
+from threadpoolctl import threadpool_limits
+
+from modelyard.core.errors import JobFailed
+from modelyard.datasets.profile import ColumnProfile, profile_table
+from modelyard.datasets.read import read_table
+from modelyard.datasets.table import Table
+from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
+from modelyard.evaluation.plots import Picture, confusion_picture, leaderboard_picture, residual_picture
+from modelyard.train.families import FAMILIES
+from modelyard.train.graph import build_graph
+from modelyard.train.job import Context
+from modelyard.train.model import PreparedRows, TrainedModel, fit_model, prepare_rows, shape_of
+from modelyard.train.problem import Problem, Task, column_docs, pose
+from modelyard.train.proof import Proof, prove
+from modelyard.train.recipe import Recipe, parse_recipe
+from modelyard.train.search import Report, Search, Standing, threads_for
+
+logger = logging.getLogger(__name__)
+
+_SPANS = {"read": (0.0, 0.04), "profile": (0.04, 0.06), "search": (0.06, 0.86), "fit": (0.86, 0.92), "evaluate": (0.92, 0.97)}
+"""The share of the whole that each stage takes."""
+_KEPT_RESIDUALS = 1_000
+
+
+@dataclass(frozen=True)
+class Winner:
+    """The family that was chosen, proved to be the same as its graph."""
+
+    standing: Standing
+    model: TrainedModel
+    graph: bytes
+    proof: Proof
+
+
+def train(context: Context) -> dict[str, Any]:
+    """Runs the whole training inside a job's process; see ``job.run``."""
+    recipe = parse_recipe(context.spec["recipe"])
+    dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
+    path = context.inputs["data"]
+    name = str(dataset.get("filename") or path.name)
+
+    def report(stage: str, fraction: float, message: str) -> None:
+        first, last = _SPANS[stage]
+        context.report(stage, first + (last - first) * fraction, message)
+
+    report("read", 0.0, f"reading {name}")
+    table = read_table(path, recipe.read_options(), name)
+    report("profile", 0.0, f"{len(table):,} rows, {len(table.columns)} columns")
+    profiles = profile_table(table)
+    problem = pose(table, profiles, recipe)
+    search = Search(problem, recipe, report)
+    standings = search.run()
+    winner = _choose(problem, recipe, standings, profiles, report)
+    report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
+    metrics, evaluation, pictures = _evaluate(problem, winner)
+    leaderboard = [standing.to_json() for standing in standings]
+    pictures["leaderboard"] = leaderboard_picture(leaderboard, problem.metric, higher_is_better=HIGHER_IS_BETTER[problem.metric])
+    result = {
+        "model": recipe.name or model_name(str(dataset.get("name") or name)),
+        "entry": "model.onnx",
+        "format": "onnx",
+        "metrics": metrics,
+        "report": _report(problem, recipe, winner) | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation},
+        "classes": list(problem.classes),
+        "dataset_digest": str(dataset.get("digest") or ""),
+    }
+    _write(context.folder / "output", winner.graph, pictures, _documents(recipe, problem, profiles, leaderboard))
+    context.report("done", 1.0, f"{winner.standing.title} is ready")
+    return result
+
+
+def model_name(text: str) -> str:
+    """A model's name made of a file's or dataset's name."""
+    stem = re.sub(r"\.(csv|tsv|txt|parquet|data)$", "", Path(text).name, flags=re.IGNORECASE).lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", stem)[:63].strip("-._") or "model"
+
+
+def _choose(
+    problem: Problem,
+    recipe: Recipe,
+    standings: list[Standing],
+    profiles: Mapping[str, ColumnProfile],
+    report: Report,
+) -> Winner:
+    """Fits the best family on all training rows; where its graph is not the same as the model, the next best.
+
+    Raises JobFailed when no family passes.
+    """
+    prepared = prepare_rows(problem, recipe.preparation_options(), problem.train)
+    ranked = [standing for standing in standings if standing.status == "ranked"]
+    for standing in ranked:
+        report("fit", 0.0, f"fitting {standing.title} on all {len(problem.train):,} training rows")
+        try:
+            winner = _fit_and_prove(problem, standing, prepared, profiles)
+        except Exception as error:  # The edge to libraries that convert and run graphs: whatever they raise refuses this family only.
+            logger.warning("family %s cannot become a graph", standing.family, exc_info=True)
+            standing.status, standing.note = (
+                "refused",
+                f"it cannot become a graph: {str(error).splitlines()[0][:200] if str(error) else error!r}",
+            )
+            continue
+        if winner.proof.holds:
+            standing.status = "selected"
+            standing.note = "; ".join(filter(None, [standing.note, *winner.model.fitted.notes]))
+            return winner
+        logger.warning("family %s is refused: %s", standing.family, winner.proof.report)
+        standing.status, standing.note = "refused", f"its graph answers differently: {winner.proof.reason}"
+    raise JobFailed("No model family could be turned into a graph: " + "; ".join(f"{row.family}: {row.note}" for row in ranked))
+
+
+def _fit_and_prove(problem: Problem, standing: Standing, prepared: PreparedRows, profiles: Mapping[str, ColumnProfile]) -> Winner:
+    rows, features = prepared.features.shape
+    shape = shape_of(problem, rows, features, threads_for(rows, features))
+    with threadpool_limits(limits=shape.threads):
+        model = fit_model(FAMILIES.get(standing.family), standing.settings, shape, prepared)
+        graph: ModelProto = build_graph(model, problem, standing.family, column_docs(problem, profiles))
+        content = graph.SerializeToString(deterministic=True)
+        return Winner(standing, model, content, prove(content, model, problem))
+
+
+def _evaluate(problem: Problem, winner: Winner) -> tuple[dict[str, float], dict[str, Any], dict[str, Picture]]:
+    """Metrics, details and pictures from the held-out rows, which are used here for the first time and once."""
+    predicted = winner.model.predict(problem.features, problem.test)
+    if problem.task is Task.REGRESSION:
+        truth = problem.values[problem.test].astype(np.float64)
+        residuals = predicted - truth
+        details: dict[str, Any] = {
+            "residual_quantiles": {f"p{share}": float(np.percentile(residuals, share)) for share in (1, 5, 25, 50, 75, 95, 99)},
+            "residuals": [round(float(value), 6) for value in residuals[:_KEPT_RESIDUALS]],
+        }
+        return regression_metrics(truth, predicted), details, {"residuals": residual_picture(truth, predicted, problem.target)}
+    codes = problem.values[problem.test].astype(np.int64)
+    chosen = predicted.argmax(axis=1)
+    counts = confusion(codes, chosen, len(problem.classes))
+    details = {
+        "classes": per_class(codes, chosen, problem.classes),
+        "confusion_matrix": {"classes": list(problem.classes), "counts": counts.tolist()},
+    }
+    picture = confusion_picture(counts, problem.classes, f"{problem.target}: {len(codes):,} held-out rows")
+    return classification_metrics(codes, predicted), details, {"confusion_matrix": picture}
+
+
+def _report(problem: Problem, recipe: Recipe, winner: Winner) -> dict[str, Any]:
+    """What was trained on what, and how it was chosen, as plain data."""
+    standing = winner.standing
+    main = "residuals" if problem.task is Task.REGRESSION else "confusion_matrix"
+    return {
+        "task": str(problem.task),
+        "target": problem.target,
+        "family": standing.family,
+        "family_title": standing.title,
+        "settings": dict(standing.settings),
+        "metric": problem.metric,
+        "cross_validation": {"mean": standing.mean, "std": standing.std, "folds": len(problem.folds(recipe.folds))},
+        "rows": {"train": len(problem.train), "held_out": len(problem.test), "without_target": problem.dropped_rows},
+        "features": problem.features.names,
+        "excluded": dict(problem.excluded),
+        "proof": dict(winner.proof.report),
+        "seed": problem.seed,
+        "plots": {main: f"{main}.svg", "leaderboard": "leaderboard.svg"},
+    }
+
+
+def _documents(
+    recipe: Recipe, problem: Problem, profiles: Mapping[str, ColumnProfile], leaderboard: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """The texts among the attachments."""
+    columns = [
+        msgspec.to_builtins(profile)
+        | {"kind": str(problem.fields[name].kind), "role": _role(name, problem), "reason": problem.excluded.get(name, "")}
+        for name, profile in profiles.items()
+    ]
+    return {
+        "recipe.yaml": recipe.to_yaml().encode(),
+        "leaderboard.json": _json(leaderboard),
+        "profile.json": _json({"columns": columns}),
+    }
+
+
+def _source(table: Table) -> dict[str, Any]:
+    """How the file was read."""
+    source: dict[str, Any] = msgspec.to_builtins(table.source)
+    return source | {"rows": len(table), "columns": len(table.columns)}
+
+
+def _role(name: str, problem: Problem) -> str:
+    if name == problem.target:
+        return "target"
+    return "excluded" if name in problem.excluded else "feature"
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, indent=1).encode()
+
+
+def _write(output: Path, graph: bytes, pictures: Mapping[str, Picture], documents: Mapping[str, bytes]) -> None:
+    artifact, attachments = output / "artifact", output / "attachments"
+    for folder in (artifact, attachments):
+        folder.mkdir(parents=True, exist_ok=True)
+    (artifact / "model.onnx").write_bytes(graph)
+    for name, content in documents.items():
+        (attachments / name).write_bytes(content)
+    for name, picture in pictures.items():
+        for extension, content in picture.items():
+            (attachments / f"{name}.{extension}").write_bytes(content)

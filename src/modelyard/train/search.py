@@ -1,0 +1,263 @@
+"""Cross-validation over families and their hyper-parameters.
+
+Each fold's rows are prepared once (fills, scales and categories learned from the fold's own training rows) and shared by all families.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from modelyard.core.errors import InvalidRequest, JobFailed, TooLarge
+from modelyard.datasets.prepare import Matrix
+from modelyard.datasets.table import Rows
+from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
+from modelyard.train.families import FAMILIES
+from modelyard.train.model import PreparedRows, fit_model, prepare_rows, shape_of
+from modelyard.train.problem import Problem, Task
+from modelyard.train.recipe import Recipe
+from modelyard.train.trainers.base import Settings, Shape, Trainer
+
+logger = logging.getLogger(__name__)
+
+Report = Callable[[str, float, str], None]
+"""``report(stage, fraction, message)``."""
+_TIE_BREAKER = {Task.CLASSIFICATION: "log_loss", Task.REGRESSION: "mae"}
+_CACHE_BYTES = 512 << 20
+_SMALL_CELLS = 200_000
+"""Cells below which starting threads costs more than they bring."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One family with one choice of hyper-parameters over all folds. ``note`` says why there are no scores, where there are none."""
+
+    settings: Settings
+    scores: tuple[float, ...] = ()
+    tie_breaks: tuple[float, ...] = ()
+    seconds: float = 0.0
+    """Mean time of a fit."""
+    note: str = ""
+
+
+@dataclass
+class Standing:
+    """A family's place on the leaderboard: its best trial."""
+
+    family: str
+    title: str
+    status: str
+    """``ranked``, ``selected``, ``refused`` (not the same as ONNX), ``failed`` or ``skipped``."""
+    metric: str
+    settings: Settings
+    mean: float | None = None
+    std: float | None = None
+    tie_break: float = 0.0
+    fit_seconds: float = 0.0
+    trials: int = 0
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as reports keep it."""
+        return {
+            "family": self.family,
+            "title": self.title,
+            "status": self.status,
+            "metric": self.metric,
+            "mean": self.mean,
+            "std": self.std,
+            "fit_seconds": round(self.fit_seconds, 4),
+            "trials": self.trials,
+            "settings": dict(self.settings),
+            "note": self.note,
+        }
+
+
+def threads_for(rows: int, features: int) -> int:
+    """Threads that fits should use: all of this process's cores for large tables, one for small."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") and rows * features > _SMALL_CELLS else 1
+
+
+class Search:
+    """Ranks model families on a problem's training rows. Held-out rows are never looked at."""
+
+    def __init__(self, problem: Problem, recipe: Recipe, report: Report) -> None:
+        self.problem = problem
+        self.recipe = recipe
+        self._report = report
+        self._options = recipe.preparation_options()
+        self._folds = problem.folds(recipe.folds)
+        self._prepared: list[tuple[PreparedRows, Matrix] | None] = [None] * len(self._folds)
+        # Features once prepared: known only after a fit, and close to equal in all folds.
+        first, _ = self._fold(0)
+        self.features = first.features.shape[1]
+        self.threads = threads_for(len(problem.train), self.features)
+        self._check_memory(recipe.budget.memory_megabytes)
+        self._ends = time.monotonic() + recipe.budget.seconds if recipe.budget.seconds else None
+
+    def run(self) -> list[Standing]:
+        """All families, the best first; those that could not be ranked come last.
+
+        Raises InvalidRequest when no family suits and JobFailed when none could be fitted.
+        """
+        trainers = self._trainers()
+        plans = {name: self._candidates(name, trainer) for name, trainer in trainers.items()}
+        total = sum(len(plan) for plan in plans.values() if not isinstance(plan, str))
+        if not total:
+            raise InvalidRequest("No model family suits: " + "; ".join(f"{name}: {plan}" for name, plan in plans.items()))
+        standings: list[Standing] = []
+        done = 0
+        with threadpool_limits(limits=self.threads):
+            for name, trainer in trainers.items():
+                plan = plans[name]
+                if isinstance(plan, str):
+                    standings.append(Standing(name, trainer.title, "skipped", self.problem.metric, {}, note=plan))
+                    continue
+                trials: list[Trial] = []
+                for settings in plan:
+                    if self._spent and (trials or standings):
+                        break
+                    self._report("search", done / total, f"{trainer.title} {_told(settings)}".strip())
+                    trials.append(self._try(trainer, settings))
+                    done += 1
+                standings.append(self._standing(name, trainer, trials, len(plan)))
+                logger.info("family %s: %s", name, standings[-1].to_json())
+        self._report("search", 1.0, "families ranked")
+        return self._ranked(standings)
+
+    @property
+    def _spent(self) -> bool:
+        return self._ends is not None and time.monotonic() > self._ends
+
+    def _trainers(self) -> dict[str, Trainer]:
+        """The families to try, by name; those of the other task are left out unless asked for."""
+        names = self.recipe.families or tuple(FAMILIES.names())
+        found = {name: FAMILIES.get(name) for name in dict.fromkeys(names)}
+        unfit = [name for name, trainer in found.items() if self.problem.task not in trainer.tasks]
+        if unfit and self.recipe.families:
+            known = [name for name in FAMILIES.names() if self.problem.task in FAMILIES.get(name).tasks]
+            raise InvalidRequest(f"Family {unfit[0]!r} does not do {self.problem.task}; these do: {', '.join(known)}.")
+        return {name: trainer for name, trainer in found.items() if name not in unfit}
+
+    def _candidates(self, name: str, trainer: Trainer) -> Sequence[Settings] | str:
+        """Hyper-parameters to try, or why none are tried."""
+        shape = self._shape(len(self.problem.train))
+        reluctance = trainer.reluctance(shape)
+        if reluctance and not self.recipe.families:
+            return f"{reluctance}; list {name!r} under families to try it all the same"
+        rows = len(self.problem.train)
+        trials = self.recipe.budget.trials or (2 if rows <= 20_000 else 1)
+        candidates: list[Settings] = []
+        for settings in trainer.candidates(shape):
+            if settings not in candidates:
+                candidates.append(settings)
+        return candidates[:trials]
+
+    def _shape(self, rows: int) -> Shape:
+        return shape_of(self.problem, rows, self.features, self.threads)
+
+    def _check_memory(self, megabytes: int | None) -> None:
+        # The matrix, a copy that the family makes, and the folds kept ready.
+        need = len(self.problem.train) * self.features * 4 * (2 + self._kept_folds) >> 20
+        if megabytes is not None and need > megabytes:
+            raise TooLarge(
+                f"The training would need about {need} MB for its matrices, over budget.memory_megabytes ({megabytes}); "
+                "raise it, give fewer rows or columns, or lower preparation.max_categories."
+            )
+
+    @property
+    def _kept_folds(self) -> int:
+        bytes_all = len(self.problem.train) * self.features * 4 * len(self._folds)
+        return len(self._folds) if bytes_all <= _CACHE_BYTES else 1
+
+    def _fold(self, at: int) -> tuple[PreparedRows, Matrix]:
+        """A fold's training rows, and its check rows prepared the same way."""
+        kept = self._prepared[at]
+        if kept is None:
+            fit, check = self._folds[at]
+            prepared = prepare_rows(self.problem, self._options, fit)
+            kept = (prepared, prepared.preparation.transform(self.problem.features, check))
+            if at == 0 or self._kept_folds > 1:
+                self._prepared[at] = kept
+        return kept
+
+    def _try(self, trainer: Trainer, settings: Settings) -> Trial:
+        """One trial over all folds."""
+        scores: list[float] = []
+        ties: list[float] = []
+        seconds: list[float] = []
+        try:
+            for at, (fit, check) in enumerate(self._folds):
+                prepared, features = self._fold(at)
+                shape = shape_of(self.problem, len(fit), prepared.features.shape[1], self.threads)
+                began = time.perf_counter()
+                model = fit_model(trainer, settings, shape, prepared)
+                seconds.append(time.perf_counter() - began)
+                score, tie = self._score(model.predict_prepared(features), check)
+                if score is not None:
+                    scores.append(score)
+                    ties.append(tie)
+        except (ValueError, ArithmeticError, MemoryError) as error:
+            logger.warning("a fit of %s failed", trainer.title, exc_info=True)
+            return Trial(settings, note=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
+        if not scores:
+            return Trial(settings, note=f"no fold gives {self.problem.metric}")
+        return Trial(settings, tuple(scores), tuple(ties), statistics.fmean(seconds))
+
+    def _score(self, predicted: Any, rows: Rows) -> tuple[float | None, float]:
+        """The metric that decides and the one that breaks ties."""
+        names = (self.problem.metric, _TIE_BREAKER[self.problem.task])
+        truth = self.problem.values[rows]
+        if not np.isfinite(predicted).all():
+            raise ValueError("its predictions are not finite")
+        found = (
+            classification_metrics(truth.astype(np.int64), predicted, names)
+            if self.problem.task is Task.CLASSIFICATION
+            else regression_metrics(truth.astype(np.float64), predicted, names)
+        )
+        return found.get(names[0]), found.get(names[1], 0.0)
+
+    def _standing(self, name: str, trainer: Trainer, trials: list[Trial], planned: int) -> Standing:
+        scored = [trial for trial in trials if trial.scores]
+        if not trials:
+            return Standing(name, trainer.title, "skipped", self.problem.metric, {}, note="the time budget was spent")
+        if not scored:
+            return Standing(name, trainer.title, "failed", self.problem.metric, trials[0].settings, trials=len(trials), note=trials[0].note)
+        best = min(scored, key=lambda trial: self._rank(statistics.fmean(trial.scores), statistics.fmean(trial.tie_breaks)))
+        return Standing(
+            family=name,
+            title=trainer.title,
+            status="ranked",
+            metric=self.problem.metric,
+            settings=best.settings,
+            mean=statistics.fmean(best.scores),
+            std=statistics.pstdev(best.scores),
+            tie_break=statistics.fmean(best.tie_breaks),
+            fit_seconds=best.seconds,
+            trials=len(trials),
+            note="" if len(trials) == planned else "the time budget cut its trials",
+        )
+
+    def _rank(self, mean: float, tie_break: float) -> tuple[float, float]:
+        """Smaller is better. Scores that differ by rounding only are equal."""
+        return (round(-mean if HIGHER_IS_BETTER[self.problem.metric] else mean, 9), tie_break)
+
+    def _ranked(self, standings: list[Standing]) -> list[Standing]:
+        ranked = [standing for standing in standings if standing.mean is not None]
+        if not ranked:
+            told = "; ".join(f"{standing.family}: {standing.note}" for standing in standings)
+            raise JobFailed(f"No model family could be fitted: {told}")
+        ranked.sort(key=lambda standing: self._rank(standing.mean or 0.0, standing.tie_break))
+        return ranked + [standing for standing in standings if standing.mean is None]
+
+
+def _told(settings: Settings) -> str:
+    return ", ".join(f"{name}={value}" for name, value in settings.items())
