@@ -21,7 +21,7 @@ class FakeExchange(Exchange):
 
     def __init__(self, method, target, body=b"", headers=None):
         path, _, query = target.partition("?")
-        self.method, self.path, self.query, self.body = method, unquote(path), query, body
+        self.method, self.path, self.query, self.body = method, unquote(path.replace("%2F", "%252F")), query, body
         self.headers = headers or {}
         self.peer, self.secure, self.received_ns, self.aborted, self.on_abort = "127.0.0.1", False, 0, None, None
         self.answer = None
@@ -105,9 +105,16 @@ GRANT = Grant(workspace_id=1, key_id=5, public_id="abc", actions=frozenset({Acti
 
 def drive(protocol, plane, method, target, body=b"", headers=None, grant=GRANT):
     """The answer to one request, as the handler would give it after authentication."""
-    exchange = FakeExchange(method, target, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
-    found, route, params, _ = RouteTable([protocol]).find(method, exchange.path)
-    assert route is not None, f"no route for {method} {target}"
+    return drive_exchange(protocol, plane, make_exchange(method, target, body, headers), grant)
+
+
+def make_exchange(method, target, body=b"", headers=None, kind=FakeExchange):
+    return kind(method, target, body if isinstance(body, bytes) else json.dumps(body).encode(), headers)
+
+
+def drive_exchange(protocol, plane, exchange, grant=GRANT):
+    found, route, params, _ = RouteTable([protocol]).find(exchange.method, exchange.path)
+    assert route is not None, f"no route for {exchange.method} {exchange.path}"
     call = Call(exchange, found, plane, "request-1")
     call.route, call.params, call.body, call.grant = route, params, exchange.body, grant
     call.guard(route.run, call)

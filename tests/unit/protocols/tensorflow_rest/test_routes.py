@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.protocols.fakes import FakePlane, drive
 
 from modelyard.core.errors import error_codes
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
 from modelyard.protocols.tensorflow_rest import PROTOCOL
 from modelyard.protocols.tensorflow_rest.errors import STATUS
+from unit.protocols.fakes import FakePlane, drive
 
 
 def signature(inputs, outputs, classes=()):
