@@ -26,7 +26,9 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from platform_under_test import Platform, free_port, platform, wait_for  # noqa: E402  # beside this folder, not installed
+from platform_under_test import platform, pss_bytes  # noqa: E402  # beside this folder, not installed
+
+from modelyard.testing.platform import RunningPlatform, free_port, wait_until_answers  # noqa: E402  # after the path
 
 SHAPES = {"mlp": (16,), "cifar": (3, 32, 32), "encoder": (64,)}
 
@@ -87,14 +89,14 @@ def fastapi(model_file: Path, model: str) -> Iterator[str]:
     environment |= {"DTYPE": "int64" if model == "encoder" else "float32"}
     process = subprocess.Popen([sys.executable, "fastapi_server.py"], cwd=HERE, env=environment)
     try:
-        wait_for(f"http://127.0.0.1:{port}/openapi.json", process)
+        wait_until_answers(f"http://127.0.0.1:{port}/openapi.json", process)
         yield f"http://127.0.0.1:{port}/predict"
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
 
 
-def loads(model: str, case: str, ours: Platform, key: str, keys: Path, theirs: str) -> tuple[Load, Load]:
+def loads(model: str, case: str, ours: RunningPlatform, key: str, keys: Path, theirs: str) -> tuple[Load, Load]:
     """The pair of loads of one case: ours and the FastAPI server's."""
     x = rows_of(model, 32 if case == "b32" else 1)
     connections = 1 if case == "c1" else 32
@@ -118,12 +120,12 @@ def main() -> None:
         models = Path(folder)
         subprocess.run([sys.executable, str(HERE.parent / "models.py"), folder], check=True, stdout=subprocess.DEVNULL)
         for model in options.models.split(","):
-            ours.cli("push", str(models / f"{model}.onnx"), "--name", model)
-            ours.cli("deploy", f"{model}@1")
-        key = ours.cli("keys", "create")["key"]
+            ours.json("push", str(models / f"{model}.onnx"), "--name", model)
+            ours.json("deploy", f"{model}@1")
+        key = ours.json("keys", "create")["key"]
         keys = models / "keys.txt"
         keys.write_text(
-            "\n".join(ours.cli("keys", "create", "--label", f"k{n}")["key"] for n in range(100 if "unique" in options.cases else 1))
+            "\n".join(ours.json("keys", "create", "--label", f"k{n}")["key"] for n in range(100 if "unique" in options.cases else 1))
         )
         for model in options.models.split(","):
             with fastapi(models / f"{model}.onnx", model) as theirs:
@@ -133,7 +135,7 @@ def main() -> None:
                         wrk(load, 2)
                     rounds = [(wrk(pair[0], options.seconds), wrk(pair[1], options.seconds)) for _ in range(options.rounds)]
                     table.append(report(model, case, rounds))
-        print(f"memory: PSS {ours.pss() / 1e6:.0f} MB for supervisor, controller and two workers serving {options.models}")
+        print(f"memory: PSS {pss_bytes(ours.process.pid) / 1e6:.0f} MB for supervisor, controller and two workers serving {options.models}")
     out = HERE.parent / "out"
     out.mkdir(exist_ok=True)
     (out / "serve.json").write_text(json.dumps(table, indent=1))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from platform_under_test import platform  # noqa: E402  # beside this folder, not installed
+from platform_under_test import platform, pss_bytes  # noqa: E402  # beside this folder, not installed
 
 
 def seconds(*command: str) -> float:
@@ -36,7 +36,7 @@ def main() -> None:
         with platform() as ours:
             starts.append(ours.ready_seconds)
             time.sleep(3)
-            memory.append(ours.pss() / 1e6)
+            memory.append(pss_bytes(ours.process.pid) / 1e6)
     figures = {
         "import modelyard, over bare python (s)": round(imported - bare, 3),
         "modelyard --help (s)": round(helped, 3),
