@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 _INK = "#1f2933"
@@ -19,7 +20,7 @@ _BEST = "#c8553d"
 _QUIET = "#8a94a0"
 _MOST_CELLS_WITH_NUMBERS = 20
 _MOST_POINTS = 5_000
-_LABEL_LENGTH = 18
+_LABEL_LENGTH = 20
 _STYLE: Any = {
     # Text stays text (small files, readable by machines), and equal pictures are equal files.
     "svg.fonttype": "none",
@@ -80,6 +81,10 @@ def residual_picture(truth: NDArray[np.floating], predicted: NDArray[np.floating
         right.axvline(0.0, color=_BEST, linewidth=1.2)
         right.set_xlabel("predicted - true")
         right.set_ylabel("rows")
+        for axes in (left, right):
+            axes.locator_params(nbins=5)
+            axes.ticklabel_format(scilimits=(-3, 5), useMathText=False)
+        right.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         right.set_title("Residuals")
         _open_frame(left, right)
 
@@ -116,17 +121,19 @@ def _open_frame(*panels: Any) -> None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 1] + "…"
+    """Long names lose their middle: what tells them apart is as often at the end as at the beginning."""
+    half = _LABEL_LENGTH // 2
+    return text if len(text) <= _LABEL_LENGTH else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _render(draw: Callable[[Figure], None], size: tuple[float, float]) -> Picture:
     with rc_context(_STYLE):
-        figure = Figure(figsize=size, layout="constrained")
+        figure = Figure(figsize=size, dpi=120, layout="constrained")
         draw(figure)
         made: Picture = {}
         for extension, canvas in (("png", FigureCanvasAgg), ("svg", FigureCanvasSVG)):
             out = io.BytesIO()
             metadata = {"Date": None} if extension == "svg" else {"Software": None}
-            canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata)
+            canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
             made[extension] = out.getvalue()
     return made

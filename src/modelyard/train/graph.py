@@ -59,8 +59,9 @@ def build_graph(model: TrainedModel, problem: Problem, family: str, columns: Seq
     core = compose.add_prefix(core, f"{parts.prefix}model.")
     core_output = f"{parts.prefix}model.{core_output}"
     parts.node("Identity", [features], "model.features")
-    parts.nodes.extend(core.graph.node)
-    parts.constants.extend(core.graph.initializer)
+    nodes, needed = _needed(core.graph.node, core_output)
+    parts.nodes.extend(nodes)
+    parts.constants.extend(constant for constant in core.graph.initializer if constant.name in needed)
     outputs = _classes(parts, core_output, problem) if problem.task is Task.CLASSIFICATION else _quantity(parts, core_output, model.scale)
     inputs = [
         helper.make_tensor_value_info(column.name, TensorProto.FLOAT if column.is_number else TensorProto.STRING, ["rows", 1])
@@ -72,6 +73,21 @@ def build_graph(model: TrainedModel, problem: Problem, family: str, columns: Seq
     _describe(built, problem, family, columns)
     checker.check_model(built)
     return built
+
+
+def _needed(nodes: Sequence[NodeProto], output: str) -> tuple[list[NodeProto], set[str]]:
+    """The nodes that an output needs, in order, and every name they read: a converter's own labels are computed anew here."""
+    wanted = {output}
+    kept: list[NodeProto] = []
+    for node in reversed(nodes):
+        if wanted.isdisjoint(node.output):
+            continue
+        kept.append(node)
+        wanted.update(node.input)
+        for attribute in node.attribute:
+            # A subgraph may read any name of the graph around it.
+            wanted.update(name for inner in attribute.g.node for name in inner.input)
+    return kept[::-1], wanted
 
 
 def _preparation(parts: _Parts, model: TrainedModel) -> str:
