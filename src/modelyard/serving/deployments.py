@@ -1,0 +1,203 @@
+"""The wish side of deployments: checked, written with its audit row, and compared with what workers report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from modelyard.core.api import DeploymentView
+from modelyard.core.deployments import Deployment, Target
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, Unsupported, did_you_mean
+from modelyard.core.events import Actor
+from modelyard.core.models import Reference, Version, check_name
+from modelyard.core.signature import TensorSpec
+from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
+from modelyard.serving.reports import Reports, WorkerReport
+from modelyard.serving.status import DeploymentStatus, merge
+from modelyard.store.database import Session, Store
+
+MAX_TARGETS = 100
+MAX_POLICY_BYTES = 65536
+
+
+class DeploymentService:
+    """Deployments of every workspace. Safe to use from several threads; workers act when the next snapshot is published."""
+
+    def __init__(self, store: Store, reports: Reports) -> None:
+        self._store, self._reports = store, reports
+
+    def deploy(
+        self,
+        actor: Actor,
+        name: str,
+        targets: Sequence[Target],
+        policy: dict[str, Any] | None = None,
+        expect_revision: int | None = None,
+    ) -> DeploymentView:
+        """Makes ``name`` route to ``targets``, as a new deployment or a new revision; asking for what stands changes nothing.
+
+        A target's version is a number or an alias; ``latest`` is the newest now, fixed; empty is the alias ``champion`` where that
+        is set, and otherwise the newest now. ``policy`` None leaves it as it is.
+        Raises NotFound (naming the nearest), InvalidRequest when the targets do not fit together, Unsupported for a version that
+        may not run in a worker, Conflict when the deployment is not at ``expect_revision``.
+        """
+        check_name(name, "deployment")
+        _check_shares(targets)
+        _check_policy(policy)
+        with self._store.write() as session:
+            settled = tuple(_settled(session, actor.workspace_id, target) for target in targets)
+            if len({(target.model, target.version) for target in settled}) < len(settled):
+                raise InvalidRequest("Two targets name the same version; join their weights.")
+            versions = [find_version(session, actor.workspace_id, _reference(target)) for target in settled]
+            _check_versions(versions)
+            wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=policy or {})
+            made = _write(session, actor, wish, policy is None, expect_revision)
+            return _view(session, made, self._reports())
+
+    def undeploy(self, actor: Actor, name: str) -> None:
+        """Takes the name away; calls under way are answered. Raises NotFound."""
+        with self._store.write() as session:
+            deployment = _need(session, actor.workspace_id, name)
+            session.deployments.remove(actor.workspace_id, name)
+            session.audit.append(actor, "deployment.remove", name, before=_told(deployment))
+
+    def get(self, workspace_id: int, name: str) -> DeploymentView:
+        """One deployment with its state. Raises NotFound."""
+        with self._store.read() as session:
+            return _view(session, _need(session, workspace_id, name), self._reports())
+
+    def list(self, workspace_id: int) -> list[DeploymentView]:
+        """Every deployment of a workspace with its state, by name."""
+        reports = self._reports()
+        with self._store.read() as session:
+            return [_view(session, deployment, reports) for deployment in session.deployments.list(workspace_id)]
+
+    def status(self, workspace_id: int, name: str) -> DeploymentStatus:
+        """State and reasons by version and worker. Raises NotFound."""
+        with self._store.read() as session:
+            return _status(session, _need(session, workspace_id, name), self._reports())
+
+
+def _check_shares(targets: Sequence[Target]) -> None:
+    if not 0 < len(targets) <= MAX_TARGETS:
+        raise InvalidRequest(f"A deployment needs 1 to {MAX_TARGETS} targets, each a model's version with a weight.")
+    for target in targets:
+        if not 0 < target.weight <= 1_000_000:
+            raise InvalidRequest(f"The weight of {target.model!r} is {target.weight}; weights are 1 to 1000000, relative to each other.")
+
+
+def _check_policy(policy: dict[str, Any] | None) -> None:
+    try:
+        size = len(msgspec.json.encode(policy))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest("The policy must be plain JSON.") from error
+    if size > MAX_POLICY_BYTES:
+        raise InvalidRequest(f"The policy takes {size} bytes as JSON; at most {MAX_POLICY_BYTES} are kept.")
+
+
+def _reference(target: Target) -> Reference:
+    return Reference.parse(f"{target.model}@{target.version}" if target.version else target.model)
+
+
+def _settled(session: Session, workspace_id: int, target: Target) -> Target:
+    """The target with a version that keeps its meaning: a number, or an alias that is followed."""
+    reference = _reference(target)
+    if reference.version in {"", LATEST}:
+        model = find_model(session, workspace_id, reference.name)
+        if not reference.version and CHAMPION in model.aliases:
+            return msgspec.structs.replace(target, version=CHAMPION)
+        if not model.latest:
+            raise NotFound(f"Model {model.name!r} has no version yet.")
+        return msgspec.structs.replace(target, version=str(model.latest))
+    return msgspec.structs.replace(target, version=reference.version)
+
+
+def _check_versions(versions: Sequence[Version]) -> None:
+    first = versions[0]
+    for version in versions:
+        if not version.profile.inline:
+            why = version.profile.reason or "the trial run at its push did not allow it"
+            raise Unsupported(f"{version.reference} cannot run in a worker: {why}.")
+        _check_alike(first, version, "input", first.signature.inputs, version.signature.inputs)
+        _check_alike(first, version, "output", first.signature.outputs, version.signature.outputs)
+
+
+def _check_alike(first: Version, other: Version, kind: str, wanted: Sequence[TensorSpec], got: Sequence[TensorSpec]) -> None:
+    """A caller does not choose the target, so every target must be callable alike; sizes of outputs may differ."""
+    theirs = {spec.name: spec for spec in got}
+    for spec in wanted:
+        match = theirs.pop(spec.name, None)
+        if match is None:
+            raise InvalidRequest(_unlike(first, other, f"{first.reference} has the {kind} {spec.name!r}, which {other.reference} has not"))
+        same = match.datatype == spec.datatype and (kind == "output" or match.wire_shape == spec.wire_shape)
+        if not same:
+            detail = f"{spec.datatype} {spec.wire_shape} and {match.datatype} {match.wire_shape}"
+            raise InvalidRequest(_unlike(first, other, f"{kind} {spec.name!r} is {detail}"))
+    for name in theirs:
+        raise InvalidRequest(_unlike(first, other, f"{other.reference} has the {kind} {name!r}, which {first.reference} has not"))
+
+
+def _unlike(first: Version, other: Version, why: str) -> str:
+    return f"{first.reference} and {other.reference} cannot share a deployment, because callers could not tell them apart: {why}."
+
+
+def _write(session: Session, actor: Actor, wish: Deployment, keep_policy: bool, expect_revision: int | None) -> Deployment:
+    current = session.deployments.get(actor.workspace_id, wish.name)
+    if current is None:
+        if expect_revision is not None:
+            raise Conflict(f"There is no deployment {wish.name!r} any more; leave the revision out to create it.")
+        made = session.deployments.add(wish)
+        session.audit.append(actor, "deployment.create", wish.name, after=_told(made))
+        return made
+    policy = current.policy if keep_policy else wish.policy
+    expected = current.revision if expect_revision is None else expect_revision
+    if current.targets == wish.targets and current.policy == policy and expected == current.revision:
+        return current
+    made = session.deployments.update(msgspec.structs.replace(current, targets=wish.targets, policy=policy), expected)
+    session.audit.append(actor, "deployment.update", wish.name, before=_told(current), after=_told(made))
+    return made
+
+
+def _told(deployment: Deployment) -> dict[str, Any]:
+    return {"targets": msgspec.to_builtins(deployment.targets), "policy": deployment.policy, "revision": deployment.revision}
+
+
+def _need(session: Session, workspace_id: int, name: str) -> Deployment:
+    found = session.deployments.get(workspace_id, name)
+    if found is None:
+        known = [deployment.name for deployment in session.deployments.list(workspace_id)]
+        raise NotFound(f"There is no deployment {name!r}.{did_you_mean(name, known)}")
+    return found
+
+
+def _resolved(session: Session, deployment: Deployment) -> tuple[list[Version], list[str]]:
+    versions: list[Version] = []
+    gone: list[str] = []
+    for target in deployment.targets:
+        try:
+            versions.append(find_version(session, deployment.workspace_id, _reference(target)))
+        except NotFound as error:
+            gone.append(error.message)
+    return versions, gone
+
+
+def _status(session: Session, deployment: Deployment, reports: Sequence[WorkerReport]) -> DeploymentStatus:
+    versions, gone = _resolved(session, deployment)
+    return merge(deployment, versions, gone, reports)
+
+
+def _view(session: Session, deployment: Deployment, reports: Sequence[WorkerReport]) -> DeploymentView:
+    status = _status(session, deployment, reports)
+    return DeploymentView(
+        name=deployment.name,
+        targets=deployment.targets,
+        state=status.state,
+        reason=status.reason,
+        versions=tuple(version.number for version in status.versions),
+        policy=deployment.policy,
+        revision=deployment.revision,
+        created_ns=deployment.created_ns,
+        updated_ns=deployment.updated_ns,
+    )

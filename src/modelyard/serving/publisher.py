@@ -1,0 +1,127 @@
+"""From rows to the snapshot that workers act on: aliases resolved, shares settled, valid keys only."""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+
+from modelyard.core.clock import Clock, SystemClock
+from modelyard.core.deployments import Deployment, Route, ServedDeployment, ServedVersion, Target
+from modelyard.core.errors import NotFound
+from modelyard.core.models import Model, Version
+from modelyard.registry.resolve import resolve_number
+from modelyard.store.database import Session, Store
+from modelyard.store.settings import STATE
+from modelyard.store.snapshot import SnapshotState, SnapshotWriter
+
+logger = logging.getLogger(__name__)
+
+
+class SnapshotPublisher:
+    """Publishes the state of every workspace whenever it has changed. The controller has the only one, used by one thread."""
+
+    def __init__(self, store: Store, writer: SnapshotWriter, clock: Clock | None = None) -> None:
+        self._store, self._writer, self._clock = store, writer, clock or SystemClock()
+        self._published = -1
+        """The ``state`` counter that the newest snapshot was made from."""
+
+    def publish_if_changed(self) -> int | None:
+        """The number of a new snapshot, or None when nothing has changed since the last one. Always publishes the first time.
+
+        Raises Unavailable when the database or the folder does not answer; the next call tries again.
+        """
+        with self._store.read() as session:
+            counter = session.settings.count(STATE)
+            if counter == self._published:
+                return None
+            state = build_state(session, self._clock.time_ns())
+        number = self._writer.publish(state)
+        self._published = counter
+        return number
+
+
+def build_state(session: Session, now_ns: int) -> SnapshotState:
+    """Everything that workers need, as one transaction sees it.
+
+    A target whose alias, version or model is gone gets no route; a deployment that has lost all of them stays, without routes, so
+    that its callers hear that it cannot serve and not that it does not exist.
+    """
+    resolver = _Resolver(session)
+    deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
+    return SnapshotState(
+        workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
+        deployments=deployments,
+        versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
+        keys=tuple(session.keys.active(now_ns)),
+    )
+
+
+class _Resolver:
+    """Finds each model and version once."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._models: dict[tuple[int, str], Model | None] = {}
+        self._found: dict[tuple[int, int], Version | None] = {}
+        self.versions: dict[int, ServedVersion] = {}
+
+    def served(self, deployment: Deployment) -> ServedDeployment:
+        shares: dict[int, int] = {}
+        for target in deployment.targets:
+            version = self._version(deployment, target)
+            if version is not None:
+                shares[version.id] = shares.get(version.id, 0) + target.weight
+        return ServedDeployment(
+            id=deployment.id,
+            workspace_id=deployment.workspace_id,
+            name=deployment.name,
+            revision=deployment.revision,
+            routes=tuple(Route(version_id=identity, weight=weight) for identity, weight in shares.items()),
+            policy=deployment.policy,
+        )
+
+    def _version(self, deployment: Deployment, target: Target) -> Version | None:
+        model = self._model(deployment.workspace_id, target.model)
+        try:
+            number = resolve_number(model, target.version) if model is not None else 0
+        except NotFound:
+            number = 0
+        version = self._numbered(model, number) if model is not None and number else None
+        if model is None or version is None:
+            logger.warning("Deployment %s cannot route to %s@%s: it is gone", deployment.name, target.model, target.version)
+            return None
+        if version.id not in self.versions:
+            self.versions[version.id] = served_version(model, version)
+        return version
+
+    def _model(self, workspace_id: int, name: str) -> Model | None:
+        key = (workspace_id, name)
+        if key not in self._models:
+            self._models[key] = self._session.models.get(workspace_id, name)
+        return self._models[key]
+
+    def _numbered(self, model: Model, number: int) -> Version | None:
+        key = (model.id, number)
+        if key not in self._found:
+            self._found[key] = self._session.versions.get(model.workspace_id, model.name, number)
+        return self._found[key]
+
+
+def served_version(model: Model, version: Version) -> ServedVersion:
+    """A version as workers need it."""
+    return ServedVersion(
+        id=version.id,
+        model=version.model,
+        number=version.number,
+        artifact=version.artifact,
+        signature=version.signature,
+        profile=version.profile,
+        aliases=tuple(sorted(alias for alias, number in model.aliases.items() if number == version.number)),
+        metadata={
+            "metrics": version.metrics,
+            "tags": version.tags,
+            "card": msgspec.to_builtins(version.card),
+            "created_ns": version.created_ns,
+        },
+    )
