@@ -1,0 +1,97 @@
+"""Settings from flags and environment."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.server.settings import Settings, assemble, describe
+
+
+def test_defaults_need_no_environment():
+    settings, warnings = assemble({})
+    assert (settings.port, settings.management_port, settings.host) == (8000, 8080, "127.0.0.1")
+    assert settings.home == Path("~/.modelyard").expanduser()
+    assert settings.database() == f"sqlite:///{settings.home}/modelyard.db"
+    assert warnings == ()
+
+
+def test_flags_win_over_the_environment_and_none_means_not_given():
+    settings, _ = assemble({"MODELYARD_PORT": "9000", "MODELYARD_HOST": "0.0.0.0"}, {"port": 9001, "host": None})
+    assert (settings.port, settings.host) == (9001, "0.0.0.0")
+
+
+def test_empty_variable_counts_as_unset():
+    assert assemble({"MODELYARD_PORT": ""}).settings.port == 8000
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "name", "value"),
+    [
+        ("MODELYARD_MAX_BODY_BYTES", "2MiB", "max_body_bytes", 2 * 2**20),
+        ("MODELYARD_MAX_BODY_BYTES", "5 MB", "max_body_bytes", 5_000_000),
+        ("MODELYARD_DRAIN_SECONDS", "2m", "drain_seconds", 120.0),
+        ("MODELYARD_PREDICTION_RETENTION_SECONDS", "30d", "prediction_retention_seconds", 30 * 86400.0),
+        ("MODELYARD_ACCESS_LOG", "false", "access_log", False),
+        ("MODELYARD_LOG_LEVEL", "DEBUG", "log_level", "debug"),
+    ],
+)
+def test_values_are_written_as_people_write_them(variable, text, name, value):
+    assert getattr(assemble({variable: text}).settings, name) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "sentence"),
+    [
+        ("MODELYARD_PORT", "99999", "MODELYARD_PORT is '99999'"),
+        ("MODELYARD_PORT", "http", "MODELYARD_PORT is 'http'"),
+        ("MODELYARD_DRAIN_SECONDS", "soon", "write it like 30s"),
+        ("MODELYARD_MAX_BODY_BYTES", "64 MoB", "write it like 64MiB"),
+        ("MODELYARD_ACCESS_LOG", "perhaps", "cannot be used"),
+        ("MODELYARD_LOG_LEVEL", "loud", "cannot be used"),
+        ("MODELYARD_MANAGEMENT_PORT", "8000", "both listen on port 8000"),
+    ],
+)
+def test_malformed_values_are_refused_with_a_sentence(variable, text, sentence):
+    with pytest.raises(InvalidRequest, match=sentence):
+        assemble({variable: text})
+
+
+def test_unknown_variables_are_warned_about_with_the_nearest():
+    (warning,) = assemble({"MODELYARD_WORKRES": "2", "MODELYARD_URL": "http://x", "PATH": "/bin"}).warnings
+    assert "MODELYARD_WORKRES" in warning
+    assert "Did you mean 'MODELYARD_WORKERS'" in warning
+
+
+def test_admin_key_is_shown_nowhere():
+    secret = "a-very-secret-admin-key"
+    settings = assemble({"MODELYARD_ADMIN_KEY": secret}).settings
+    assert settings.admin_key == secret
+    assert secret not in repr(settings)
+    with pytest.raises(InvalidRequest) as refused:
+        assemble({"MODELYARD_ADMIN_KEY": "short-secret"})
+    assert "short-secret" not in str(refused.value)
+
+
+def test_settings_survive_being_handed_over():
+    settings = assemble({"MODELYARD_WORKERS": "3"}, {"home": "/tmp/x"}).settings
+    assert Settings.decode(settings.encode()) == settings
+
+
+def test_every_setting_has_a_sentence():
+    lines = describe()
+    assert {line.name for line in lines} == set(Settings.__struct_fields__)
+    assert all(line.text.endswith(".") for line in lines)
+    assert all(line.variable == f"MODELYARD_{line.name.upper()}" for line in lines)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_a_value_or_a_sentence(text):
+    for variable in ("MODELYARD_PORT", "MODELYARD_DRAIN_SECONDS", "MODELYARD_MAX_BODY_BYTES"):
+        try:
+            settings = assemble({variable: text}).settings
+        except InvalidRequest:
+            continue
+        assert settings.drain_seconds >= 0
