@@ -10,6 +10,7 @@ is stored, so a process that dies anywhere loses nothing; a result is written on
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -138,6 +139,13 @@ class PredictionFiles:
         """Deletes submission and outcome."""
         for folder in ("spool", "results"):
             self._path(workspace_id, folder, prediction_id).unlink(missing_ok=True)
+
+    def sweep(self, before_ns: int) -> None:
+        """Deletes what a killed process left half-written before ``before_ns``."""
+        for path in self._root.glob("[0-9]*/*/.*"):
+            with contextlib.suppress(FileNotFoundError):  # another process may be sweeping, or finishing it
+                if path.stat().st_mtime_ns < before_ns:
+                    path.unlink()
 
     def unmark(self, workspace_id: int, prediction_id: str) -> None:
         """Ends a forgetting, when nothing is left to delete."""

@@ -37,6 +37,8 @@ Raises OSError when the listener cannot be reached.
 """
 _AGAIN = frozenset({429, 503})
 _SECOND = 1_000_000_000
+_UNFINISHED_SECONDS = 3600
+"""Age at which a half-written file has surely been left by a process that is dead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +93,7 @@ class PredictionRunner:
 
     def run(self, stop: threading.Event) -> None:
         """Ticks until ``stop`` is set, then waits for what is under way. An error of one tick does not end it."""
+        self._files.sweep(self._clock.time_ns() - _UNFINISHED_SECONDS * _SECOND)
         while not stop.is_set():
             try:
                 self.tick()

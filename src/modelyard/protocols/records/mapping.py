@@ -83,25 +83,36 @@ def _check_columns(records: list[Any], signature: Signature) -> None:
 
 
 def _column(records: list[Any], spec: TensorSpec, signature: Signature) -> Array | None:
-    name = spec.name
-    alias = VALUES if len(signature.inputs) == 1 and name != VALUES else None
-    values: list[Any] = []
-    absent = 0
-    for index, record in enumerate(records):
-        if alias in record and name in record:
-            raise InvalidTensor(f"Record {index} has {name!r} and {VALUES!r}, which mean the same here; give one of them.")
-        if name in record:
-            values.append(record[name])
-        elif alias in record:
-            values.append(record[alias])
-        elif spec.optional:
-            absent += 1
-            values.append(None)
-        else:
-            hint = did_you_mean(name, record)
-            raise InvalidTensor(f"Record {index} lacks the column {name!r}.{hint} Write null where its value is unknown.")
-    if absent == len(records):
+    """One input of all records; None when it is optional and stands in none of them."""
+    alias = VALUES if len(signature.inputs) == 1 and spec.name != VALUES else None
+    if alias is None:
+        try:
+            return _array([record[spec.name] for record in records], spec)
+        except KeyError:
+            pass  # some record lacks it: which one, and whether it may, is found out below
+    values = [_value(record, index, spec, alias) for index, record in enumerate(records)]
+    if all(value is _ABSENT for value in values):
         return None
+    return _array([None if value is _ABSENT else value for value in values], spec)
+
+
+_ABSENT = object()
+
+
+def _value(record: dict[str, Any], index: int, spec: TensorSpec, alias: str | None) -> Any:
+    if alias in record:
+        if spec.name in record:
+            raise InvalidTensor(f"Record {index} has {spec.name!r} and {alias!r}, which mean the same here; give one of them.")
+        return record[alias]
+    if spec.name in record:
+        return record[spec.name]
+    if spec.optional:
+        return _ABSENT
+    hint = did_you_mean(spec.name, record)
+    raise InvalidTensor(f"Record {index} lacks the column {spec.name!r}.{hint} Write null where its value is unknown.")
+
+
+def _array(values: list[Any], spec: TensorSpec) -> Array:
     try:
         return array_from_json(values, spec)
     except InvalidTensor as error:
