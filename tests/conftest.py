@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+
 from servers import postgres, s3
+
+pytest.register_assert_rewrite("modelyard.testing")
 
 
 @pytest.fixture(scope="session")

@@ -57,7 +57,7 @@ def running() -> Iterator[PostgresServer]:
         settings = ["listen_addresses=", f"unix_socket_directories={folder}", "fsync=off", "full_page_writes=off", "max_connections=60"]
         command = [binaries / "postgres", "-D", data, *(part for setting in settings for part in ("-c", setting))]
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, preexec_fn=_die_with_parent, **_as(owner))
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, **_as(owner), **_DYING)
         try:
             server = PostgresServer(binaries, folder)
             _wait(server, process, folder / "log")
@@ -122,6 +122,9 @@ def _as(owner: pwd.struct_passwd | None) -> dict[str, object]:
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+
+
+_DYING = {"preexec_fn": _die_with_parent}  # sets one flag, after the change of user
 
 
 def _wait(server: PostgresServer, process: subprocess.Popen[bytes], log: Path) -> None:

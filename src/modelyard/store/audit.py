@@ -35,8 +35,8 @@ class AuditTable:
             request_id=actor.request_id,
             action=action,
             subject=subject,
-            before=msgspec.to_builtins(dict(before or {})),
-            after=msgspec.to_builtins(dict(after or {})),
+            before=_plain(before),
+            after=_plain(after),
             previous_hash=self._connection.execute(newest).scalar_one_or_none() or "",
         )
         event = msgspec.structs.replace(event, hash=chain_hash(event))
@@ -62,6 +62,12 @@ class AuditTable:
                 return event.id
             previous = event.hash
         return 0
+
+
+def _plain(values: Mapping[str, Any] | None) -> dict[str, Any]:
+    # As it will be read back, so that its hash is the same then: tuples are lists, enums texts, NaN null.
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(values or {})))
+    return plain
 
 
 def chain_hash(event: AuditEvent) -> str:
