@@ -160,8 +160,9 @@ def _refusal(head: bytes, error: Exception) -> Refused:
     refused = error.__context__
     if isinstance(refused, Refused):
         return refused
-    if isinstance(error, httptools.HttpParserInvalidMethodError) or head.startswith(b"PRI "):
-        return _bad_line(head[: head.find(b"\r\n")])
+    line = head[: head.find(b"\r\n")]
+    if isinstance(error, httptools.HttpParserInvalidMethodError) or not line.endswith((b" HTTP/1.1", b" HTTP/1.0")):
+        return _bad_line(line)
     return Refused(400, f"The head of the request is not valid HTTP/1.1: {error}.")
 
 

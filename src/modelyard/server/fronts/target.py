@@ -59,7 +59,7 @@ def decode_path(path: bytes) -> str:
         raise Refused(400, "The path is not UTF-8 once its percent-encoding is removed.") from None
     if "\\" in text or _CONTROL.search(text):
         raise Refused(400, "The path contains a backslash or a control character.")
-    if "/." in text and any(segment in {".", ".."} for segment in re.split("/|%2F", text)):
+    if "." in text and any(segment in {".", ".."} for segment in re.split("/|%2F", text)):
         raise Refused(400, "The path contains '.' or '..' segments; send it without them.")
     return text
 
