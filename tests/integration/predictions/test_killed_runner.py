@@ -60,18 +60,22 @@ def test_killed_at_any_moment_it_loses_nothing_and_changes_nothing(tmp_path):
     seen = {}
     for executed in (1, 2, 3):
         process = start(tmp_path, 0.001)
-        for _ in range(executed):
-            process.stdout.readline()
-        kill(process)  # in the middle of storing, of the row, of the spool or of a webhook
+        try:
+            for _ in range(executed):
+                process.stdout.readline()
+        finally:
+            kill(process)  # in the middle of storing, of the row, of the spool or of a webhook
         for name in made:
             outcome = files.outcome(1, name)
             assert isinstance(files.find(1, name), Outcome if outcome else Submission)
             if outcome is not None:
                 assert seen.setdefault(name, bytes(outcome.result)) == bytes(outcome.result)
     process = start(tmp_path, 0)
-    while len(done(store)) < len(made):
-        assert process.poll() is None
-    kill(process)
+    try:
+        while len(done(store)) < len(made):
+            assert process.poll() is None
+    finally:
+        kill(process)
     results = {name: bytes(files.outcome(1, name).result) for name in made}
     assert {name: results[name] for name in seen} == seen
     assert len(set(results.values())) == len(made)
@@ -81,6 +85,5 @@ def test_killed_at_any_moment_it_loses_nothing_and_changes_nothing(tmp_path):
 
 def done(store):
     with store.read() as session:
-        return [
-            msgspec.to_builtins(row) for row in session.predictions.list(1) if row.status is PredictionStatus.SUCCEEDED and row.delivered_ns
-        ]
+        rows = session.predictions.list(1)
+    return [row for row in rows if row.status is PredictionStatus.SUCCEEDED and row.delivered_ns]
