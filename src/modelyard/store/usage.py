@@ -63,6 +63,10 @@ class UsageTable:
         where = (usage_cursors.c.boot == boot) & (usage_cursors.c.segment == segment)
         return self._connection.execute(select(usage_cursors.c.position).where(where)).scalar_one_or_none() or 0
 
+    def positions(self) -> dict[tuple[str, str], int]:
+        """Every cursor: (boot, segment) → how many records are folded."""
+        return {(row.boot, row.segment): row.position for row in self._connection.execute(select(usage_cursors))}
+
     def advance(self, boot: str, segment: str, expect: int, position: int) -> None:
         """Moves a segment's cursor from ``expect`` to ``position``.
 
