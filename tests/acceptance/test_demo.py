@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_trains_deploys_and_calls_over_two_protocols_and_exits_clean(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    command = [sys.executable, "-m", "modelyard.cli.main", "demo", "--exit", "--home", str(home)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, env=environment, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "penguins@1" in done.stdout
+    assert done.stdout.count("Adelie") >= 2
+    assert "curl -s http://127.0.0.1:" in done.stdout
+    assert (home / "modelyard.db").is_file()
+
+
+def test_the_demo_fails_loudly_when_a_step_does_not_work(tmp_path: Path) -> None:
+    occupied = tmp_path / "home"
+    occupied.write_text("a file where the home should be")
+    command = [sys.executable, "-m", "modelyard.cli.main", "demo", "--exit", "--home", str(occupied)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr

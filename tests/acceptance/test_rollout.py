@@ -1,0 +1,107 @@
+"""A change of version, alias or key is felt everywhere within a second, and no call fails."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from acceptance.graphs import write_adder
+from modelyard import Client
+from modelyard.testing.platform import RunningPlatform
+
+BODY = {"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}
+
+
+@pytest.fixture(scope="module")
+def client(platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    folder = tmp_path_factory.mktemp("graphs")
+    client = Client(platform.url, platform.admin_key)
+    for number, amount in enumerate((10.0, 20.0), 1):
+        version = client.push(write_adder(folder / f"adder{number}.onnx", amount), "adder")
+        assert version.number == number
+    client.models.promote("adder@1", "champion")
+    client.deploy("adder@champion", "adder")
+    return client
+
+
+def ask(platform: RunningPlatform, http: httpx.Client, key: str) -> httpx.Response:
+    return http.post(f"{platform.inference}/v2/models/adder/infer", json=BODY, headers={"authorization": f"Bearer {key}"})
+
+
+def first_number(reply: httpx.Response) -> float:
+    assert reply.status_code == 200, reply.text
+    return reply.json()["outputs"][0]["data"][0]
+
+
+def test_twenty_alias_switches_under_load_fail_no_call(platform: RunningPlatform, client: Client) -> None:
+    key = client.keys.create(deployments=["adder"]).key
+    stop, problems, answered = threading.Event(), [], itertools.count()
+
+    def load() -> None:
+        with httpx.Client(timeout=10) as http:
+            while not stop.is_set():
+                reply = ask(platform, http, key)
+                next(answered)
+                if reply.status_code != 200 or reply.json()["outputs"][0]["data"][0] not in (11.0, 21.0):
+                    problems.append((reply.status_code, reply.text))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        with httpx.Client(timeout=10) as http:
+            for turn in range(20):
+                number = 2 - turn % 2
+                client.models.promote(f"adder@{number}", "champion")
+                until = time.monotonic() + 5
+                # Both workers have switched when several answers in a row are the new version's.
+                in_row = 0
+                while in_row < 12:
+                    in_row = in_row + 1 if first_number(ask(platform, http, key)) == 1 + 10.0 * number else 0
+                    assert time.monotonic() < until, f"switch {turn} was not felt within 5 s"
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert not problems
+    assert next(answered) > 500
+
+
+def test_a_revoked_key_is_refused_within_a_second(platform: RunningPlatform, client: Client) -> None:
+    issued = client.keys.create(deployments=["adder"])
+    with httpx.Client(timeout=10) as http:
+        until = time.monotonic() + 2
+        while ask(platform, http, issued.key).status_code != 200:
+            assert time.monotonic() < until, "a new key did not work within 2 s"
+        client.keys.revoke(issued.id)
+        time.sleep(1.0)
+        assert {ask(platform, httpx.Client(), issued.key).status_code for _ in range(8)} == {401}
+
+
+def test_a_key_for_another_deployment_sees_the_same_404_as_for_a_missing_one(platform: RunningPlatform, client: Client) -> None:
+    client.deploy("adder@1", "other")
+    issued = client.keys.create(deployments=["other"])
+    headers = {"authorization": f"Bearer {issued.key}"}
+    with httpx.Client(timeout=10) as http:
+        until = time.monotonic() + 2
+        while http.post(f"{platform.inference}/v2/models/other/infer", json=BODY, headers=headers).status_code != 200:
+            assert time.monotonic() < until
+        foreign = http.post(f"{platform.inference}/v2/models/adder/infer", json=BODY, headers=headers)
+        missing = http.post(f"{platform.inference}/v2/models/absent/infer", json=BODY, headers=headers)
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.json()["error"].replace("adder", "X") == missing.json()["error"].replace("absent", "X")
+
+
+def test_weights_split_traffic(platform: RunningPlatform, client: Client, tmp_path: Path) -> None:
+    client.deployments.put("canary", ["adder@1", "adder@2"])
+    view = client.deployments.wait("canary")
+    assert view.name == "canary"
+    url = f"{platform.inference}/v2/models/canary/infer"
+    with httpx.Client(timeout=10, headers={"authorization": f"Bearer {platform.admin_key}"}) as http:
+        seen = [http.post(url, json=BODY).json()["model_version"] for _ in range(60)]
+    assert set(seen) == {"1", "2"}
