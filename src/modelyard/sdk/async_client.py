@@ -21,7 +21,7 @@ from modelyard.sdk.async_resources.keys import AsyncKeys
 from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_transport import AsyncTransport
-from modelyard.sdk.files import model_name_for
+from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.settings import client_settings
 
 
@@ -86,9 +86,9 @@ class AsyncClient:
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
         if not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        model = name or model_name_for(Path(table))
-        dataset = await self.datasets.upload(table, model)
-        spec = {"model": model, "dataset": f"{dataset.name}@{dataset.number}", "recipe": wanted}
+        wanted["name"] = name or wanted.get("name") or model_name_for(Path(table))
+        dataset = await self.datasets.upload(table, wanted["name"])
+        spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return await self.jobs.submit("train", spec, limits=limits)
 
     async def train(
@@ -119,6 +119,6 @@ class AsyncClient:
         self, reference: str, name: str = "", *, weight: int = 100, wait: bool = True, timeout: float = 60.0
     ) -> DeploymentView:
         """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name."""
-        target = await self.deployments.target(reference, weight)
+        target = target_of(reference, weight)
         wished = await self.deployments.put(name or target.model, [target])
         return await self.deployments.wait(wished.name, timeout=timeout) if wait else wished

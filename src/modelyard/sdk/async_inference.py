@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
@@ -34,12 +34,23 @@ class AsyncInference:
 
     async def describe(self, deployment: str) -> dict[str, Any]:
         """Inputs and outputs of a deployment, in the words of the records protocol."""
-        return cast("dict[str, Any]", await self._json("GET", f"/v1/deployments/{quoted(deployment)}"))
+        return msgspec.convert(await self._get(f"/v1/deployments/{quoted(deployment)}"), dict[str, Any])
 
-    async def records(self, deployment: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """The whole answer for rows given by column name."""
-        path = f"/v1/deployments/{quoted(deployment)}/predict"
-        return cast("dict[str, Any]", await self._json("POST", path, {"records": clean_records(records)}))
+    async def records(self, deployment: str, records: Sequence[Mapping[str, Any]], *, version: str = "") -> dict[str, Any]:
+        """The whole answer for rows given by column name: ``predictions``, ``model``, ``version``, ``request_id``."""
+        body = msgspec.json.encode({"records": clean_records(records)})
+        return await self._predict(deployment, body, "application/json", version)
+
+    async def csv(self, deployment: str, table: bytes, *, version: str = "") -> dict[str, Any]:
+        """The same for a table as CSV with a header line; the model's signature says what cells are."""
+        return await self._predict(deployment, table, "text/csv; charset=utf-8", version)
+
+    async def _predict(self, deployment: str, body: bytes, kind: str, version: str) -> dict[str, Any]:
+        url = await self.address() + f"/v1/deployments/{quoted(deployment)}/predict"
+        params = {"version": version}
+        # A prediction changes nothing, so it may be repeated when the connection breaks.
+        response = await self._transport.request("POST", url, content=body, params=params, headers={"content-type": kind}, repeatable=True)
+        return msgspec.json.decode(response.content, type=dict[str, Any])
 
     async def arrays(
         self, deployment: str, arrays: Mapping[str, Array | Sequence[Any]], *, outputs: Sequence[str] = (), version: str = ""
@@ -61,7 +72,7 @@ class AsyncInference:
         path = f"/v2/models/{quoted(deployment)}" + (f"/versions/{quoted(version)}" if version else "")
         wanted = self._datatypes.get((deployment, version))
         if wanted is None:
-            described = msgspec.convert(await self._json("GET", path), ModelMetadata)
+            described = msgspec.convert(await self._get(path), ModelMetadata)
             wanted = {tensor.name: Datatype(tensor.datatype) for tensor in described.inputs}
             self._datatypes[deployment, version] = wanted
         body, headers = encode_call(arrays, wanted, outputs)
@@ -75,16 +86,10 @@ class AsyncInference:
             data = table_records(data)
         if isinstance(data, Mapping):
             return await self.arrays(deployment, data, version=version)
-        if version:
-            raise InvalidRequest("A version can be chosen for arrays only; records go where the deployment routes them.")
         if isinstance(data, str | bytes) or not isinstance(data, Sequence):
             raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
-        return (await self.records(deployment, data)).get("predictions", [])
+        return (await self.records(deployment, data, version=version)).get("predictions", [])
 
-    async def _json(self, method: str, path: str, body: Any = None) -> Any:
-        content = None if body is None else msgspec.json.encode(body)
-        headers = {"content-type": "application/json"} if content is not None else {}
-        url = await self.address() + path
-        # A prediction changes nothing, so it may be repeated when the connection breaks.
-        response = await self._transport.request(method, url, content=content, headers=headers, repeatable=True)
+    async def _get(self, path: str) -> Any:
+        response = await self._transport.request("GET", await self.address() + path)
         return msgspec.json.decode(response.content)

@@ -14,7 +14,7 @@ from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
 from modelyard.core.models import Version
-from modelyard.sdk.files import model_name_for
+from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.inference import Inference
 from modelyard.sdk.resources.datasets import Datasets
 from modelyard.sdk.resources.deployments import Deployments
@@ -87,9 +87,9 @@ class Client:
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
         if not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        model = name or model_name_for(Path(table))
-        dataset = self.datasets.upload(table, model)
-        spec = {"model": model, "dataset": f"{dataset.name}@{dataset.number}", "recipe": wanted}
+        wanted["name"] = name or wanted.get("name") or model_name_for(Path(table))
+        dataset = self.datasets.upload(table, wanted["name"])
+        spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return self.jobs.submit("train", spec, limits=limits)
 
     def train(
@@ -118,6 +118,6 @@ class Client:
 
     def deploy(self, reference: str, name: str = "", *, weight: int = 100, wait: bool = True, timeout: float = 60.0) -> DeploymentView:
         """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name."""
-        target = self.deployments.target(reference, weight)
+        target = target_of(reference, weight)
         wished = self.deployments.put(name or target.model, [target])
         return self.deployments.wait(wished.name, timeout=timeout) if wait else wished

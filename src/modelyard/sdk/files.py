@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 
+from modelyard.core.deployments import Target
 from modelyard.core.errors import InvalidArtifact, InvalidData
+from modelyard.core.models import Reference
 
 FORMATS = {".onnx": "onnx"}
 """File ending → format, where the ending alone decides; the server checks the content."""
@@ -63,6 +65,16 @@ def detected_format(files: list[FileToPush]) -> str:
     return FORMATS.get(Path(entry_of(files)).suffix.lower(), "onnx")
 
 
+def open_file(path: Path) -> BinaryIO:
+    """A file, opened to be sent.
+
+    Raises InvalidArtifact when there is none.
+    """
+    if not path.is_file():
+        raise InvalidArtifact(f"There is no file {str(path)!r}.")
+    return path.open("rb")
+
+
 def open_table(path: Path) -> BinaryIO:
     """A data file, opened to be sent.
 
@@ -76,6 +88,12 @@ def open_table(path: Path) -> BinaryIO:
 def model_name_for(path: Path) -> str:
     """A model name from a file name: ``Penguin Data.csv`` gives ``penguin-data``."""
     return re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:63].strip("-._") or "model"
+
+
+def target_of(reference: str, weight: int = 100) -> Target:
+    """A target from ``name@version`` or ``name@alias``; without a version the server takes the champion, or the newest one."""
+    wanted = Reference.parse(reference)
+    return Target(model=wanted.name, version=wanted.version, weight=weight)
 
 
 def quoted(text: str, *, keep: str = "") -> str:

@@ -11,9 +11,8 @@ import msgspec
 from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.errors import DeadlineExceeded, Unavailable
-from modelyard.core.models import Reference
 from modelyard.sdk.async_transport import AsyncTransport
-from modelyard.sdk.files import quoted
+from modelyard.sdk.files import quoted, target_of
 from modelyard.sdk.waiting import async_sleep
 
 
@@ -28,11 +27,6 @@ class AsyncDeployments:
 
     async def get(self, name: str) -> DeploymentView:
         return await self._transport.fetch(DeploymentView, "GET", f"/api/v1/deployments/{quoted(name)}")
-
-    async def target(self, reference: str, weight: int = 100) -> Target:
-        """A target from ``name@version`` or ``name@alias``; without a version the newest one, fixed."""
-        wanted = Reference.parse(reference)
-        return Target(model=wanted.name, version=wanted.version or "latest", weight=weight)
 
     async def put(
         self, name: str, targets: Sequence[Target | str], *, policy: Mapping[str, Any] | None = None, revision: int = 0
@@ -68,7 +62,4 @@ class AsyncDeployments:
 
 
 def _target(target: Target | str) -> Target:
-    if isinstance(target, Target):
-        return target
-    reference = Reference.parse(target)
-    return Target(model=reference.name, version=reference.version)
+    return target if isinstance(target, Target) else target_of(target)

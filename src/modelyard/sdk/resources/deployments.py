@@ -12,8 +12,7 @@ import msgspec
 from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.errors import DeadlineExceeded, Unavailable
-from modelyard.core.models import Reference
-from modelyard.sdk.files import quoted
+from modelyard.sdk.files import quoted, target_of
 from modelyard.sdk.transport import Transport
 from modelyard.sdk.waiting import sleep
 
@@ -29,11 +28,6 @@ class Deployments:
 
     def get(self, name: str) -> DeploymentView:
         return self._transport.fetch(DeploymentView, "GET", f"/api/v1/deployments/{quoted(name)}")
-
-    def target(self, reference: str, weight: int = 100) -> Target:
-        """A target from ``name@version`` or ``name@alias``; without a version the newest one, fixed."""
-        wanted = Reference.parse(reference)
-        return Target(model=wanted.name, version=wanted.version or "latest", weight=weight)
 
     def put(
         self, name: str, targets: Sequence[Target | str], *, policy: Mapping[str, Any] | None = None, revision: int = 0
@@ -69,7 +63,4 @@ class Deployments:
 
 
 def _target(target: Target | str) -> Target:
-    if isinstance(target, Target):
-        return target
-    reference = Reference.parse(target)
-    return Target(model=reference.name, version=reference.version)
+    return target if isinstance(target, Target) else target_of(target)

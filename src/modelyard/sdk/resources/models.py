@@ -11,8 +11,8 @@ import msgspec
 
 from modelyard.core.api import Upload
 from modelyard.core.models import Card, Model, Reference, Version
-from modelyard.sdk.files import FileToPush, collect, detected_format, entry_of, quoted
-from modelyard.sdk.transport import Transport
+from modelyard.sdk.files import collect, detected_format, entry_of, open_file, quoted
+from modelyard.sdk.transport import OnBytes, Transport
 from modelyard.sdk.waiting import call
 
 OnPush = Callable[[str, int, int], None]
@@ -72,7 +72,7 @@ class Models:
         listed: list[dict[str, str]] = []
         before = 0
         for file in files:
-            done = self._upload(file, before, total, on_progress)
+            done = self.upload(file.source, on_bytes=_reporter(on_progress, file.path, before, total))
             listed.append({"path": file.path, "digest": done.digest})
             before += file.size
         body = {
@@ -85,13 +85,10 @@ class Models:
         }
         return self._transport.fetch(Version, "POST", f"/api/v1/models/{quoted(name)}/versions", json=body)
 
-    def _upload(self, file: FileToPush, before: int, total: int, on_progress: OnPush | None) -> Upload:
-        def report(sent: int) -> None:
-            if on_progress is not None:
-                on_progress(file.path, before + sent, total)
-
-        with call(file.source.open, "rb") as stream:
-            return self._transport.upload(Upload, "PUT", "/api/v1/uploads", stream, on_bytes=report)
+    def upload(self, path: str | Path, *, on_bytes: OnBytes | None = None) -> Upload:
+        """Stores the bytes of one file, to be named by its digest later."""
+        with call(open_file, Path(path)) as stream:
+            return self._transport.upload(Upload, "PUT", "/api/v1/uploads", stream, on_bytes=on_bytes)
 
     def compare(self, first: str, second: str) -> dict[str, Any]:
         """Two versions side by side: their metrics, signatures, files and lineage, and what differs."""
@@ -120,6 +117,14 @@ class Models:
     def attachment(self, reference: str, path: str, to: BinaryIO) -> int:
         """Writes one attachment (a plot, the recipe) of a version to ``to``; its size in bytes."""
         return self._transport.download(f"{_version_path(reference)}/attachments/{quoted(path, keep='/')}", to)
+
+
+def _reporter(on_progress: OnPush | None, path: str, before: int, total: int) -> OnBytes | None:
+    """From bytes of one file to bytes of all."""
+    if on_progress is None:
+        return None
+    report = on_progress
+    return lambda sent: report(path, before + sent, total)
 
 
 def _label(reference: Reference) -> str:

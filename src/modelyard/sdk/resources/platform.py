@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
 from modelyard.core.api import Applied, Whoami
@@ -31,9 +31,9 @@ class Platform:
         """Changes, newest first."""
         return self._transport.fetch(list[AuditEvent], "GET", "/api/v1/audit", params={"limit": limit, "before": before or None})
 
-    def usage(self, *, since: str = "", until: str = "", deployment: str = "") -> list[dict[str, Any]]:
-        """What calls used, summed by minute, deployment, version and key; ``since`` and ``until`` are ISO 8601 times."""
-        params = {"since": since, "until": until, "deployment": deployment}
+    def usage(self, *, since: str = "", until: str = "", by: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """What calls used; ``since`` and ``until`` are ISO 8601 times, ``by`` what to split the sums by (``minute``, ``key_id``, …)."""
+        params = {"since": since, "until": until, "by": list(by) or None}
         return self._transport.fetch(list[dict[str, Any]], "GET", "/api/v1/usage", params=params)
 
     def plan(self, document: Mapping[str, Any], *, prune: bool = False) -> Applied:

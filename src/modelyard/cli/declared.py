@@ -1,0 +1,108 @@
+"""Declared state: a file says what shall be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from modelyard.cli.connection import connected
+from modelyard.cli.output import Json, examples, note, print_json, print_table, progress
+from modelyard.core.api import Applied, Change, ChangeKind
+from modelyard.core.errors import InvalidRequest
+from modelyard.sdk.client import Client
+from modelyard.sdk.files import collect, detected_format, entry_of
+
+app = typer.Typer(rich_markup_mode=None)
+MARKS = {ChangeKind.CREATE: "+", ChangeKind.UPDATE: "~", ChangeKind.UNCHANGED: "=", ChangeKind.DELETE: "-"}
+
+
+@app.callback()
+def _group() -> None:
+    """Declared state."""
+
+
+@app.command(
+    "apply",
+    epilog=examples(
+        "modelyard apply -f modelyard.yaml", "modelyard apply -f modelyard.yaml --plan", "modelyard apply -f modelyard.yaml --yes --prune"
+    ),
+)
+def apply(
+    file: Annotated[str, typer.Option("--file", "-f", help="The YAML document, or - for standard input.")] = "modelyard.yaml",
+    plan_only: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Also delete deployments, aliases and keys that the file does not name.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Make the platform what a file says: models, aliases, deployments, keys. The plan is shown first; doing it again changes nothing."""
+    document = read_document(file)
+    folder = Path() if file == "-" else Path(file).parent
+    with connected(timeout=600.0) as client:
+        with progress("Uploading") as step:
+            upload_local_files(client, document, folder, step)
+        planned = client.platform.plan(document, prune=prune)
+        changes = [change for change in planned.changes if change.change is not ChangeKind.UNCHANGED]
+        if not as_json:
+            _print_plan(planned.changes)
+        if plan_only or not changes:
+            if as_json:
+                print_json(planned)
+            return
+        if not yes and not as_json and sys.stdin.isatty() and file != "-":
+            typer.confirm(f"Make {len(changes)} change(s)?", abort=True, err=True)
+        done = client.platform.apply(document, prune=prune)
+    if as_json:
+        print_json(done)
+    else:
+        _print_done(done)
+
+
+def read_document(file: str) -> dict[str, Any]:
+    """The document in a file.
+
+    Raises InvalidRequest.
+    """
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        found = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"{file!r} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"{file!r} must be a mapping with 'models', 'deployments' or 'keys'.")
+    return found
+
+
+def upload_local_files(client: Client, document: dict[str, Any], folder: Path, step: Any) -> None:
+    """Uploads what ``file:`` of a version names (a file, or a folder) and writes what it became in its place."""
+    models = document.get("models")
+    for name, model in models.items() if isinstance(models, dict) else ():
+        versions = model.get("versions") if isinstance(model, dict) else None
+        for version in versions if isinstance(versions, list) else ():
+            if isinstance(version, dict) and isinstance(version.get("file"), str):
+                step(f"Uploading {name}", 0.0)
+                _upload(client, version, folder)
+
+
+def _upload(client: Client, version: dict[str, Any], folder: Path) -> None:
+    files = collect(folder / version.pop("file"))
+    uploaded = [(file.path, client.models.upload(file.source)) for file in files]
+    version["files"] = [{"path": path, "digest": upload.digest} for path, upload in uploaded]
+    version.setdefault("entry", entry_of(files))
+    version.setdefault("format", detected_format(files))
+
+
+def _print_plan(changes: tuple[Change, ...]) -> None:
+    rows = [(MARKS[change.change], change.change, change.kind, change.name, change.detail) for change in changes]
+    print_table(["", "change", "kind", "name", "detail"], rows, empty="The document names nothing.")
+
+
+def _print_done(done: Applied) -> None:
+    changed = sum(change.change is not ChangeKind.UNCHANGED for change in done.changes)
+    note(f"{changed} change(s) made.")
+    for key in done.keys:
+        note(f"Key {key.id} ({key.label}); its secret is shown this once:")
+        print(key.key)

@@ -1,0 +1,73 @@
+"""API keys."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.connection import connected
+from modelyard.cli.output import Json, examples, note, print_json, print_table, when
+from modelyard.core.access import Action
+from modelyard.core.api import KeyView
+from modelyard.core.durations import parse_duration
+
+app = typer.Typer(rich_markup_mode=None)
+keys = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Create, list and revoke API keys.")
+app.add_typer(keys, name="keys", epilog=examples("modelyard keys create --deployment penguins --expires 30d", "modelyard keys list"))
+
+
+@app.callback()
+def _group() -> None:
+    """Keys."""
+
+
+@keys.command("create", epilog=examples("modelyard keys create --deployment penguins --expires 30d --label 'web shop'"))
+def create(
+    deployment: Annotated[list[str], typer.Option(help="A deployment it may call; may be repeated; all when left out.")] = [],  # noqa: B006 - Typer copies it
+    action: Annotated[list[Action], typer.Option(help="What it may do; may be repeated.")] = [Action.INFER],  # noqa: B006 - Typer copies it
+    label: Annotated[str, typer.Option(help="What it is for.")] = "",
+    expires: Annotated[str, typer.Option(help="How long it is valid, like 30d or 12h.")] = "never",
+    as_json: Json = False,
+) -> None:
+    """Issue a key; its secret is shown this once."""
+    seconds = parse_duration(expires)
+    with connected() as client:
+        issued = client.keys.create(deployments=deployment, actions=action, label=label, expires_seconds=seconds)
+    if as_json:
+        print_json(issued)
+        return
+    note(
+        f"Key {issued.id}" + (f", valid until {when(issued.expires_ns)}" if issued.expires_ns else "") + ". Its secret is shown this once:"
+    )
+    print(issued.key)
+
+
+@keys.command("list", epilog=examples("modelyard keys list"))
+def listed(as_json: Json = False) -> None:
+    """List keys, without their secrets."""
+    with connected() as client:
+        found = client.keys.list()
+    if as_json:
+        print_json(found)
+        return
+    rows = [(key.id, key.label, key.actions, key.deployments or "all", when(key.expires_ns) or "never", _state(key)) for key in found]
+    print_table(["key", "label", "may", "deployments", "expires", "state"], rows, empty="There are no keys.")
+
+
+@keys.command("revoke", epilog=examples("modelyard keys revoke k7f3a9"))
+def revoke(key: Annotated[str, typer.Argument(help="Id of the key, as 'keys list' shows it.")], as_json: Json = False) -> None:
+    """End a key; it is refused within a second."""
+    with connected() as client:
+        client.keys.revoke(key)
+    if as_json:
+        print_json({"id": key, "revoked": True})
+    else:
+        print(f"Key {key} is revoked.")
+
+
+def _state(key: KeyView) -> str:
+    if key.revoked_ns:
+        return "revoked"
+    return "expired" if 0 < key.expires_ns <= time.time_ns() else "valid"

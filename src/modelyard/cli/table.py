@@ -1,0 +1,40 @@
+"""Every command with where its code is, so that help and completion load none of it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Entry(NamedTuple):
+    """A command: the section of the help it stands in, the module with its Typer app, and its line in the help."""
+
+    section: str
+    module: str
+    summary: str
+
+
+RUN, MODELS, SERVE, GOVERN = "Run the platform", "Make models", "Deploy and call", "Govern"
+COMMANDS: dict[str, Entry] = {
+    "up": Entry(RUN, "modelyard.cli.lifecycle", "Start the platform on this machine."),
+    "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
+    "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),
+    "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table."),
+    "push": Entry(MODELS, "modelyard.cli.models", "Register a model you bring."),
+    "models": Entry(MODELS, "modelyard.cli.models", "List models."),
+    "versions": Entry(MODELS, "modelyard.cli.models", "List the versions of a model."),
+    "show": Entry(MODELS, "modelyard.cli.models", "Show one version in full."),
+    "compare": Entry(MODELS, "modelyard.cli.compare", "Show two versions side by side."),
+    "promote": Entry(MODELS, "modelyard.cli.aliases", "Point an alias at a version."),
+    "rollback": Entry(MODELS, "modelyard.cli.aliases", "Point an alias back at what it meant before."),
+    "jobs": Entry(MODELS, "modelyard.cli.jobs", "List jobs."),
+    "logs": Entry(MODELS, "modelyard.cli.jobs", "Show what a job wrote."),
+    "cancel": Entry(MODELS, "modelyard.cli.jobs", "End a job."),
+    "deploy": Entry(SERVE, "modelyard.cli.deployments", "Serve a version or an alias."),
+    "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),
+    "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
+    "keys": Entry(GOVERN, "modelyard.cli.keys", "Create, list and revoke API keys."),
+    "apply": Entry(GOVERN, "modelyard.cli.declared", "Make the platform what a file says."),
+    "backup": Entry(GOVERN, "modelyard.cli.maintenance", "Write everything the platform keeps to one file."),
+    "restore": Entry(GOVERN, "modelyard.cli.maintenance", "Make a home from a backup."),
+    "gc": Entry(GOVERN, "modelyard.cli.maintenance", "Delete stored bytes that nothing refers to."),
+}

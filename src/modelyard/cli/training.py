@@ -1,0 +1,114 @@
+"""From a table to a version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from modelyard.cli.connection import connected
+from modelyard.cli.models import version_document
+from modelyard.cli.output import Json, examples, note, print_json, print_table, progress
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.jobs import Job, Limits
+from modelyard.core.models import Version
+from modelyard.sdk.client import Client
+from modelyard.sdk.files import model_name_for
+
+app = typer.Typer(rich_markup_mode=None)
+
+
+@app.callback()
+def _group() -> None:
+    """Training."""
+
+
+@app.command(
+    "train",
+    epilog=examples(
+        "modelyard train penguins.csv --target species --name penguins",
+        "modelyard train houses.csv --target price --family forest --family linear --folds 10",
+        "modelyard train --recipe recipe.yaml",
+    ),
+)
+def train(
+    file: Annotated[Path | None, typer.Argument(help="The table, as CSV (or Parquet); may stand in the recipe as 'data'.")] = None,
+    target: Annotated[str, typer.Option(help="The column to predict.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
+    recipe: Annotated[Path | None, typer.Option(help="A YAML file with everything; options given beside it win.")] = None,
+    family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
+    folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Train a model on a table, evaluate it on rows it has not seen, and register it as a version."""
+    wanted = _recipe(recipe, target=target, families=family or None, folds=folds)
+    table = _table(file, wanted.pop("data", ""), recipe)
+    model = name or wanted.pop("name", "") or model_name_for(table)
+    wanted.pop("name", None)
+    with connected() as client:
+        with progress("Uploading the table") as step:
+            step("Uploading the table", 0.0)
+            job = client.submit_training(table, name=model, recipe=wanted, limits=Limits())
+            if wait:
+                job = _followed(client, job, step)
+        if not wait:
+            _print_queued(job, as_json)
+            return
+        version = client.trained(job)
+    if as_json:
+        print_json(version_document(version) | {"job": job.id})
+    else:
+        _print_trained(version, job)
+
+
+def _followed(client: Client, job: Job, step: Any) -> Job:
+    try:
+        return client.jobs.wait(job.id, on_progress=lambda now: step(now.message or now.stage, now.fraction), every=0.3)
+    except KeyboardInterrupt:
+        note(f"Job {job.id} goes on; follow it with 'modelyard logs {job.id} --follow', end it with 'modelyard cancel {job.id}'.")
+        raise
+
+
+def _recipe(path: Path | None, **options: Any) -> dict[str, Any]:
+    """The recipe file, with what the options say instead."""
+    found: Any = {}
+    if path is not None:
+        try:
+            found = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise InvalidRequest(f"The recipe {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
+    if not isinstance(found, dict):
+        raise InvalidRequest(f"The recipe {str(path)!r} must be a mapping, like 'target: species'.")
+    found |= {key: value for key, value in options.items() if value}
+    if not found.get("target"):
+        raise InvalidRequest("Say which column to predict: --target COLUMN, or 'target: COLUMN' in the recipe.")
+    return found
+
+
+def _table(given: Path | None, named: object, recipe: Path | None) -> Path:
+    if given is not None:
+        return given
+    if isinstance(named, str) and named and recipe is not None:
+        return recipe.parent / named
+    raise InvalidRequest("Say which table to train on: modelyard train FILE --target COLUMN")
+
+
+def _print_queued(job: Job, as_json: bool) -> None:
+    if as_json:
+        print_json({"job": job.id, "status": job.status})
+    else:
+        print(f"Job {job.id} is queued; follow it with: modelyard logs {job.id} --follow")
+
+
+def _print_trained(version: Version, job: Job) -> None:
+    board = version.report.get("leaderboard")
+    if isinstance(board, list) and board and isinstance(board[0], dict):
+        headings = [key for key, value in board[0].items() if isinstance(value, str | int | float)]
+        print("leaderboard (cross-validation)")
+        print_table([heading.replace("_", " ") for heading in headings], [[row.get(key) for key in headings] for row in board])
+    print(f"\n{version.reference}, on held-out rows (job {job.id})")
+    print_table(["metric", "value"], list(version.metrics.items()))
+    print(f"\nServe it with: modelyard deploy {version.reference}")

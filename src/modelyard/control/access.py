@@ -1,0 +1,76 @@
+"""Who calls: every route declares the right it needs by depending on ``needs``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from modelyard.control.services import Services
+from modelyard.core.access import Action, Grant
+from modelyard.core.errors import PermissionDenied
+from modelyard.core.events import Actor
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An authenticated request's principal, with the services it may use."""
+
+    grant: Grant
+    actor: Actor
+    services: Services
+    inference_url: str
+
+    @property
+    def workspace_id(self) -> int:
+        return self.grant.workspace_id
+
+    def check_deployment(self, name: str, action: Action) -> None:
+        """Raises PermissionDenied when the key is scoped to other deployments."""
+        if not self.grant.allows(action, name):
+            raise PermissionDenied(f"Key {self.grant.public_id!r} may use {', '.join(sorted(self.grant.deployments))} only, not {name!r}.")
+
+
+class Needs:
+    """A dependency: the caller holds ``action``; with None any valid key will do."""
+
+    def __init__(self, action: Action | None) -> None:
+        self.action = action
+
+    def __call__(self, request: Request) -> Caller:
+        caller = identify(request)
+        if self.action is not None and not caller.grant.allows(self.action):
+            held = ", ".join(sorted(caller.grant.actions)) or "nothing"
+            raise PermissionDenied(
+                f"This call needs the right {self.action.value!r}, but key {caller.grant.public_id!r} has {held}; use one that has it."
+            )
+        return caller
+
+
+def identify(request: Request) -> Caller:
+    """The caller of a request.
+
+    Raises Unauthenticated.
+    """
+    services: Services = request.app.state.services
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.headers.raw:
+        headers[name] = headers[name] + b", " + value if name in headers else value
+    grant = services.authenticate(headers, request.url.query)
+    actor = Actor(
+        name=f"key:{grant.public_id}",
+        workspace_id=grant.workspace_id,
+        address=request.client.host if request.client else "",
+        request_id=request.state.request_id,
+    )
+    return Caller(grant, actor, services, reachable(services.inference_url, request.url.hostname or "127.0.0.1"))
+
+
+def reachable(url: str, host: str) -> str:
+    """``url`` with ``host`` in place of an address that only means every interface."""
+    parts = urlsplit(url)
+    if parts.hostname not in {"0.0.0.0", "::"}:  # noqa: S104 - compared, not bound
+        return url
+    shown = f"[{host}]" if ":" in host else host
+    return parts._replace(netloc=f"{shown}:{parts.port}" if parts.port else shown).geturl()

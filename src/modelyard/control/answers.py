@@ -1,0 +1,47 @@
+"""Answers: msgspec structs to JSON, and their place in the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import Response
+
+from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Upload, Whoami
+from modelyard.core.events import AuditEvent
+from modelyard.core.jobs import Job
+from modelyard.core.models import Dataset, Model, Version
+
+PUBLISHED = (Applied, AuditEvent, Dataset, DeploymentView, ErrorBody, IssuedKey, Job, KeyView, LogChunk, Model, Upload, Version, Whoami)
+"""What answers are made of, as components of the OpenAPI document."""
+_REFERENCE = "#/components/schemas/{name}"
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """``value`` as JSON; numbers that JSON cannot say (NaN, infinities) become null."""
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def returns(kind: Any, status: int = 200, description: str = "Done.") -> dict[int | str, dict[str, Any]]:
+    """The ``responses`` of a route that answers with ``kind``."""
+    (schema,), _ = msgspec.json.schema_components((kind,), ref_template=_REFERENCE)
+    return {status: {"description": description, "content": {"application/json": {"schema": schema}}}}
+
+
+def components() -> dict[str, Any]:
+    """Schemas of everything published."""
+    _, found = msgspec.json.schema_components(PUBLISHED, ref_template=_REFERENCE)
+    return dict(found)
+
+
+DONE: dict[int | str, dict[str, Any]] = {204: {"description": "Done; there is nothing to say."}}
+"""The ``responses`` of a route that answers with nothing."""
+BYTES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The content.", "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+}
+"""The ``responses`` of a route that answers with a file."""
+
+
+def done() -> Response:
+    """The answer of a change that has nothing to tell."""
+    return Response(status_code=204)

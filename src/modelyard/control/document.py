@@ -1,0 +1,99 @@
+"""What a ``modelyard.yaml`` may say, as it reaches the server: local files have become uploads by then."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints, field_validator
+
+from modelyard.control.schemas import Body, CardBody, Name, Short, Tags, TargetBody, Text, UploadedFile
+from modelyard.core.access import Action
+from modelyard.core.durations import parse_duration
+from modelyard.core.errors import ModelyardError
+from modelyard.core.models import Reference
+
+Label = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+
+
+class DeclaredVersion(Body):
+    """A version that shall exist. One with the same files, metrics, tags and card is the same version."""
+
+    files: Annotated[list[UploadedFile], Field(min_length=1, max_length=10_000)]
+    entry: str = Field("", max_length=500)
+    format: str = Field("onnx", max_length=63)
+    card: CardBody = CardBody()
+    tags: Tags = {}
+    metrics: dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], float] = {}
+
+
+class DeclaredModel(Body):
+    """A model with its versions and aliases."""
+
+    description: Text | None = None
+    """Left as it is when left out."""
+    tags: Tags | None = None
+    """Left as they are when left out."""
+    versions: Annotated[list[DeclaredVersion], Field(max_length=1000)] = []
+    """Versions that shall exist, oldest first; others stay."""
+    aliases: dict[Label, str | int] = Field({}, examples=[{"champion": 2}])
+    """Alias → version number, or ``latest``."""
+
+
+class DeclaredDeployment(Body):
+    """A deployment."""
+
+    targets: Annotated[list[TargetBody], Field(min_length=1, max_length=100)]
+    policy: dict[str, Any] | None = None
+    """Left as it is when left out."""
+
+
+class DeclaredKey(Body):
+    """A key, known by its label. Its secret is shown once, when it is created."""
+
+    actions: Annotated[list[Action], Field(min_length=1)] = [Action.INFER]
+    deployments: Annotated[list[Name], Field(max_length=1000)] = []
+    expires: str = Field("", examples=["90d"])
+    """Time from its creation, like ``90d``; empty for never. Changing it does not touch a key that exists."""
+
+    @field_validator("expires")
+    @classmethod
+    def _duration(cls, value: str) -> str:
+        try:
+            parse_duration(value)
+        except ModelyardError as error:
+            raise ValueError(error.message) from None
+        return value
+
+
+def _expanded(value: Any) -> Any:
+    """The short form of a deployment, ``name@version``, as the long one."""
+    if not isinstance(value, str):
+        return value
+    try:
+        wanted = Reference.parse(value)
+    except ModelyardError as error:
+        raise ValueError(error.message) from None
+    return {"targets": [{"model": wanted.name, "version": wanted.version}]}
+
+
+class Document(Body):
+    """The state that shall be. Sections that are left out are left alone."""
+
+    models: dict[Name, DeclaredModel] | None = None
+    deployments: dict[Name, DeclaredDeployment] | None = Field(None, examples=[{"penguins": "penguins@champion"}])
+    """By name; the short form is ``name@version``."""
+    keys: dict[Short, DeclaredKey] | None = None
+    """By label."""
+
+    @field_validator("deployments", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        return {name: _expanded(wanted) for name, wanted in value.items()} if isinstance(value, dict) else value
+
+
+class DocumentBody(Body):
+    """A document of declared state, and whether what it does not name is to go."""
+
+    document: Document
+    prune: bool = False
+    """Also delete the deployments, aliases and keys that the sections of the document do not name."""

@@ -1,0 +1,39 @@
+"""From uploaded files to a version."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from modelyard.control.access import Caller
+from modelyard.control.schemas import NewVersionBody
+from modelyard.core.errors import InvalidArtifact
+from modelyard.core.models import ArtifactFile, Card, Lineage, Version
+from modelyard.registry.artifacts import check_files, lay_out
+from modelyard.registry.submission import NewVersion
+
+
+def register(caller: Caller, name: str, body: NewVersionBody, lineage: Lineage) -> Version:
+    """Lays the uploads out as a folder and hands them to the registry."""
+    services = caller.services
+    files = [ArtifactFile(path=file.path, digest=file.digest, size=0) for file in body.files]
+    for file in files:
+        if not services.blobs.exists(file.digest):
+            raise InvalidArtifact(
+                f"The content of {file.path!r} is not here (digest {file.digest[:12]}…); upload it first: PUT /api/v1/uploads."
+            )
+    entry = body.entry or (files[0].path if len(files) == 1 else "model.onnx")
+    with tempfile.TemporaryDirectory(prefix="push-", dir=services.home.temporary) as folder:
+        lay_out(check_files(files), services.blobs, Path(folder))
+        source = NewVersion(
+            folder=Path(folder),
+            entry=entry,
+            format=body.format,
+            metrics=body.metrics,
+            card=msgspec.convert(body.card.model_dump(), Card),
+            lineage=lineage,
+            tags=body.tags,
+        )
+        return services.registry.create_version(caller.actor, name, source)

@@ -1,0 +1,51 @@
+"""The names that clients call."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from fastapi import APIRouter, Depends, Response
+
+from modelyard.control.access import Caller, Needs
+from modelyard.control.answers import DONE, answer, done, returns
+from modelyard.control.schemas import DeploymentBody
+from modelyard.core.access import Action
+from modelyard.core.api import DeploymentView
+from modelyard.core.deployments import Target
+
+router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
+Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Deployer = Annotated[Caller, Depends(Needs(Action.DEPLOY))]
+
+
+@router.get("", summary="All deployments with their state", responses=returns(list[DeploymentView]))
+def listed(caller: Reader) -> Response:
+    found = caller.services.deployments.list(caller.workspace_id)
+    return answer([_placed(caller, view) for view in found if caller.grant.allows(Action.READ, view.name)])
+
+
+@router.get("/{name}", summary="One deployment with its state", responses=returns(DeploymentView))
+def shown(caller: Reader, name: str) -> Response:
+    caller.check_deployment(name, Action.READ)
+    return answer(_placed(caller, caller.services.deployments.get(caller.workspace_id, name)))
+
+
+@router.put("/{name}", summary="Makes a deployment route to versions", responses=returns(DeploymentView))
+def put(caller: Deployer, name: str, body: DeploymentBody) -> Response:
+    """Creates or changes it. Workers load first and switch then; no call fails in between."""
+    caller.check_deployment(name, Action.DEPLOY)
+    targets = tuple(msgspec.convert(target.model_dump(), Target) for target in body.targets)
+    view = caller.services.deployments.deploy(caller.actor, name, targets, policy=body.policy, expect_revision=body.revision or None)
+    return answer(_placed(caller, view))
+
+
+@router.delete("/{name}", summary="Stops serving", status_code=204, responses=DONE)
+def removed(caller: Deployer, name: str) -> Response:
+    caller.check_deployment(name, Action.DEPLOY)
+    caller.services.deployments.undeploy(caller.actor, name)
+    return done()
+
+
+def _placed(caller: Caller, view: DeploymentView) -> DeploymentView:
+    return msgspec.structs.replace(view, url=f"{caller.inference_url}/v1/deployments/{view.name}/predict")

@@ -1,0 +1,99 @@
+"""The platform as a whole: who is asking, status, audit, usage, backup, garbage."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from modelyard import __version__
+from modelyard.control.access import Caller, Needs
+from modelyard.control.answers import BYTES, answer, returns
+from modelyard.control.schemas import GarbageBody
+from modelyard.core.access import Action
+from modelyard.core.api import Whoami
+from modelyard.core.events import AuditEvent
+from modelyard.train.recipe import Recipe
+
+router = APIRouter(prefix="/api/v1", tags=["platform"])
+Anybody = Annotated[Caller, Depends(Needs(None))]
+Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
+PIECE = 1 << 20
+
+
+@router.get("/whoami", summary="Whom the key makes the caller, and where it may call models", responses=returns(Whoami))
+def whoami(caller: Anybody) -> Response:
+    with caller.services.store.read() as session:
+        workspace = session.workspaces.get(caller.workspace_id)
+    grant = caller.grant
+    found = Whoami(
+        key_id=grant.public_id,
+        workspace=workspace.name if workspace else "",
+        actions=tuple(sorted(grant.actions)),
+        deployments=tuple(sorted(grant.deployments)),
+        expires_ns=grant.expires_ns,
+        inference_url=caller.inference_url,
+        server_version=__version__,
+    )
+    return answer(found)
+
+
+@router.get("/status", summary="Processes, deployments, jobs and sizes")
+def status(caller: Reader) -> dict[str, Any]:
+    return {**caller.services.status(caller.workspace_id), "version": __version__, "inference_url": caller.inference_url}
+
+
+@router.get("/audit", summary="Changes, newest first", responses=returns(list[AuditEvent]))
+def audit(caller: Administrator, limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """``before`` is the id of the last event of the page before."""
+    with caller.services.store.read() as session:
+        return answer(session.audit.list(caller.workspace_id, limit=limit, before_id=before))
+
+
+@router.post("/backup", summary="An archive of everything that restoring needs", responses=BYTES)
+def backup(caller: Administrator) -> Response:
+    """The archive holds the hashes of keys, so keep it as safe as the home itself."""
+    folder = tempfile.TemporaryDirectory(prefix="backup-", dir=caller.services.home.temporary)
+    archive = Path(folder.name) / "backup"
+    try:
+        caller.services.backup(archive)
+        with caller.services.store.write() as session:
+            session.audit.append(caller.actor, "platform.backup", "platform", after={"size": archive.stat().st_size})
+    except BaseException:
+        folder.cleanup()
+        raise
+    headers = {"content-length": str(archive.stat().st_size), "content-disposition": 'attachment; filename="modelyard.backup"'}
+    return StreamingResponse(_sent(archive, folder), headers=headers, media_type="application/octet-stream")
+
+
+def _sent(archive: Path, folder: tempfile.TemporaryDirectory[str]) -> Iterator[bytes]:
+    with folder, archive.open("rb") as stream:
+        while piece := stream.read(PIECE):
+            yield piece
+
+
+@router.post("/gc", summary="Deletes stored bytes that nothing refers to")
+def collect_garbage(caller: Administrator, body: GarbageBody) -> Response:
+    """Never touches uploads that are younger than the platform's own floor, because a push may be using them."""
+    age = max(body.min_age_seconds, caller.services.garbage_age_seconds)
+    report = msgspec.to_builtins(caller.services.registry.collect_garbage(age))
+    with caller.services.store.write() as session:
+        session.audit.append(caller.actor, "platform.gc", "platform", after=report)
+    return answer(report)
+
+
+@router.get("/schemas/recipe", summary="The JSON Schema of a training recipe")
+def recipe_schema(_: Reader) -> dict[str, Any]:
+    return Recipe.model_json_schema()
+
+
+@router.get("/openapi.json", summary="This document", include_in_schema=False)
+def openapi(request: Request, _: Anybody) -> dict[str, Any]:
+    document: dict[str, Any] = request.app.openapi()
+    return document

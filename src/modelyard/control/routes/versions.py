@@ -1,0 +1,87 @@
+"""Versions and their files."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Annotated, BinaryIO
+
+from fastapi import APIRouter, Depends, Query, Response
+from fastapi.responses import StreamingResponse
+
+from modelyard.control.access import Caller, Needs
+from modelyard.control.answers import BYTES, DONE, answer, done, returns
+from modelyard.control.references import reference
+from modelyard.control.registering import register
+from modelyard.control.schemas import NewVersionBody
+from modelyard.core.access import Action
+from modelyard.core.models import ArtifactFile, Lineage, Version
+
+router = APIRouter(prefix="/api/v1/models/{name}/versions", tags=["versions"])
+Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Developer = Annotated[Caller, Depends(Needs(Action.DEVELOP))]
+PIECE = 1 << 20
+INLINE = frozenset({"image/png", "application/json", "text/plain"})
+"""What a browser may show; anything else, SVG with its scripts too, is only for keeping."""
+
+
+@router.post("", summary="Registers uploaded files as the next version", status_code=201, responses=returns(Version, 201))
+def create(caller: Developer, name: str, body: NewVersionBody) -> Response:
+    """The model runs in confinement first; it is stored whole or not at all. The same push again gives the same version."""
+    return answer(register(caller, name, body, Lineage(source="push")), 201)
+
+
+@router.get("", summary="Versions, newest first", responses=returns(list[Version]))
+def listed(
+    caller: Reader,
+    name: str,
+    metric: Annotated[list[str], Query(max_length=20, examples=[["accuracy>=0.9"]])] = [],  # noqa: B006 - FastAPI copies it
+) -> Response:
+    return answer(caller.services.registry.versions(caller.workspace_id, name, metrics=metric))
+
+
+@router.get("/{version}", summary="One version", responses=returns(Version))
+def shown(caller: Reader, name: str, version: str) -> Response:
+    """``version`` is a number, an alias, ``latest``, or ``-`` for the champion (the newest where there is none)."""
+    return answer(caller.services.registry.version(caller.workspace_id, reference(name, version)))
+
+
+@router.delete("/{version}", summary="Removes a version", status_code=204, responses=DONE)
+def removed(caller: Developer, name: str, version: str) -> Response:
+    """Refused while an alias or a deployment uses it; its number is never given again."""
+    caller.services.registry.delete_version(caller.actor, reference(name, version))
+    return done()
+
+
+@router.get("/{version}/files/{path:path}", summary="A file of the artifact", responses=BYTES)
+def file(caller: Reader, name: str, version: str, path: str) -> Response:
+    found = caller.services.registry.version(caller.workspace_id, reference(name, version))
+    return _sent(caller.services.registry.open_file(found, path), found.artifact.files, path)
+
+
+@router.get("/{version}/attachments/{path:path}", summary="A plot or another attachment", responses=BYTES)
+def attachment(caller: Reader, name: str, version: str, path: str) -> Response:
+    found = caller.services.registry.version(caller.workspace_id, reference(name, version))
+    return _sent(caller.services.registry.open_attachment(found, path), found.attachments, path)
+
+
+def _sent(stream: BinaryIO, files: tuple[ArtifactFile, ...], path: str) -> Response:
+    known = next(file for file in files if file.path == path)
+    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
+    shown = "inline" if kind in INLINE else "attachment"
+    filename = PurePosixPath(path).name.encode("ascii", "replace").decode().replace('"', "'").replace("?", "_")
+    headers = {
+        "content-length": str(known.size),
+        "content-disposition": f'{shown}; filename="{filename}"',
+        "etag": f'"{known.digest}"',
+        "x-content-type-options": "nosniff",
+        "content-security-policy": "sandbox; default-src 'none'",
+    }
+    return StreamingResponse(_pieces(stream), headers=headers, media_type=kind)
+
+
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
+        while piece := stream.read(PIECE):
+            yield piece

@@ -1,0 +1,130 @@
+"""Bodies that people write, with examples, so that the OpenAPI document explains itself. Unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from modelyard.core.access import Action
+
+Text = Annotated[str, StringConstraints(max_length=10_000)]
+Short = Annotated[str, StringConstraints(max_length=200)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+Tags = dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], Annotated[str, StringConstraints(max_length=500)]]
+Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Body(BaseModel):
+    """What all bodies share."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class UploadedFile(Body):
+    """A file of an artifact, uploaded before."""
+
+    path: Annotated[str, StringConstraints(min_length=1, max_length=500)] = Field(examples=["model.onnx"])
+    """Path inside the artifact, with forward slashes."""
+    digest: Digest
+    """What the upload answered."""
+
+
+class CardBody(Body):
+    """The model card: what a caller should know before relying on a model."""
+
+    summary: Text = ""
+    intended_use: Text = ""
+    out_of_scope: Text = ""
+    training_data: Text = ""
+    contact: Short = ""
+    license: Short = Field("", examples=["Apache-2.0"])
+    """An SPDX identifier, or a sentence."""
+    text: Annotated[str, StringConstraints(max_length=200_000)] = ""
+    """Anything else, as Markdown."""
+
+
+class NewVersionBody(Body):
+    """A model's next version, from uploaded files."""
+
+    files: Annotated[list[UploadedFile], Field(min_length=1, max_length=10_000)]
+    entry: str = Field("", max_length=500, examples=["model.onnx"])
+    """Path of the file that the runtime opens; may be left out for a single file."""
+    format: str = Field("onnx", max_length=63)
+    """Name of the runtime that loads it."""
+    card: CardBody = CardBody()
+    tags: Tags = {}
+    metrics: dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], float] = {}
+    """Metrics measured elsewhere, by name."""
+
+
+class ModelChanges(Body):
+    """What to change of a model; what is left out stays."""
+
+    description: Text | None = None
+    tags: Tags | None = None
+
+
+class AliasBody(Body):
+    """The version that an alias shall point at."""
+
+    version: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(examples=["2"])
+    """A version number, ``latest`` or another alias."""
+
+
+class LimitsBody(Body):
+    """What a job's process may use; 0 means the platform's default."""
+
+    memory_bytes: int = Field(0, ge=0)
+    wall_seconds: float = Field(0, ge=0)
+    attempts: int = Field(0, ge=0, le=100)
+
+
+class NewJobBody(Body):
+    """Long work to queue."""
+
+    kind: Name = Field(examples=["train"])
+    spec: dict[str, Any] = Field(examples=[{"recipe": {"target": "species", "name": "penguins"}, "dataset": "penguins@1"}])
+    """The kind's own input. For ``train``: a data set and a recipe (its schema: GET /api/v1/schemas/recipe)."""
+    priority: int = Field(0, ge=-1000, le=1000)
+    """Higher runs sooner."""
+    limits: LimitsBody = LimitsBody()
+
+
+class TargetBody(Body):
+    """A share of a deployment's traffic."""
+
+    model: Name = Field(examples=["penguins"])
+    version: str = Field("", max_length=63, examples=["champion"])
+    """A number, an alias (followed when it moves), or ``latest`` (the newest now, fixed); empty for the champion, or the newest now."""
+    weight: int = Field(100, ge=1, le=1_000_000)
+    """Its share relative to the other targets'."""
+
+
+class DeploymentBody(Body):
+    """What a deployment shall route to."""
+
+    targets: Annotated[list[TargetBody], Field(min_length=1, max_length=100)]
+    policy: dict[str, Any] | None = None
+    """Left as it is when left out."""
+    revision: int = Field(0, ge=0)
+    """The revision that was read before; the change is refused when somebody else was faster. 0 does not check."""
+
+
+class NewKeyBody(Body):
+    """A key to issue."""
+
+    label: Short = Field("", examples=["web shop"])
+    actions: Annotated[list[Action], Field(min_length=1)] = [Action.INFER]
+    """What it may do; never more than the caller."""
+    deployments: Annotated[list[Name], Field(max_length=1000)] = Field([], examples=[["penguins"]])
+    """Names it may call; empty for every deployment of the workspace."""
+    expires_seconds: float = Field(0, ge=0, le=100 * 366 * 86400)
+    """Seconds until it expires; 0 for never."""
+
+
+class GarbageBody(Body):
+    """What garbage to collect."""
+
+    min_age_seconds: float = Field(86400.0, ge=0)
+    """Only uploads older than this; never less than the platform's own floor."""

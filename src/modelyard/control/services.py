@@ -1,0 +1,49 @@
+"""What the management API calls, put together by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.access import Grant
+from modelyard.core.clock import Clock
+from modelyard.identity.keys import KeyService
+from modelyard.jobs.queue import JobQueue
+from modelyard.registry.service import Registry
+from modelyard.serving.deployments import DeploymentService
+from modelyard.store.blobs import Blobs
+from modelyard.store.database import Store
+from modelyard.store.home import Home
+
+Authenticate = Callable[[Mapping[bytes, bytes], str], Grant]
+"""From headers (names in lower case) and the raw query to the caller's rights; raises Unauthenticated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Services:
+    """Everything a request may need. The callables are called from several threads at once."""
+
+    home: Home
+    store: Store
+    blobs: Blobs
+    registry: Registry
+    keys: KeyService
+    jobs: JobQueue
+    deployments: DeploymentService
+    authenticate: Authenticate
+    clock: Clock
+    status: Callable[[int], dict[str, Any]]
+    """What ``GET /api/v1/status`` answers to a workspace."""
+    ready: Callable[[], str]
+    """Why this process should get no calls; empty when it should."""
+    metrics: Callable[[], bytes]
+    """The Prometheus page, merged over processes."""
+    backup: Callable[[Path], None]
+    """Writes an archive of everything that restoring needs to a new file."""
+    inference_url: str
+    """Base URL of the inference listener; a host of 0.0.0.0 or :: stands for the one that the caller reached us at."""
+    max_upload_bytes: int = 20 * 2**30
+    garbage_age_seconds: float = 86400.0
+    """Age below which an upload that nothing refers to is never collected, whatever a caller asks for: it may be in use."""
