@@ -11,6 +11,7 @@ from modelyard.core.deployments import Deployment, Route, ServedDeployment, Serv
 from modelyard.core.errors import NotFound
 from modelyard.core.models import Model, Version
 from modelyard.registry.resolve import resolve_number
+from modelyard.serving.delegation import Delegation
 from modelyard.store.database import Session, Store
 from modelyard.store.settings import STATE
 from modelyard.store.snapshot import SnapshotState, SnapshotWriter
@@ -21,8 +22,9 @@ logger = logging.getLogger(__name__)
 class SnapshotPublisher:
     """Publishes the state of every workspace whenever it has changed. The controller has the only one, used by one thread."""
 
-    def __init__(self, store: Store, writer: SnapshotWriter, clock: Clock | None = None) -> None:
+    def __init__(self, store: Store, writer: SnapshotWriter, clock: Clock | None = None, delegation: Delegation | None = None) -> None:
         self._store, self._writer, self._clock = store, writer, clock or SystemClock()
+        self._delegation = delegation
         self._published = -1
         """The ``state`` counter that the newest snapshot was made from."""
 
@@ -35,25 +37,27 @@ class SnapshotPublisher:
             counter = session.settings.count(STATE)
             if counter == self._published:
                 return None
-            state = build_state(session, self._clock.time_ns())
+            state = build_state(session, self._clock.time_ns(), self._delegation)
         number = self._writer.publish(state)
         self._published = counter
         return number
 
 
-def build_state(session: Session, now_ns: int) -> SnapshotState:
+def build_state(session: Session, now_ns: int, delegation: Delegation | None = None) -> SnapshotState:
     """Everything that workers need, as one transaction sees it.
 
     A target whose alias, version or model is gone gets no route; a deployment that has lost all of them stays, without routes, so
-    that its callers hear that it cannot serve and not that it does not exist.
+    that its callers hear that it cannot serve and not that it does not exist. With ``delegation``, keys are published with their twins.
     """
     resolver = _Resolver(session)
     deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
+    keys = session.keys.active(now_ns)
+    twins = [twin for key in keys if (twin := delegation.twin(key)) is not None] if delegation is not None else []
     return SnapshotState(
         workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
-        keys=tuple(session.keys.active(now_ns)),
+        keys=(*keys, *twins),
     )
 
 
