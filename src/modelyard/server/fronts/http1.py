@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
+from collections.abc import Callable
+from typing import Protocol
 
 from modelyard.core.exchange import Abort, Handler
 from modelyard.server.fronts.connection import Connection
@@ -20,6 +22,13 @@ from modelyard.server.fronts.reply import ReplyEncoder
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
+
+
+class Closable(Protocol):
+    """Something that accepts connections, like ``asyncio.Server``."""
+
+    def close(self) -> None:
+        """Accepts no more."""
 
 
 class Http1Front:
@@ -39,8 +48,10 @@ class Http1Front:
         self.draining = False
         self.now = 0.0
         """The loop's time at the last sweep."""
+        self.count_changed: Callable[[int], None] | None = None
+        """Called with the number of connections whenever it changes."""
         self._connections: set[Connection] = set()
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Closable] = []
         self._interval = self.config.sweep_interval()
         self._timer: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event | None = None
@@ -57,14 +68,18 @@ class Http1Front:
         return Connection(self)
 
     async def serve(self, listener: socket.socket) -> None:
-        """Accepts from a bound, listening socket until ``stop_accepting``; the caller's socket object stays its own."""
-        self._servers.append(await self.loop.create_server(self.new_connection, sock=listener.dup(), backlog=BACKLOG))
+        """Accepts from a listening socket that no other process shares; the caller's socket object stays its own."""
+        self.accept_from(await self.loop.create_server(self.new_connection, sock=listener.dup(), backlog=BACKLOG))
+
+    def accept_from(self, acceptor: Closable) -> None:
+        """Takes over something that makes connections with ``new_connection``, to be closed when accepting ends."""
+        self._acceptors.append(acceptor)
 
     def stop_accepting(self) -> None:
         """Takes no new connections; each answer from now on ends its connection."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._acceptors.clear()
         self.draining = True
         for connection in self._connections:
             connection.drain()
@@ -93,6 +108,8 @@ class Http1Front:
     def joined(self, connection: Connection) -> None:
         """A connection is there; above the limit it is told so and closed. Only for connections."""
         self._connections.add(connection)
+        if self.count_changed is not None:
+            self.count_changed(len(self._connections))
         over = len(self._connections) - self.config.max_connections
         if over > max(16, self.config.max_connections // 8):
             connection.kill(Abort.DISCONNECTED)  # Even saying no has a limit.
@@ -102,6 +119,8 @@ class Http1Front:
     def left(self, connection: Connection) -> None:
         """A connection is gone. Only for connections."""
         self._connections.discard(connection)
+        if self.count_changed is not None:
+            self.count_changed(len(self._connections))
         if not self._connections and self._empty is not None:
             self._empty.set()
 

@@ -1,0 +1,247 @@
+"""Listening sockets: opened once by the supervisor, inherited by the workers it spawns.
+
+One socket is shared by all workers. The other way, a socket with SO_REUSEPORT for each worker, was measured beside it
+(``benchmarks/listening/measure.py``) and is not taken:
+
+- The kernel hands a connection to a socket by a hash, so with few connections some worker gets most of them, and connections
+  in the queue of a worker that drains, hangs or dies wait for *that* worker; on the shared socket any other takes them.
+- With SO_REUSEPORT a second instance of the same user can share the port by mistake. Here its bind fails.
+
+What a shared socket lacks is balance: every idle worker wakes up and the quickest takes all that wait. ``Acceptor`` mends that: it takes
+one connection per turn of the loop, and lets a worker with fewer connections go first, as ``LoadBoard`` tells. Connections then
+spread as evenly as their number allows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import mmap
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.core.errors import Conflict, InvalidRequest
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted; the kernel may allow less."""
+_SLOT = 4
+_DEFERENCE_S = 0.001
+_EXHAUSTED_S = 0.1
+
+
+def listen(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
+    """A listening socket on an IPv4 or IPv6 address, a host name, or, where ``host`` contains a slash, a Unix socket path.
+
+    Port 0 takes a free one. Raises Conflict when the port or path is in use, InvalidRequest when it cannot be listened on.
+    """
+    if "/" in host:
+        return _open_unix(Path(host), backlog)
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    except socket.gaierror as error:
+        raise InvalidRequest(f"The host {host!r} cannot be listened on: {error.strerror}; give an address of this machine.") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        # Lets a restart bind while old connections linger; unlike SO_REUSEPORT it never lets two listen at once.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6 and host in {"", "::"}:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Inherited by accepted connections: answers are written whole, waiting for more only costs time.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.bind(address)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise _bind_error(f"{host}:{port}", error) from None
+    listener.setblocking(False)
+    return listener
+
+
+def inherit_listener(descriptor: int) -> socket.socket:
+    """The listening socket that a parent process handed down by number."""
+    try:
+        listener = socket.socket(fileno=descriptor)
+    except OSError as error:
+        raise InvalidRequest(
+            f"File descriptor {descriptor} is no socket ({error.strerror}); workers are started by the supervisor."
+        ) from None
+    listener.setblocking(False)
+    return listener
+
+
+def listener_url(listener: socket.socket) -> str:
+    """Where clients reach it: ``http://127.0.0.1:8000``, ``http://[::1]:8000`` or ``unix:/path``."""
+    name = listener.getsockname()
+    if isinstance(name, str):
+        return f"unix:{name}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name[0], name[0])  # noqa: S104 - compared, not bound
+    return f"http://[{host}]:{name[1]}" if ":" in host else f"http://{host}:{name[1]}"
+
+
+def _open_unix(path: Path, backlog: int) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        path.chmod(0o600)
+        listener.listen(backlog)
+    except OSError as error:
+        listener.close()
+        raise _bind_error(str(path), error) from None
+    except Conflict:
+        listener.close()
+        raise
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Takes away the socket file of a process that is gone; anything else at that path stays."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise Conflict(f"{path} exists and is no socket; remove it or listen elsewhere.")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        if probe.connect_ex(str(path)) != errno.ECONNREFUSED:
+            raise Conflict(f"{path} is in use by another process; stop it or listen elsewhere.")
+    path.unlink(missing_ok=True)
+
+
+def _bind_error(where: str, error: OSError) -> Conflict | InvalidRequest:
+    if error.errno == errno.EADDRINUSE:
+        return Conflict(f"{where} is in use by another process; stop it or choose another port.")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return InvalidRequest(f"{where} cannot be listened on: {reason}; choose an address of this machine and a port you may use.")
+
+
+class LoadBoard:
+    """How many connections each worker has, in a small file that all workers of a home map into memory.
+
+    Each writes its own slot and reads the others'. A slot is four aligned bytes, so nobody sees half a number; a number that is a
+    moment old, or one that a dead worker has left, costs a connection a millisecond and no more.
+    """
+
+    def __init__(self, path: Path, slots: int) -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            if os.fstat(descriptor).st_size < slots * _SLOT:
+                os.ftruncate(descriptor, slots * _SLOT)
+            self._memory = mmap.mmap(descriptor, slots * _SLOT)
+        finally:
+            os.close(descriptor)
+        # 0 is a slot without an accepting worker, as a new file has it; so a number stands one higher.
+        self._numbers = memoryview(self._memory).cast("I")
+
+    def set(self, slot: int, connections: int) -> None:
+        """Says how many connections the worker of a slot has."""
+        self._numbers[slot] = connections + 1
+
+    def withdraw(self, slot: int) -> None:
+        """Says that the worker of a slot accepts no more."""
+        self._numbers[slot] = 0
+
+    def others_have_fewer(self, slot: int, connections: int) -> bool:
+        """Whether another accepting worker has fewer connections; ``slot`` is the asker's own."""
+        return any(0 < number <= connections for number in self._numbers.tolist()[:slot] + self._numbers.tolist()[slot + 1 :])
+
+    def close(self) -> None:
+        """Lets go of the shared memory."""
+        self._numbers.release()
+        self._memory.close()
+
+
+class Accepting(Protocol):
+    """What an acceptor needs of a front; ``Http1Front`` has it."""
+
+    count_changed: Callable[[int], None] | None
+
+    @property
+    def connections(self) -> int: ...
+    def new_connection(self) -> asyncio.Protocol: ...
+
+
+class Acceptor:
+    """Accepts connections for one worker from a socket shared with others, fairly.
+
+    One connection per turn of the loop, and when another worker has fewer, that one gets a millisecond to come first. A worker
+    that does not come (it hangs or computes) delays nobody for longer.
+    """
+
+    def __init__(self, front: Accepting, listener: socket.socket, board: LoadBoard, slot: int) -> None:
+        self._front = front
+        self._listener = listener
+        self._board = board
+        self._slot = slot
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._attaching: set[asyncio.Task[object]] = set()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begins to accept."""
+        self._front.count_changed = self._count
+        self._count(self._front.connections)
+        self._loop.add_reader(self._listener, self._ready)
+
+    def close(self) -> None:
+        """Accepts no more. What waits in the socket's queue is left to the other workers; the socket stays open."""
+        if not self._stopped:
+            self._stopped = True
+            self._board.withdraw(self._slot)
+            self._pause()
+
+    def _count(self, connections: int) -> None:
+        if not self._stopped:
+            self._board.set(self._slot, connections)
+
+    def _pause(self) -> None:
+        self._loop.remove_reader(self._listener)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _ready(self) -> None:
+        if self._board.others_have_fewer(self._slot, self._load()):
+            self._pause()
+            self._timer = self._loop.call_later(_DEFERENCE_S, self._accept_late)
+        else:
+            self._accept()
+
+    def _load(self) -> int:
+        return self._front.connections + len(self._attaching)
+
+    def _accept_late(self) -> None:
+        self._timer = None
+        self._loop.add_reader(self._listener, self._ready)
+        self._accept()
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
+                raise
+            # No descriptor or memory is free: trying at once again would only burn time.
+            self._pause()
+            self._timer = self._loop.call_later(_EXHAUSTED_S, self._accept_late)
+            return
+        connection.setblocking(False)
+        task: asyncio.Task[object] = self._loop.create_task(self._attach(connection))
+        self._attaching.add(task)
+        self._count(self._load())
+        task.add_done_callback(self._attaching.discard)
+
+    async def _attach(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._front.new_connection, connection)
+        except OSError:
+            connection.close()  # The client went away between accepting and attaching.
