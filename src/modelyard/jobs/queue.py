@@ -23,7 +23,7 @@ from modelyard.store.home import Home
 logger = logging.getLogger(__name__)
 MAX_SPEC_BYTES = 2**20
 CHUNK_BYTES = 2**18
-PRIORITIES = range(-100, 101)
+PRIORITIES = range(-1000, 1001)
 
 
 class JobQueue:

@@ -34,7 +34,6 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
 class Said(StrEnum):
     """What a child tells."""
 
-    PREPARED = "prepared"  # the home and the database are as this version needs them
     READY = "ready"  # it serves
     ADMIN_KEY = "admin_key"  # the bootstrap key, to be shown once
     FATAL = "fatal"  # it cannot work, and starting it again would not help

@@ -40,7 +40,7 @@ class HomeLock:
 
     def __enter__(self) -> HomeLock:
         """Takes the lock. Raises Conflict that names the process which holds it."""
-        self._home.create()
+        self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         until = time.monotonic() + RETRY_SECONDS
         while not _lock(self.descriptor, fcntl.LOCK_EX):

@@ -21,6 +21,9 @@ PREFIX = "MODELYARD_"
 OTHER_VARIABLES = frozenset({"MODELYARD_URL", "MODELYARD_KEY", "MODELYARD_INFERENCE_URL", "MODELYARD_JOB", "MODELYARD_JOB_OWNER"})
 """Variables with our prefix that are read by CLI and SDK, or handed to jobs."""
 
+SECRETS = frozenset({"admin_key", "webhook_secret"})
+"""Settings that are shown nowhere."""
+
 _BYTES = {"unit": "bytes"}
 _SECONDS = {"unit": "seconds"}
 _UNITS: dict[str, dict[str, float]] = {
@@ -98,6 +101,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prediction_retention_seconds: Annotated[
         float, Meta(gt=0, description="How long results of asynchronous predictions are kept.", extra=_SECONDS)
     ] = 7 * 86400.0
+    webhook_secret: Annotated[
+        str, Meta(description="Secret that signs webhooks; empty makes one and keeps it in the file webhook.secret of the home.")
+    ] = ""
+    webhook_local: Annotated[
+        bool, Meta(description="Whether webhooks may go to this machine itself, which is refused otherwise; meant for trying them out.")
+    ] = False
     upload_retention_seconds: Annotated[
         float, Meta(gt=0, description="Age at which garbage collection may remove an upload that nothing refers to.", extra=_SECONDS)
     ] = 86400.0
@@ -136,7 +145,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return msgspec.convert(document, cls, dec_hook=_decode_path)
 
     def __repr__(self) -> str:
-        shown = msgspec.structs.asdict(self) | {"admin_key": "[secret]"}
+        shown = msgspec.structs.asdict(self) | dict.fromkeys(SECRETS, "[secret]")
         return redact(f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())})")
 
 
@@ -223,7 +232,7 @@ def _convert(name: str, value: Any, source: str) -> Any:
     try:
         return msgspec.convert(value, field.type, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:
-        shown = "a secret value" if name == "admin_key" else repr(str(value))
+        shown = "a secret value" if name in SECRETS else repr(str(value))
         reason = str(error).split(" - at ")[0].replace("`", "")
         raise InvalidRequest(f"{source} is {shown}, which cannot be used: {reason[:1].lower()}{reason[1:]}. Correct or unset it.") from None
 

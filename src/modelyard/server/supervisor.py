@@ -30,7 +30,8 @@ from modelyard.server.child import Child, Program
 from modelyard.server.instance import HomeLock, Instance, url_of
 from modelyard.server.listen import listen
 from modelyard.server.settings import PREFIX, Settings
-from modelyard.store.home import LAYOUT, Home
+from modelyard.store.home import Home
+from modelyard.store.upgrade import prepare_home
 
 logger = logging.getLogger("modelyard.supervisor")
 HARD_MARGIN = 5.0
@@ -76,14 +77,17 @@ PRODUCT = Commands()
 def run(settings: Settings, tell: Tell, commands: Commands = PRODUCT) -> int:
     """Runs the platform until it is stopped by SIGTERM or SIGINT; the exit status. Call it on the main thread.
 
-    Raises Conflict when the home is in use and when a port is taken.
+    Raises Conflict when the home is in use or of a newer version, and when a port is taken.
     """
     home = Home(settings.home)
     with ExitStack() as stack:
         lock = stack.enter_context(HomeLock(home))
+        kept = prepare_home(home)
         inference = stack.enter_context(listen(settings.host, settings.port))
         management = stack.enter_context(listen(settings.host, settings.management_port))
         configure("supervisor", settings.log_level, home.logs)
+        if kept is not None:
+            logger.info("The home was upgraded; what it was before is kept in %s", kept)
         output = os.open(home.logs / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, output)
         if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
@@ -119,7 +123,6 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._asked = 0
         self._was_ready = False
-        self._prepared = self._home_fits()
         self._fatal = ""
         self._started_ns = time.time_ns()
         self._controller = self._child("controller", base.commands.controller, self._management)
@@ -164,20 +167,13 @@ class Supervisor:
         shown = command if name == "controller" else (*command, str(slot))
         return Child(Program(name, shown, handover, descriptors, self._output, self._environment))
 
-    def _home_fits(self) -> bool:
-        """Whether workers may start before the controller has looked after the home: not when it is to be upgraded."""
-        try:
-            return self._home.layout_file.read_text().strip() == str(LAYOUT)
-        except OSError:
-            return not self._home.database.exists()
-
     def _children(self) -> list[Child]:
         return [self._controller, *self._workers]
 
     def _start_due(self) -> None:
         now = time.monotonic()
         for child in self._children():
-            if child.alive or child.restart_at > now or (child is not self._controller and not self._prepared):
+            if child.alive or child.restart_at > now:
                 continue
             child.start(now)
             if child.channel is not None:
@@ -185,9 +181,7 @@ class Supervisor:
 
     def _next_due(self) -> float | None:
         now = time.monotonic()
-        waiting = [
-            child.restart_at - now for child in self._children() if not child.alive and (self._prepared or child is self._controller)
-        ]
+        waiting = [child.restart_at - now for child in self._children() if not child.alive]
         return max(0.0, min(waiting)) if waiting else None
 
     def _wait(self, timeout: float | None) -> None:
@@ -216,8 +210,6 @@ class Supervisor:
         for line in lines:
             if line.said is Said.ADMIN_KEY:
                 self._tell(Notice(told=Told.ADMIN_KEY, text=line.text))
-            elif line.said is Said.PREPARED:
-                self._prepared = True
             elif line.said is Said.READY:
                 child.ready = True
                 self._note_ready()

@@ -23,7 +23,6 @@ def main() -> None:
     stop = threading.Event()
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in roles else lambda *_: stop.set())
     if "controller" in roles:
-        channel.say(Said.PREPARED)
         channel.say(Said.ADMIN_KEY, "my_first_key")
     import socket
 

@@ -200,10 +200,9 @@ def test_down_stops_a_platform_and_waits_for_it(start):
     assert stop(platform.home, 1) is None
 
 
-def test_workers_wait_for_the_controller_when_the_home_is_older(start, tmp_path):
+def test_home_of_a_newer_version_is_refused_and_left_alone(start, tmp_path):
     home = Home(tmp_path / "home")
     home.create()
-    home.layout_file.write_text("0")
-    platform = start("crash")
-    platform.until(Told.FATAL)
-    assert "worker-0" not in (home.logs / "supervisor.log").read_text()
+    home.layout_file.write_text("999")
+    assert "newer Modelyard" in start().until(Told.FATAL).text
+    assert home.layout_file.read_text() == "999"

@@ -19,7 +19,7 @@ def test_unknown_kind_names_the_nearest(bench):
         bench.queue.submit(bench.actor, "trian", {})
 
 
-@pytest.mark.parametrize("changes", [{"priority": 101}, {"limits": Limits(memory_bytes=-1)}, {"limits": Limits(attempts=11)}])
+@pytest.mark.parametrize("changes", [{"priority": 1001}, {"limits": Limits(memory_bytes=-1)}, {"limits": Limits(attempts=11)}])
 def test_bounds_are_stated(bench, changes):
     with pytest.raises(InvalidRequest):
         bench.submit(**changes)
