@@ -8,6 +8,7 @@ from modelyard.core.access import Action
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
+from modelyard.protocols.answered import answered_signature
 from modelyard.protocols.call import Call
 from modelyard.protocols.routing import Protocol, Reply, Route
 from modelyard.protocols.tensorflow_rest import mapping, schemas
@@ -66,10 +67,11 @@ def classify(call: Call) -> None:
     """``POST …:classify``."""
     version = wanted_version(call)
     view = call.plane.served(call.grant.workspace_id, call.name, version)
-    scores, classes = mapping.scores_output(view.signature).name, view.signature.classes
+    scores = mapping.scores_output(view.signature).name
     inputs = mapping.decode_examples(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
+        classes = answered_signature(call, view, response).classes
         return 200, JSON, mapping.encode_classification(response.outputs[scores], classes)
 
     call.infer(InferRequest(inputs, outputs=(scores,), version=version), encode)

@@ -3,6 +3,7 @@
 import json
 import math
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -164,6 +165,24 @@ def test_classify_pairs_labels_with_scores():
     assert PENGUINS.requests[-1].outputs == ("probabilities",)
     odd = drive(PROTOCOL, PENGUINS, "POST", "/v1/models/demo:classify", b'{"examples": [{"mass": NaN, "island": "x"}]}')
     assert math.isnan(odd.json["results"][0][0][1])
+
+
+def test_class_names_are_those_of_the_version_that_answered():
+    class Moving(FakePlane):
+        def infer(self, workspace_id, deployment, request, done):
+            self.signature = msgspec.structs.replace(self.signature, classes=("New", "Newer"))
+            super().infer(workspace_id, deployment, request, self.as_old(done))
+
+        def as_old(self, done):
+            def answer(response):
+                response.version = 1
+                done(response)
+
+            return answer
+
+    plane = Moving(PENGUINS.signature, PENGUINS.compute)
+    body = {"examples": [{"mass": 2, "island": "a"}]}
+    assert drive(PROTOCOL, plane, "POST", "/v1/models/demo:classify", body).json["results"][0][0] == ["New", 0.2]
 
 
 def test_classify_without_class_names_has_empty_labels():
