@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.core.errors import InvalidArtifact, ModelyardError
+from modelyard.core.errors import InvalidArtifact, ModelyardError, Unavailable
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype
@@ -87,8 +87,10 @@ def find_guess(model: LoadedModel) -> Guess:
         tried.add(shown)
         try:
             model.infer(inputs)
+        except Unavailable as error:
+            raise InvalidArtifact("The model wants more memory than a trial may use; make it smaller.") from error
         except ModelyardError as error:
-            complaint = complaint or _complaint(error)
+            complaint = complaint or " ".join(error.message.split())[:500]
         else:
             return guess
     raise InvalidArtifact(f"The model cannot run on trial input that fits its signature: {complaint}")
@@ -190,12 +192,3 @@ def _with_memory(profile: Profile, grown: int) -> Profile:
         batch_rows=profile.batch_rows,
         memory_bytes=grown,
     )
-
-
-def _complaint(error: ModelyardError) -> str:
-    # An Internal hides the library's words from callers; whoever pushes a model needs them.
-    cause = str(error.__cause__ or "")
-    text = cause or error.message
-    if "alloc" in text.lower():
-        return "it wants more memory than a trial may use."
-    return " ".join(text.split())[:500]

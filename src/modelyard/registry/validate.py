@@ -6,6 +6,7 @@ no runtime: the child does (``registry.trial``), and which command starts it is 
 
 from __future__ import annotations
 
+import logging
 import os
 import selectors
 import signal
@@ -23,6 +24,7 @@ from modelyard.core.errors import Internal, InvalidArtifact, ModelyardError, err
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature
 
+_LOG = logging.getLogger(__name__)
 _ANSWER_LIMIT = 8 << 20
 _LOG_LIMIT = 16 << 10
 _STARTUP_SECONDS = 30.0
@@ -172,7 +174,8 @@ class _Child:
         if status < 0:
             name = signal.Signals(-status).name
             return _refusal(f"The model crashed the process that tried it ({name}); export it again with a newer library.")
-        raise Internal(f"The trial process ended with status {status} and no answer: {self._log.decode(errors='replace')[-2000:]}")
+        _LOG.error("The trial process ended with status %d and no answer: %s", status, self._log.decode(errors="replace").strip()[-2000:])
+        raise Internal("The process that tries models did not start or ended without an answer; its last words are in the log.")
 
 
 def _environment(environment: Mapping[str, str]) -> dict[str, str]:

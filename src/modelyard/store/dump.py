@@ -37,12 +37,12 @@ class Digests:
 def dump(connection: Connection, digests: Digests) -> Iterator[bytes]:
     """Every row as a line ``["table", {"column": value}]``, referred-to tables first."""
     for table in _tables(connection):
-        keys = list(table.primary_key.columns)
+        name, keys = str(table.name), list(table.primary_key.columns)
         rows = connection.execution_options(yield_per=_BATCH).execute(select(table).order_by(*keys))
         for row in rows:
             values = {str(column.name): value for column, value in zip(table.columns, row, strict=True)}
-            line = msgspec.json.encode([table.name, values])
-            digests.note(table.name, values, line)
+            line = msgspec.json.encode([name, values])
+            digests.note(name, values, line)
             yield line + b"\n"
 
 
@@ -51,7 +51,7 @@ def load(connection: Connection, lines: Iterable[bytes]) -> int:
 
     Raises Conflict when the database is in use already or the dump does not fit it.
     """
-    tables = {table.name: table for table in _tables(connection)}
+    tables = {str(table.name): table for table in _tables(connection)}
     _clear_fresh(connection, tables)
     batch: list[dict[str, Any]] = []
     count, name = 0, ""

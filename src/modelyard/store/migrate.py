@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Column, Connection, MetaData, String, Table, insert, inspect, select
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict
@@ -16,7 +16,10 @@ from modelyard.store.tables import HEAD, metadata, workspaces
 from modelyard.store.workspaces import DEFAULT_WORKSPACE, DEFAULT_WORKSPACE_ID
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-_stamps = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+# As Alembic makes it.
+_stamps = Table(
+    "alembic_version", MetaData(), Column("version_num", String(32)), PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+)
 
 
 def current(connection: Connection) -> str:

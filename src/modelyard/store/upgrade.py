@@ -49,7 +49,7 @@ def read_layout(home: Home) -> int | None:
     """
     try:
         text = home.layout_file.read_text().strip()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     if not text.isdigit():
         raise Conflict(f"{home.layout_file} is damaged: it should hold the number of the home's layout; restore it from a backup.")

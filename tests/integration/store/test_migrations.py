@@ -1,0 +1,112 @@
+"""The steps of ``migrations/`` and the tables of ``tables.py`` make the same database."""
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import inspect, text
+
+from modelyard.core.clock import ManualClock
+from modelyard.core.errors import Conflict
+from modelyard.store import migrate
+from modelyard.store.database import Store
+from modelyard.store.tables import HEAD, metadata, settings, usage_cursors, workspaces
+
+
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'test.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request):
+    return request.getfixturevalue(f"{request.param}_url")
+
+
+@pytest.fixture
+def store(url):
+    store = Store.open(url, ManualClock())
+    yield store
+    store.close()
+
+
+def shape(store):
+    """Everything the database says of its schema."""
+    with store.engine.connect() as connection:
+        found = inspect(connection)
+        return {
+            name: {
+                "columns": [
+                    {"name": str(column["name"]), "type": str(column["type"]), "null": column["nullable"], "default": column["default"]}
+                    for column in found.get_columns(name)
+                ],
+                "primary": found.get_pk_constraint(name),
+                "foreign": sorted(found.get_foreign_keys(name), key=str),
+                "unique": sorted(found.get_unique_constraints(name), key=str),
+                "indexes": sorted(found.get_indexes(name), key=str),
+            }
+            for name in sorted(found.get_table_names())
+        }
+
+
+def test_the_steps_end_where_the_tables_begin(store, url):
+    with store.write() as session:
+        migrate.upgrade(session.connection, HEAD)
+        assert migrate.current(session.connection) == HEAD
+    by_steps = shape(store)
+    with store.write() as session:
+        metadata.drop_all(session.connection)
+        session.connection.execute(text("DROP TABLE alembic_version"))
+    store.migrate()
+    assert shape(store) == by_steps
+
+
+def test_autogeneration_finds_nothing_to_do(store):
+    store.migrate()
+    with store.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata) == []
+
+
+def test_a_fresh_database_is_stamped_with_the_newest_step(store):
+    store.migrate()
+    config = Config()
+    config.set_main_option("script_location", str(migrate.MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
+    with store.read() as session:
+        assert migrate.current(session.connection) == HEAD
+
+
+def test_a_newer_database_is_refused_and_left_alone(store):
+    store.migrate()
+    with store.write() as session:
+        session.connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(Conflict, match="newer Modelyard"):
+        store.migrate()
+    with store.read() as session:
+        assert migrate.current(session.connection) == "9999"
+
+
+def test_a_database_of_another_program_is_refused(store):
+    with store.write() as session:
+        session.connection.execute(text("CREATE TABLE models (id INTEGER)"))
+    with pytest.raises(Conflict, match="another program"):
+        store.migrate()
+
+
+def test_every_table_knows_its_workspace():
+    without = {table.name for table in metadata.tables.values() if "workspace_id" not in table.columns}
+    assert without == {workspaces.name, settings.name, usage_cursors.name}
+
+
+def test_a_fresh_sqlite_database_is_ready_without_alembic(tmp_path):
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; from modelyard.store.database import Store;"
+        f"store = Store.open('sqlite:///{tmp_path / 'x.db'}'); store.migrate(); store.migrate(); store.close();"
+        "sys.exit('alembic' in sys.modules)"
+    )
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
