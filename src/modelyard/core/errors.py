@@ -1,22 +1,22 @@
 """The one error tree.
 
     ModelyardError
-    ├── InvalidRequest            the caller's input is wrong
-    │   ├── InvalidTensor         a tensor's name, dtype, shape or data does not fit the signature
-    │   ├── InvalidArtifact       a model file that cannot be read, is unsafe or does not run
-    │   ├── InvalidData           a table or other data set that cannot be used
-    │   ├── TooLarge              over a stated size limit
-    │   └── Unsupported           well-formed, but not something this server does
-    ├── Unauthenticated           no key, or one that is unknown, expired or revoked
-    ├── PermissionDenied          a known caller without this right
-    ├── NotFound                  no such thing, or not visible to the caller
-    ├── Conflict                  the current state does not allow the change
+    ├── InvalidRequest
+    │   ├── InvalidTensor
+    │   ├── InvalidArtifact
+    │   ├── InvalidData
+    │   ├── TooLarge
+    │   └── Unsupported
+    ├── Unauthenticated
+    ├── PermissionDenied
+    ├── NotFound
+    ├── Conflict
     │   └── AlreadyExists
-    ├── LimitExceeded             a rate, quota or budget refuses the call; carries retry_after
-    ├── Unavailable               not now: loading, draining, overloaded; carries retry_after
+    ├── LimitExceeded
+    ├── Unavailable
     │   └── DeadlineExceeded
-    ├── JobFailed                 long work ended badly
-    └── Internal                  our fault; the detail goes to the log, never to the caller
+    ├── JobFailed
+    └── Internal
 
 Each class has a stable ``code``; every protocol owns one table from code to its own status. Nothing here knows a transport.
 """
@@ -43,66 +43,98 @@ class ModelyardError(Exception):
 
 
 class InvalidRequest(ModelyardError):
+    """The caller's input is wrong."""
+
     code = "invalid_request"
 
 
 class InvalidTensor(InvalidRequest):
+    """A tensor's name, dtype, shape or data does not fit the signature."""
+
     code = "invalid_tensor"
 
 
 class InvalidArtifact(InvalidRequest):
+    """A model file that cannot be read, is unsafe or does not run."""
+
     code = "invalid_artifact"
 
 
 class InvalidData(InvalidRequest):
+    """A table or other data set that cannot be used."""
+
     code = "invalid_data"
 
 
 class TooLarge(InvalidRequest):
+    """Over a stated size limit."""
+
     code = "too_large"
 
 
 class Unsupported(InvalidRequest):
+    """Well-formed, but not something this server does."""
+
     code = "unsupported"
 
 
 class Unauthenticated(ModelyardError):
+    """No key, or one that is unknown, expired or revoked."""
+
     code = "unauthenticated"
 
 
 class PermissionDenied(ModelyardError):
+    """A known caller without this right."""
+
     code = "permission_denied"
 
 
 class NotFound(ModelyardError):
+    """No such thing, or not visible to the caller."""
+
     code = "not_found"
 
 
 class Conflict(ModelyardError):
+    """The current state does not allow the change."""
+
     code = "conflict"
 
 
 class AlreadyExists(Conflict):
+    """A thing of this name is there already."""
+
     code = "already_exists"
 
 
 class LimitExceeded(ModelyardError):
+    """A rate, quota or budget refuses the call; carries ``retry_after``."""
+
     code = "limit_exceeded"
 
 
 class Unavailable(ModelyardError):
+    """Not now: loading, draining, overloaded; may carry ``retry_after``."""
+
     code = "unavailable"
 
 
 class DeadlineExceeded(Unavailable):
+    """The time that the caller or the platform allows has passed."""
+
     code = "deadline_exceeded"
 
 
 class JobFailed(ModelyardError):
+    """Long work ended badly."""
+
     code = "job_failed"
 
 
 class Internal(ModelyardError):
+    """Our fault; the detail goes to the log, never to the caller."""
+
     code = "internal"
 
 

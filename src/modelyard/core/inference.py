@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
+
+_NONE = Signature(inputs=(), outputs=())
 
 
 @dataclass(slots=True)
@@ -33,6 +36,8 @@ class InferResponse:
     rows: int
     queue_us: int = 0
     compute_us: int = 0
+    signature: Signature = _NONE
+    """Of the version that computed it: with weights it need not be the one that decoded the call."""
 
 
 @dataclass(slots=True)

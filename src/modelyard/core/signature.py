@@ -114,7 +114,8 @@ def _check(spec: TensorSpec, array: Array, named: dict[str, int]) -> None:
         if isinstance(wanted, str):
             if named.setdefault(wanted, got) != got:
                 raise InvalidTensor(
-                    f"Input {spec.name!r} has {got} in dimension {wanted!r}, but another input of the call has {named[wanted]}; they must agree."
+                    f"Input {spec.name!r} has {got} in dimension {wanted!r}, but another input of the call has {named[wanted]};"
+                    " they must agree."
                 )
         elif wanted >= 0 and wanted != got:
             raise InvalidTensor(f"Input {spec.name!r} wants shape {spec.wire_shape}, but {list(shape)} came.")
