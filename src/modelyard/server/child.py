@@ -58,7 +58,7 @@ class Child:
         self.process = subprocess.Popen(
             program.command,
             env=program.environment,
-            stdin=self.channel.far,
+            stdin=self.channel.far.fileno(),
             stdout=program.output,
             stderr=program.output,
             pass_fds=program.descriptors,

@@ -1,0 +1,150 @@
+"""The controller's process: the only one that writes the database. Serves the management API; runs what goes on in the background."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+
+from modelyard.control.app import create_app
+from modelyard.core.errors import ModelyardError
+from modelyard.observability.logging import configure
+from modelyard.server.channel import ChildChannel, Handover, Said
+from modelyard.server.settings import Settings
+from modelyard.server.wiring.controller import Controller, Foundation, build, lay_foundation
+from modelyard.store.home import Home
+
+logger = logging.getLogger("modelyard.controller")
+PUBLISH_SECONDS = 0.1
+FOLD_SECONDS = 1.0
+GRACE_SECONDS = 10
+
+
+def main() -> int:
+    """Runs until SIGTERM; the exit status."""
+    channel = ChildChannel()
+    handover, settings = channel.receive()
+    configure(handover.name, settings.log_level, Home(settings.home).logs)
+    try:
+        foundation = lay_foundation(settings)
+        made = foundation.keys.bootstrap(settings.admin_key or None)
+        if made is not None:
+            channel.say(Said.ADMIN_KEY, made)
+        foundation.publisher.publish_if_changed()
+        controller = build(foundation, handover, os.environ)
+    except ModelyardError as error:
+        logger.exception("The controller cannot start")
+        channel.say(Said.FATAL, error.message)
+        return 1
+    return serve(controller, handover, settings, lambda: channel.say(Said.READY))
+
+
+def serve(controller: Controller, handover: Handover, settings: Settings, ready: Callable[[], None]) -> int:
+    """Serves the API and runs the background work until a signal ends it or some of that work dies."""
+    stop = threading.Event()
+    server = _Server(_config(controller), ready)
+    signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    threads = [
+        _Background("publisher", lambda: _repeat(stop, PUBLISH_SECONDS, controller.foundation.publisher.publish_if_changed), server),
+        _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, controller.ledger.fold), server),
+        _Background("jobs", lambda: controller.scheduler.run(stop), server),
+        _Background("predictions", lambda: controller.predictions.run(stop), server),
+    ]
+    for thread in threads:
+        thread.start()
+    listener = socket.socket(fileno=handover.descriptor)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        stop.set()
+        controller.scheduler.wake()
+        for thread in threads:
+            thread.join(settings.drain_seconds)
+        _last_fold(controller, controller.foundation)
+    failed = [thread.name for thread in threads if thread.failed]
+    return 1 if failed else 0
+
+
+def _last_fold(controller: Controller, foundation: Foundation) -> None:
+    try:
+        controller.ledger.fold()
+        foundation.store.close()
+    except ModelyardError as error:
+        logger.warning("Usage of the last moments is folded at the next start: %s", error.message)
+
+
+def _repeat(stop: threading.Event, seconds: float, step: Callable[[], object]) -> None:
+    """Does something again and again; an error that may pass is logged once, until it works again."""
+    told = False
+    while not stop.wait(seconds):
+        try:
+            step()
+            told = False
+        except ModelyardError as error:
+            if not told:
+                logger.warning("%s", error.message)
+            told = True
+
+
+class _Background(threading.Thread):
+    """A part of the background work. When it dies of an error, the process ends, and the supervisor starts another."""
+
+    def __init__(self, name: str, work: Callable[[], None], server: _Server) -> None:
+        super().__init__(name=name, daemon=True)
+        self._work, self._server = work, server
+        self.failed = False
+
+    def run(self) -> None:
+        self.failed = True
+        try:
+            self._work()
+            self.failed = False
+        finally:
+            if self.failed:
+                logger.critical("The background work %r died; the controller ends and is started again", self.name)
+                self._server.stop()
+
+
+class _Server(uvicorn.Server):
+    """Uvicorn, which tells when it serves and leaves signals to us."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """A signal asks for the end; unlike uvicorn we do not raise it again afterwards."""
+        self.stop()
+
+    def stop(self) -> None:
+        """Ends serving; callable from any thread."""
+        self.should_exit = True
+
+
+def _config(controller: Controller) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(controller.services),
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""What a controller is made of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelyard.control.services import Services
+from modelyard.core.clock import SystemClock
+from modelyard.engines.local import LocalEngine
+from modelyard.gate.authenticate import Authenticator
+from modelyard.identity.keys import KeyService
+from modelyard.jobs.queue import JobQueue
+from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
+from modelyard.ledger.fold import Folder
+from modelyard.registry.service import Registry
+from modelyard.registry.validate import ProbeLimits, Prober
+from modelyard.server.channel import Handover
+from modelyard.server.overview import Overview
+from modelyard.server.settings import Settings
+from modelyard.server.wiring.kinds import TrainJobs
+from modelyard.server.wiring.secrets import home_secret, webhook_secret
+from modelyard.serving.delegation import Delegation
+from modelyard.serving.deployments import DeploymentService
+from modelyard.serving.prediction_caller import LoopbackCaller
+from modelyard.serving.prediction_files import PredictionFiles
+from modelyard.serving.predictions import PredictionRunner, RunnerOptions
+from modelyard.serving.publisher import SnapshotPublisher
+from modelyard.serving.reports import read_reports
+from modelyard.serving.webhook_sender import sender
+from modelyard.serving.webhooks import WebhookPolicy
+from modelyard.store.backup import migrate_after_backup
+from modelyard.store.blobs import Blobs
+from modelyard.store.database import Store
+from modelyard.store.home import Home
+from modelyard.store.snapshot import SnapshotWriter
+
+PROBE = (sys.executable, "-m", "modelyard.server.entrypoints.probe")
+JOB = (sys.executable, "-m", "modelyard.server.entrypoints.job")
+PASSED_TO_JOBS = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foundation:
+    """What must stand before anything else of a controller: an open, current database and the stores beside it."""
+
+    settings: Settings
+    home: Home
+    store: Store
+    blobs: Blobs
+    clock: SystemClock
+    keys: KeyService
+    publisher: SnapshotPublisher
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controller:
+    """A controller's parts, ready to be run by its entry point."""
+
+    foundation: Foundation
+    services: Services
+    scheduler: JobScheduler
+    predictions: PredictionRunner
+    ledger: Folder
+
+
+def lay_foundation(settings: Settings) -> Foundation:
+    """Opens the stores and brings the database to this version.
+
+    Raises Conflict for a newer database, Unavailable when it does not answer, InvalidRequest for URLs that cannot be used.
+    """
+    clock = SystemClock()
+    home = Home(settings.home)
+    home.create()
+    store = Store.open(settings.database(), clock)
+    blobs = Blobs.open(settings.blobs(), home.temporary)
+    migrate_after_backup(store, blobs, home)
+    delegation = Delegation(home_secret(home.root, "delegation"))
+    publisher = SnapshotPublisher(store, SnapshotWriter(home.snapshot, clock), clock, delegation)
+    return Foundation(
+        settings=settings, home=home, store=store, blobs=blobs, clock=clock, keys=KeyService(store, clock), publisher=publisher
+    )
+
+
+def build(foundation: Foundation, handover: Handover, environment: Mapping[str, str]) -> Controller:
+    """Puts a controller together on its foundation."""
+    settings, home, store, blobs, clock = (foundation.settings, foundation.home, foundation.store, foundation.blobs, foundation.clock)
+    limits = ProbeLimits(memory_bytes=settings.probe_memory_bytes, seconds=settings.probe_seconds)
+    registry = Registry(store, blobs, Prober(PROBE, limits), clock)
+    deployments = DeploymentService(store, lambda: read_reports(home.run))
+    kinds = {"train": TrainJobs(store, registry, deployments).kind()}
+    scheduler = JobScheduler(
+        store=store,
+        home=home,
+        engine=LocalEngine({name: environment[name] for name in PASSED_TO_JOBS if name in environment}),
+        kinds=kinds,
+        fetch=blobs.fetch,
+        options=_job_options(settings),
+        clock=clock,
+    )
+    overview = Overview(store, home, handover, clock)
+
+    services = Services(
+        home=home,
+        store=store,
+        blobs=blobs,
+        registry=registry,
+        keys=foundation.keys,
+        jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
+        deployments=deployments,
+        authenticate=Authenticator(foundation.keys, clock).authenticate,
+        clock=clock,
+        status=overview.status,
+        ready=overview.controller_ready,
+        metrics=overview.metrics,
+        inference_url=handover.inference_url,
+        max_upload_bytes=settings.max_upload_bytes,
+        garbage_age_seconds=settings.upload_retention_seconds,
+    )
+    return Controller(
+        foundation=foundation,
+        services=services,
+        scheduler=scheduler,
+        predictions=_predictions(foundation, handover),
+        ledger=Folder(store, home.journal, clock),
+    )
+
+
+def _job_options(settings: Settings) -> SchedulerOptions:
+    return SchedulerOptions(
+        command=JOB,
+        concurrency=settings.job_count,
+        memory_bytes=settings.job_memory,
+        wall_seconds=settings.job_wall_seconds,
+        attempts=settings.job_attempts,
+        grace_seconds=settings.job_grace_seconds,
+    )
+
+
+def _predictions(foundation: Foundation, handover: Handover) -> PredictionRunner:
+    settings = foundation.settings
+    delegation = Delegation(home_secret(foundation.home.root, "delegation"))
+    loopback = handover.inference_url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return PredictionRunner(
+        PredictionFiles(foundation.home.predictions),
+        foundation.store,
+        LoopbackCaller(loopback, delegation.headers, settings.request_timeout_seconds + 10),
+        sender(WebhookPolicy(allow_loopback=settings.webhook_local)),
+        secret=webhook_secret(settings),
+        clock=foundation.clock,
+        options=RunnerOptions(retention_seconds=settings.prediction_retention_seconds),
+    )
