@@ -26,6 +26,10 @@ _ABORTED = 499
 """The status in the journal of a call whose client went away (nginx's number; HTTP has none)."""
 
 
+Finished = Callable[["Call", int, int], None]
+"""Called after a call is answered, with the status and the bytes of the body: for access logs and counters."""
+
+
 class Call:
     """A request that was routed, with all that a protocol needs to answer it.
 
@@ -50,7 +54,8 @@ class Call:
         "route",
     )
 
-    def __init__(self, exchange: Exchange, protocol: Protocol, plane: DataPlane, request_id: str) -> None:
+    def __init__(self, exchange: Exchange, protocol: Protocol, plane: DataPlane, request_id: str, finished: Finished | None = None) -> None:
+        self._finished = finished
         self.exchange = exchange
         self.protocol = protocol
         self.plane = plane
@@ -128,6 +133,8 @@ class Call:
                 status, headers, body = self._error(error)
         self.answered = True
         self.exchange.respond(status, [*headers, (b"x-request-id", self.request_id.encode())], body)
+        if self._finished is not None:
+            self._finished(self, status, body_size(body))
 
     def fail(self, error: ModelyardError) -> None:
         """Answers with an error in the protocol's own form."""

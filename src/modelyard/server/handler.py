@@ -1,0 +1,108 @@
+"""The neutral handler: what every front calls with every request, whatever carried it.
+
+Route, key, permit, body, then the protocol. It finds things by table lookup, waits for nothing, and never raises.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Protocol as Seam
+
+from modelyard.core.access import Action, Grant
+from modelyard.core.errors import Internal, ModelyardError, NotFound, Unsupported
+from modelyard.core.exchange import Exchange
+from modelyard.gate.permit import Permit
+from modelyard.protocols.call import Call, Finished
+from modelyard.protocols.compression import decompress
+from modelyard.protocols.routing import Protocol, Reply, RouteTable
+from modelyard.serving.dataplane import DataPlane
+
+_LONGEST_ID = 128
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+class Admission(Seam):
+    """What the handler asks of the gate."""
+
+    @property
+    def authenticate(self) -> Callable[[Mapping[bytes, bytes], str], Grant]:
+        """The grant of the key in headers; raises Unauthenticated."""
+
+    def admit(self, grant: Grant, action: Action, deployment: str | None, request_id: bytes) -> Permit:
+        """A permit for one call; raises PermissionDenied, NotFound, LimitExceeded or Unavailable."""
+
+
+class Handler:
+    """Answers exchanges by the routes of ``protocols``.
+
+    Every route but health needs a key, and whoever has none learns nothing of which paths exist. ``max_body_bytes`` bounds a body
+    after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters.
+    """
+
+    def __init__(
+        self,
+        protocols: Sequence[Protocol],
+        gate: Admission,
+        plane: DataPlane,
+        *,
+        max_body_bytes: int = 64 * 1024 * 1024,
+        finished: Finished | None = None,
+    ) -> None:
+        self._table = RouteTable(protocols)
+        self._gate = gate
+        self._plane = plane
+        self._max_body = max_body_bytes
+        self._finished = finished
+        self._boot = secrets.token_bytes(8)
+        self._counter = count(1)
+
+    def __call__(self, exchange: Exchange) -> None:
+        own_id = self._boot + next(self._counter).to_bytes(8, "big")
+        given = exchange.headers.get(b"x-request-id")
+        request_id = own_id.hex() if given is None else _usable(given) or own_id.hex()
+        protocol, route, params, allowed = self._table.find(exchange.method, exchange.path)
+        call = Call(exchange, protocol, self._plane, request_id, self._finished)
+        call.route = route
+        call.params = params
+        if route is None:
+            call.guard(self._unknown, call, allowed)
+        elif route.action is None:
+            call.guard(route.run, call)
+        else:
+            call.guard(self._run, call, own_id)
+
+    def _run(self, call: Call, own_id: bytes) -> None:
+        exchange, route, gate = call.exchange, call.route, self._gate
+        if route is None or route.action is None:
+            raise Internal("A call without a right was to be admitted.")
+        headers = exchange.headers
+        call.grant = grant = gate.authenticate(headers, exchange.query)
+        call.permit = gate.admit(grant, route.action, call.params["name"] if route.names_deployment else None, own_id)
+        coding = headers.get(b"content-encoding")
+        call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
+        route.run(call)
+
+    def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
+        exchange = call.exchange
+        call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+        if not allowed:
+            raise NotFound(f"There is nothing at {exchange.path[:200]!r}; check the address.")
+        known = exchange.method if exchange.method in _METHODS else "This method"
+        methods = ", ".join(allowed)
+        error = Unsupported(f"{known} is not something {exchange.path[:200]!r} answers; use {methods}.")
+        call.reply(*_not_allowed(call.protocol.error, error, methods))
+
+
+def _not_allowed(error_reply: Callable[[ModelyardError], Reply], error: ModelyardError, methods: str) -> Reply:
+    _, headers, body = error_reply(error)
+    return 405, [*headers, (b"allow", methods.encode())], body
+
+
+def _usable(given: bytes) -> str:
+    """A client's request id, when it can be put into headers and logs as it is; otherwise nothing."""
+    if len(given) > _LONGEST_ID or not given.isascii():
+        return ""
+    text = given.decode()
+    return text if text.isprintable() else ""

@@ -1,0 +1,100 @@
+"""The data plane of one worker: from a deployment's name to an answer, for every protocol alike."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from modelyard.core.deployments import DeploymentState
+from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
+from modelyard.core.inference import InferDone, InferRequest
+from modelyard.serving.replica import Waiting
+from modelyard.serving.router import Lane, Routes, ServedView
+from modelyard.serving.statistics import CallStatistics
+
+__all__ = ["DataPlane", "ServedView"]
+
+
+class DataPlane:
+    """What this worker serves now. Belongs to the event loop; the reconciler puts, replaces and removes deployments.
+
+    A name means nothing outside its workspace: lookups begin with the caller's, so nothing can be learned of another's.
+    """
+
+    def __init__(self) -> None:
+        self._workspaces: dict[int, dict[str, Routes]] = {}
+
+    def infer(self, workspace_id: int, deployment: str, request: InferRequest, done: InferDone) -> None:
+        """Computes one call; ``done`` gets the outcome, in this turn of the loop (errors of the request) or a later one."""
+        try:
+            lane = self._routes(workspace_id, deployment).choose(request.version)
+        except ModelyardError as error:
+            done(error)
+            return
+        now_ns = time.monotonic_ns()
+        try:
+            rows = lane.check.rows(request.inputs)
+            for name in request.outputs:
+                lane.version.signature.output(name)
+            lane.batcher.submit(Waiting(request.inputs, request.outputs, rows, now_ns, request, lane.statistics, done))
+        except ModelyardError as error:
+            lane.statistics.failure((time.monotonic_ns() - now_ns) // 1000)
+            done(error)
+
+    def served(self, workspace_id: int, deployment: str, version: str = "") -> ServedView:
+        """The version that a number or alias selects; without one, the version with most traffic. The same for equal arguments.
+
+        Raises NotFound for an unknown deployment or version, Unavailable while nothing of it is loaded.
+        """
+        return self._routes(workspace_id, deployment).heaviest(version).view
+
+    def choose(self, workspace_id: int, deployment: str, version: str = "") -> ServedView:
+        """As ``served``, but without a version one is chosen by weight; name it in the request to be answered by that one."""
+        return self._routes(workspace_id, deployment).choose(version).view
+
+    def lanes(self, workspace_id: int, deployment: str) -> list[ServedView]:
+        """Every version that the deployment serves; none while it loads. Raises NotFound."""
+        return [lane.view for lane in self._routes(workspace_id, deployment).lanes]
+
+    def ready(self, workspace_id: int, deployment: str, version: str = "") -> bool:
+        """Whether calls are answered. Raises NotFound for an unknown deployment, or version of a deployment that is ready."""
+        routes = self._routes(workspace_id, deployment)
+        return bool(routes.lanes) and routes.heaviest(version).view.ready
+
+    def state(self, workspace_id: int, deployment: str) -> tuple[DeploymentState, str]:
+        """How far the deployment is, and why not further. Raises NotFound."""
+        routes = self._routes(workspace_id, deployment)
+        return routes.state, routes.reason
+
+    def names(self, workspace_id: int) -> list[str]:
+        """The deployments of a workspace."""
+        return list(self._workspaces.get(workspace_id, ()))
+
+    def put(self, routes: Routes) -> None:
+        """Serves a deployment, or replaces it: calls that come after this go the new way."""
+        deployment = routes.deployment
+        self._workspaces.setdefault(deployment.workspace_id, {})[deployment.name] = routes
+
+    def remove(self, workspace_id: int, deployment: str) -> None:
+        """Ends a deployment; calls under way are still answered."""
+        names = self._workspaces.get(workspace_id, {})
+        names.pop(deployment, None)
+        if not names:
+            self._workspaces.pop(workspace_id, None)
+
+    def __iter__(self) -> Iterator[Routes]:
+        for names in self._workspaces.values():
+            yield from names.values()
+
+    def statistics(self) -> Iterator[tuple[int, str, Lane, CallStatistics]]:
+        """Workspace, deployment, lane and counts of everything served."""
+        for routes in self:
+            for lane in routes.lanes:
+                yield routes.deployment.workspace_id, routes.deployment.name, lane, lane.statistics
+
+    def _routes(self, workspace_id: int, deployment: str) -> Routes:
+        names = self._workspaces.get(workspace_id)
+        found = names.get(deployment) if names is not None else None
+        if found is None:
+            raise NotFound(f"There is no deployment {deployment[:64]!r}.{did_you_mean(deployment[:64], names or ())}")
+        return found

@@ -1,0 +1,133 @@
+"""A loaded copy of a version inside this process: runs batches, knows how long they take, and never raises."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from modelyard.core.errors import Internal, ModelyardError
+from modelyard.core.inference import InferDone, InferRequest
+from modelyard.core.signature import Signature
+from modelyard.core.tensors import Array
+from modelyard.runtimes.base import LoadedModel
+from modelyard.serving.statistics import CallStatistics
+
+logger = logging.getLogger(__name__)
+
+_LEARN = 0.1
+"""Share of a new measurement in the running estimate."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One call on its way through a replica; its inputs fit the signature."""
+
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    rows: int
+    arrived_ns: int
+    request: InferRequest
+    """Its deadline may still be moved, when the client goes away."""
+    statistics: CallStatistics
+    done: InferDone
+
+
+class Timing(NamedTuple):
+    """How long a run takes: a fixed part and one for each unit of size (rows, or elements where rows vary)."""
+
+    fixed_us: float
+    unit_us: float
+
+
+Outcome = dict[str, Array] | ModelyardError
+
+
+class Replica:
+    """Runs a loaded model on batches. ``run`` may be called from several threads at once."""
+
+    def __init__(self, model: LoadedModel, timing: Timing) -> None:
+        self.model = model
+        self.signature: Signature = model.signature
+        self.uniform = rows_are_alike(model.signature)
+        """Whether every row of every call has the same size, so that no shapes need comparing."""
+        self._timing = timing
+        self._factor = 1.0
+        self._names = [spec.name for spec in model.signature.inputs]
+
+    def size(self, inputs: dict[str, Array], rows: int) -> int:
+        """A call's size in the units of its timing."""
+        return rows if self.uniform else sum([array.size for array in inputs.values()])
+
+    def estimate_us(self, size: int) -> float:
+        """How long a run of this size is expected to take."""
+        return (self._timing.fixed_us + self._timing.unit_us * size) * self._factor
+
+    def learn(self, size: int, taken_us: float) -> None:
+        """Corrects the estimate by what a run really took; slow surprises count at once, fast ones bit by bit."""
+        ratio = taken_us / max(1.0, self._timing.fixed_us + self._timing.unit_us * size)
+        step = _LEARN if ratio < 4 * self._factor else 0.5
+        self._factor = min(100.0, max(0.2, self._factor + step * (ratio - self._factor)))
+
+    def run(self, batch: list[Waiting]) -> tuple[list[Outcome], int]:
+        """The outcome of each call, in order, and the microseconds all took.
+
+        When a shared run fails, every call is run alone, so that one bad row fails only its own call.
+        """
+        began = time.perf_counter_ns()
+        together = self._together(batch) if len(batch) > 1 else None
+        outcomes = together or [self._alone(call) for call in batch]
+        return outcomes, (time.perf_counter_ns() - began) // 1000
+
+    def _alone(self, call: Waiting) -> Outcome:
+        outcome = self._infer(call.inputs)
+        if call.outputs and isinstance(outcome, dict):
+            return {name: outcome[name] for name in call.outputs}
+        return outcome
+
+    def _together(self, batch: list[Waiting]) -> list[Outcome] | None:
+        first = batch[0].inputs
+        joined = {name: np.concatenate([call.inputs[name] for call in batch]) for name in first}
+        outputs = self._infer(joined)
+        if isinstance(outputs, ModelyardError):
+            return None
+        rows = sum([call.rows for call in batch])
+        if any(not array.shape or array.shape[0] != rows for array in outputs.values()):
+            return None
+        outcomes: list[Outcome] = []
+        at = 0
+        for call in batch:
+            end = at + call.rows
+            outcomes.append({name: outputs[name][at:end] for name in call.outputs or outputs})
+            at = end
+        return outcomes
+
+    def _infer(self, inputs: dict[str, Array]) -> Outcome:
+        try:
+            return self.model.infer(inputs)
+        except ModelyardError as error:
+            return error
+        except Exception:  # the edge to runtimes, which others write
+            logger.exception("A runtime failed in a way that its seam does not allow")
+            return Internal("The model failed on this call; the server's log has the reason.")
+
+    def close(self) -> None:
+        """Frees the model; nothing may run any more."""
+        self.model.close()
+
+
+def rows_are_alike(signature: Signature) -> bool:
+    """Whether the signature fixes every dimension but the first and asks for every input."""
+    return all(not spec.optional and all(isinstance(size, int) and size >= 0 for size in spec.shape[1:]) for spec in signature.inputs)
+
+
+def may_batch(signature: Signature) -> bool:
+    """Whether rows of several calls can be joined at all: the first dimension, where it has a name, stands nowhere else."""
+    if not signature.batched:
+        return False
+    specs = (*signature.inputs, *signature.outputs)
+    first = {spec.shape[0] for spec in specs if isinstance(spec.shape[0], str)}
+    return not any(size in first for spec in specs for size in spec.shape[1:])

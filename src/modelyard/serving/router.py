@@ -1,0 +1,135 @@
+"""Which version of a deployment answers a call: by weight, by number or by alias."""
+
+from __future__ import annotations
+
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
+from modelyard.core.errors import NotFound, Unavailable, did_you_mean
+from modelyard.core.signature import Signature
+from modelyard.serving.admission import InputCheck
+from modelyard.serving.batching import Batcher
+from modelyard.serving.statistics import CallStatistics
+
+
+@dataclass(frozen=True, slots=True)
+class ServedView:
+    """What protocols may tell of a deployment's version."""
+
+    name: str
+    """The deployment."""
+    model: str
+    number: int
+    version_id: int
+    signature: Signature
+    versions: tuple[int, ...] = ()
+    """Numbers of all versions that the deployment serves."""
+    labels: dict[str, int] = field(default_factory=dict)
+    """Aliases that select one of them."""
+    ready: bool = True
+    state: DeploymentState = DeploymentState.READY
+    format: str = ""
+    statistics: CallStatistics = field(default_factory=CallStatistics)
+
+
+class Lane:
+    """One version within one deployment: where its calls go, and what they count for."""
+
+    __slots__ = ("batcher", "check", "statistics", "version", "view", "weight")
+
+    def __init__(self, version: ServedVersion, weight: int, batcher: Batcher, statistics: CallStatistics) -> None:
+        self.version = version
+        self.weight = weight
+        self.batcher = batcher
+        self.statistics = statistics
+        self.check = InputCheck(version.signature)
+        self.view = ServedView(name="", model=version.model, number=version.number, version_id=version.id, signature=version.signature)
+
+
+class Routes:
+    """A deployment as a worker serves it. Immutable but for its random numbers; a change of routes makes a new one."""
+
+    def __init__(self, deployment: ServedDeployment, lanes: Sequence[Lane], state: DeploymentState, reason: str = "") -> None:
+        self.deployment = deployment
+        self.lanes = tuple(lanes)
+        self.state = state
+        self.reason = reason
+        # Seeded, so that tests repeat; shares over many calls are all that matters.
+        self._random = random.Random(deployment.id).random  # noqa: S311
+        self._single = self.lanes[0] if len(self.lanes) == 1 else None
+        self._bounds = list(accumulate(lane.weight for lane in self.lanes))
+        self._total = self._bounds[-1] if self._bounds else 0
+        self._selected = self._by_version()
+        self._set_views()
+
+    def _by_version(self) -> dict[str, Lane]:
+        found: dict[str, Lane] = {}
+        # Heavier routes win where two models of one deployment share a number or an alias.
+        for lane in sorted(self.lanes, key=lambda lane: lane.weight):
+            found.update((alias, lane) for alias in lane.version.aliases)
+        for lane in sorted(self.lanes, key=lambda lane: lane.weight):
+            found[str(lane.version.number)] = lane
+        return found
+
+    def _set_views(self) -> None:
+        numbers = tuple(sorted({lane.version.number for lane in self.lanes}))
+        labels = {name: lane.version.number for name, lane in self._selected.items() if not name.isdigit()}
+        for lane in self.lanes:
+            lane.view = ServedView(
+                name=self.deployment.name,
+                model=lane.version.model,
+                number=lane.version.number,
+                version_id=lane.version.id,
+                signature=lane.version.signature,
+                versions=numbers,
+                labels=labels,
+                ready=True,
+                state=self.state,
+                format=lane.version.artifact.format,
+                statistics=lane.statistics,
+            )
+
+    def choose(self, version: str) -> Lane:
+        """The lane of a version number or alias; without one, a lane by weight.
+
+        Raises NotFound for a version that is not served, Unavailable while none is.
+        """
+        if version:
+            return self._select(version)
+        if self._single is not None:
+            return self._single
+        if not self.lanes:
+            raise self._unavailable()
+        if not self._total:
+            return self.lanes[0]
+        return self.lanes[bisect_right(self._bounds, self._random() * self._total)]
+
+    def heaviest(self, version: str = "") -> Lane:
+        """The lane that answers questions about the deployment: the selected one, or the one with most traffic."""
+        if version:
+            return self._select(version)
+        if not self.lanes:
+            raise self._unavailable()
+        return max(self.lanes, key=lambda lane: lane.weight)
+
+    def _select(self, version: str) -> Lane:
+        lane = self._selected.get(version)
+        if lane is not None:
+            return lane
+        if not self.lanes:
+            raise self._unavailable()
+        served = ", ".join(self._selected)
+        raise NotFound(
+            f"Deployment {self.deployment.name!r} serves no version {version[:64]!r}.{did_you_mean(version[:64], self._selected)}"
+            f" It serves: {served}."
+        )
+
+    def _unavailable(self) -> Unavailable:
+        name = self.deployment.name
+        if self.state is DeploymentState.FAILED:
+            return Unavailable(f"Deployment {name!r} cannot be served: {self.reason}", retry_after=10.0)
+        return Unavailable(f"Deployment {name!r} is loading; try again shortly.", retry_after=1.0)
