@@ -21,13 +21,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 OUT = Path(__file__).parents[1] / "out"
 WAYS = ("shared", "shared, balanced", "own socket each")
 
 
-def worker(descriptor: int, way: str, slot: int, board: str, workers: int) -> None:
+def worker(descriptor: int, way: str, slot: int, board: str, workers: int, compute_us: int) -> None:
     """Serves until SIGTERM, then prints how many requests it answered."""
     import uvloop
 
@@ -42,6 +43,10 @@ def worker(descriptor: int, way: str, slot: int, board: str, workers: int) -> No
     def handler(exchange):
         nonlocal answered
         answered += 1
+        if compute_us:
+            until = time.perf_counter_ns() + compute_us * 1000
+            while time.perf_counter_ns() < until:
+                pass
         exchange.respond(200, headers, b'{"predictions":[[0.3090250,0.3549270,0.3360479]]}')
 
     def sample(loop, front):
@@ -85,13 +90,13 @@ def listeners(way: str, workers: int) -> list[socket.socket]:
     return made
 
 
-def measure(way: str, workers: int, connections: int, seconds: int, load: list[str]) -> dict[str, float]:
+def measure(way: str, workers: int, connections: int, seconds: int, compute_us: int, load: list[str]) -> dict[str, float]:
     made = listeners(way, workers)
     with tempfile.NamedTemporaryFile() as board:
         processes = []
         for slot in range(workers):
             descriptor = made[slot % len(made)].fileno()
-            command = [sys.executable, __file__, "--worker", str(descriptor), way, str(slot), board.name, str(workers)]
+            command = [sys.executable, __file__, "--worker", str(descriptor), way, str(slot), board.name, str(workers), str(compute_us)]
             processes.append(subprocess.Popen(command, pass_fds=(descriptor,), stdout=subprocess.PIPE, text=True))
         for process in processes:
             assert process.stdout.readline() == "ready\n"
@@ -121,6 +126,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, nargs="*", default=[1, 2, 4, 32])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2)
+    parser.add_argument("--compute-us", type=int, default=0, help="processor time that the handler takes for each call")
     parser.add_argument("--close", action="store_true", help="a new connection for each request")
     options = parser.parse_args()
     load = ["-H", "Connection: close"] if options.close else []
@@ -128,12 +134,12 @@ def main() -> None:
     for _ in range(options.rounds):  # Rounds outside: what disturbs the machine disturbs all ways alike.
         for connections in options.connections:
             for way in WAYS:
-                found = measure(way, options.workers, connections, options.seconds, load)
+                found = measure(way, options.workers, connections, options.seconds, options.compute_us, load)
                 results.setdefault((way, connections), []).append(found)
     rows = []
-    print(
-        f"| listening, {options.workers} workers | connections | requests/s | p99 ms | busiest / mean: median | worst |\n|---|---|---|---|---|---|"
-    )
+    title = f"{options.workers} workers, {options.compute_us} µs of work a call"
+    print(f"| {title} | connections | requests/s | p99 ms | connections, busiest / mean: median (worst) | requests, busiest / mean |")
+    print("|---|---|---|---|---|---|")
     for (way, connections), rounds in sorted(results.items(), key=lambda item: (item[0][1], WAYS.index(item[0][0]))):
         row = {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
         row |= {
@@ -143,15 +149,15 @@ def main() -> None:
             "rounds": rounds,
         }
         rows.append(row)
-        figures = f"{row['requests_per_second']:,.0f} | {row['p99_ms']:.2f} | {row['connection_spread']:.2f}, {row['worst_spread']:.2f}"
+        figures = f"{row['requests_per_second']:,.0f} | {row['p99_ms']:.2f} | {row['connection_spread']:.2f} ({row['worst_spread']:.2f})"
         print(f"| {way} | {connections} | {figures} | {row['request_spread']:.2f} |")
     OUT.mkdir(exist_ok=True)
-    name = "listening-close.json" if options.close else "listening.json"
+    name = f"listening-{options.compute_us}us{'-close' if options.close else ''}.json"
     (OUT / name).write_text(json.dumps({"options": vars(options), "cores": os.cpu_count(), "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--worker"]:
-        worker(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5], int(sys.argv[6]))
+        worker(int(sys.argv[2]), sys.argv[3], int(sys.argv[4]), sys.argv[5], int(sys.argv[6]), int(sys.argv[7]))
     else:
         main()

@@ -191,11 +191,12 @@ class Acceptor:
         self._loop.add_reader(self._listener, self._ready)
 
     def close(self) -> None:
-        """Accepts no more. What waits in the socket's queue is left to the other workers; the socket stays open."""
+        """Accepts no more. What waits in the queue is left to the other workers: only this process lets go of the socket."""
         if not self._stopped:
             self._stopped = True
             self._board.withdraw(self._slot)
             self._pause()
+            self._listener.close()
 
     def _count(self, connections: int) -> None:
         if not self._stopped:

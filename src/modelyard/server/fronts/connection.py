@@ -229,14 +229,19 @@ class Connection(asyncio.Protocol):
             self._reading = True
             self._transport.resume_reading()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a request is under way whose answer is not whole."""
+        return self._exchange is not None
+
     def drain(self) -> None:
         """From now on each answer ends the connection."""
         self.draining = True
 
     def close_idle(self) -> None:
-        """Ends a connection that has no request under way."""
+        """Ends a connection that has no request under way; a pooled client may notice only when it next uses it."""
         if self.phase is _IDLE or (self.phase is _HEAD and not self._intake):
-            self.close_gently()
+            self._transport.close()
 
     def kill(self, reason: Abort) -> None:
         """Ends the connection at once, whatever is under way."""

@@ -85,7 +85,8 @@ class Http1Front:
             connection.drain()
 
     async def drain(self, timeout_s: float) -> int:
-        """Lets requests under way end, closes what is idle, and cuts off what is left after ``timeout_s``; returns how many those were.
+        """Lets requests under way end, closes what is idle, and cuts off what is left after ``timeout_s``; returns how many requests
+        those were.
 
         Kept connections get ``drain_grace_s`` first: a client that sends its next request in it gets an answer that tells it to
         come back elsewhere, rather than a connection closed under its request.
@@ -96,14 +97,15 @@ class Http1Front:
         for connection in tuple(self._connections):
             connection.close_idle()
         await self._wait_empty(deadline - self.loop.time())
-        left = tuple(self._connections)
-        for connection in left:
+        cut_off = 0
+        for connection in tuple(self._connections):
+            cut_off += connection.busy
             connection.kill(Abort.DRAINED)
         await self._wait_empty(1.0)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        return len(left)
+        return cut_off
 
     def joined(self, connection: Connection) -> None:
         """A connection is there; above the limit it is told so and closed. Only for connections."""
