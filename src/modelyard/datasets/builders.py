@@ -62,6 +62,7 @@ class NumberBuilder(Builder):
     def __init__(self, markers: frozenset[str], decimal: str = ".") -> None:
         self.decimal = decimal
         self._markers = markers
+        self._marker_numbers = [float(marker) for marker in markers if NUMBER.fullmatch(marker)]
         self._values = _Growing(np.float64)
 
     def add(self, cells: Sequence[str]) -> int | None:
@@ -93,6 +94,8 @@ class NumberBuilder(Builder):
 
     def build(self, name: str, note: str) -> Column:
         values = self._values.finish()
+        if self._marker_numbers:
+            values[np.isin(values, self._marker_numbers)] = np.nan
         beyond = np.flatnonzero(np.isinf(values))
         if len(beyond):
             raise InvalidData(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import msgspec
 import numpy as np
 
@@ -64,11 +67,18 @@ def _profile_numbers(column: Column) -> ColumnProfile:
         distinct=len(values),
         min=float(values[0]),
         max=float(values[-1]),
-        mean=float(present.mean()),
-        std=float(present.std()),
+        mean=_finite(present.mean),
+        std=_finite(present.std),
         integers=column.integers,
         top=tuple((f"{values[at]:.12g}", int(counts[at])) for at in order),
     )
+
+
+def _finite(measure: Callable[[], np.floating]) -> float | None:
+    """A measure of numbers; None where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = float(measure())
+    return value if math.isfinite(value) else None
 
 
 def _profile_texts(column: Column, categories: tuple[str, ...]) -> ColumnProfile:

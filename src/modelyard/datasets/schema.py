@@ -118,7 +118,7 @@ def _reason(kind: Kind, profile: ColumnProfile, *, chosen: bool) -> str:
     if not profile.present:
         return "has no value in any row"
     if profile.distinct == 1 and not profile.missing:
-        return f"is {profile.top[0][0] if profile.top else profile.min!r} in every row"
+        return f"is {profile.top[0][0] if profile.top else profile.min} in every row"
     if kind in USABLE:
         return ""
     counts = f"{profile.distinct:,} distinct values in {profile.present:,} rows"

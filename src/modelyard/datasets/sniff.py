@@ -81,7 +81,7 @@ def detect_encoding(path: Path, name: str, wanted: str = "") -> tuple[str, str]:
 
 def _wanted_encoding(path: Path, name: str, wanted: str) -> str:
     try:
-        b"".decode(wanted)
+        "a".encode(wanted)
         codecs.getincrementaldecoder(wanted)
     except (LookupError, UnicodeError, ValueError):
         raise InvalidData(

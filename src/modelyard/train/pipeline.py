@@ -28,7 +28,7 @@ from modelyard.train.model import PreparedRows, TrainedModel, fit_model, prepare
 from modelyard.train.problem import Problem, Task, column_docs, pose
 from modelyard.train.proof import Proof, prove
 from modelyard.train.recipe import Recipe, parse_recipe
-from modelyard.train.search import Report, Search, Standing, threads_for
+from modelyard.train.search import Report, Search, Standing, first_line, threads_for
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def train(context: Context) -> dict[str, Any]:
 
     def report(stage: str, fraction: float, message: str) -> None:
         first, last = _SPANS[stage]
-        context.report(stage, first + (last - first) * fraction, message)
+        context.report(stage, round(first + (last - first) * fraction, 4), message)
 
     report("read", 0.0, f"reading {name}")
     table = read_table(path, recipe.read_options(), name)
@@ -109,10 +109,7 @@ def _choose(
             winner = _fit_and_prove(problem, standing, prepared, profiles)
         except Exception as error:  # The edge to libraries that convert and run graphs: whatever they raise refuses this family only.
             logger.warning("family %s cannot become a graph", standing.family, exc_info=True)
-            standing.status, standing.note = (
-                "refused",
-                f"it cannot become a graph: {str(error).splitlines()[0][:200] if str(error) else error!r}",
-            )
+            standing.status, standing.note = "refused", f"it cannot become a graph: {first_line(error)}"
             continue
         if winner.proof.holds:
             standing.status = "selected"

@@ -84,8 +84,8 @@ def pose(table: Table, profiles: Mapping[str, ColumnProfile], recipe: Recipe) ->
         raise InvalidData(f"{table.source.name} has {len(present)} rows with a target; training needs at least {_FEWEST_ROWS}.")
     fields = infer_schema(table, profiles, recipe.types)
     task = _task(target, recipe)
-    chosen, excluded = _features(fields, recipe)
     values, classes, integers = _classes(target) if task is Task.CLASSIFICATION else _quantities(target)
+    chosen, excluded = _features(fields, recipe)
     train, test = hold_out(len(table), recipe.test_size, recipe.seed, values.astype(np.intp) if classes else None)
     return Problem(
         task=task,

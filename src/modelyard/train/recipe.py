@@ -16,6 +16,7 @@ from modelyard.datasets.schema import Kind
 
 ClassificationMetric = Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc", "log_loss"]
 RegressionMetric = Literal["rmse", "mae", "r2"]
+Metric = Literal[ClassificationMetric, RegressionMetric]
 ColumnName = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -97,7 +98,7 @@ class Recipe(_Part):
     """Fixes every random choice."""
     families: tuple[str, ...] | None = None
     """Model families to try, e.g. ``[logistic, forest]``; all that suit by default."""
-    metric: ClassificationMetric | RegressionMetric | None = None
+    metric: Metric | None = None
     """What decides between families; by default f1_macro for classes and rmse for quantities."""
     budget: Budget = Budget()
 

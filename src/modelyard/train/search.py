@@ -81,6 +81,11 @@ class Standing:
         }
 
 
+def first_line(error: Exception) -> str:
+    """What an error of a library says, short enough for a leaderboard."""
+    return f"{type(error).__name__}: {(str(error).strip() or 'no detail').splitlines()[0][:200]}"
+
+
 def threads_for(rows: int, features: int) -> int:
     """Threads that fits should use: all of this process's cores for large tables, one for small."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") and rows * features > _SMALL_CELLS else 1
@@ -207,7 +212,7 @@ class Search:
                     ties.append(tie)
         except (ValueError, ArithmeticError, MemoryError) as error:
             logger.warning("a fit of %s failed", trainer.title, exc_info=True)
-            return Trial(settings, note=f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no detail'}")
+            return Trial(settings, note=first_line(error))
         if not scores:
             return Trial(settings, note=f"no fold gives {self.problem.metric}")
         return Trial(settings, tuple(scores), tuple(ties), statistics.fmean(seconds))

@@ -17,7 +17,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from modelyard.datasets.prepare import Matrix
 from modelyard.train.problem import Task
 
-OPSETS: Mapping[str, int] = {"": 18, "ai.onnx.ml": 3}
+OPSETS: Mapping[str, int] = {"": 19, "ai.onnx.ml": 3}
 """Operator sets of every trained graph: old enough for widespread runtimes, new enough for all families."""
 
 Settings = Mapping[str, Any]

@@ -1,0 +1,45 @@
+import struct
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture
+
+rows = [
+    {"title": "Forest", "mean": 0.9, "std": 0.02, "status": "selected"},
+    {"title": "Tree", "mean": 0.8, "std": 0.05, "status": "ranked"},
+    {"title": "Broken", "mean": None, "std": None, "status": "failed"},
+]
+numbers = np.linspace(-1e6, 1e6, 50)
+pictures = {
+    "confusion": lambda: confusion_picture(np.array([[5, 1], [0, 7]]), ["a $very$ long name of a class", "<b>"], "species: 13 rows"),
+    "many classes": lambda: confusion_picture(np.eye(60, dtype=np.int64), [f"class {at}" for at in range(60)], "many"),
+    "residuals": lambda: residual_picture(numbers, numbers * 1.1, "price"),
+    "leaderboard": lambda: leaderboard_picture(rows, "f1_macro", higher_is_better=True),
+    "negative": lambda: leaderboard_picture([{**rows[0], "mean": -0.5}], "r2", higher_is_better=True),
+}
+
+
+@pytest.mark.parametrize("name", pictures)
+def test_pictures_are_whole_and_equal_every_time(name):
+    made, again = pictures[name](), pictures[name]()
+    assert made == again
+    assert made["png"].startswith(b"\x89PNG")
+    width, height = struct.unpack(">II", made["png"][16:24])
+    assert 300 < width < 2000
+    assert 150 < height < 2000
+    assert ET.fromstring(made["svg"]).tag.endswith("svg")
+
+
+def test_svg_texts_stay_texts():
+    svg = pictures["confusion"]()["svg"].decode()
+    assert "&lt;b&gt;" in svg
+    assert "species: 13 rows" in svg
+    assert "a $very$ …of a class" in svg
+
+
+def test_only_ranked_families_get_a_bar():
+    svg = pictures["leaderboard"]()["svg"].decode()
+    assert "Forest" in svg
+    assert "Broken" not in svg
