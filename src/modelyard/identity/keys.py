@@ -61,7 +61,7 @@ class KeyService:
         """
         _check(new)
         if within is not None:
-            _check_within(new, within, self._clock.time_ns())
+            check_within(new, within, self._clock.time_ns())
         with self._store.write() as session:
             _check_deployments(session, actor.workspace_id, new.deployments)
             return self._add(session, actor, new)
@@ -185,7 +185,8 @@ def _check(new: NewKey) -> None:
         raise InvalidRequest("A key expires after a positive time of at most a hundred years, or never (0).")
 
 
-def _check_within(new: NewKey, grant: Grant, now_ns: int) -> None:
+def check_within(new: NewKey, grant: Grant, now_ns: int) -> None:
+    """Raises PermissionDenied when ``new`` could do, call or outlast what the holder of ``grant`` cannot."""
     more = set(new.actions) - grant.actions
     if more:
         raise PermissionDenied(f"A key can only hand out its own rights; yours lacks {', '.join(sorted(more))}.")

@@ -1,0 +1,17 @@
+import pytest
+
+from modelyard.core.clock import ManualClock
+from modelyard.store.database import Store
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+@pytest.fixture
+def store(tmp_path, clock):
+    store = Store.open(f"sqlite:///{tmp_path / 'test.db'}", clock)
+    store.migrate()
+    yield store
+    store.close()
