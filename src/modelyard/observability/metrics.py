@@ -7,7 +7,7 @@ exports of all processes. A process that takes over the slot of a dead one resum
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -78,12 +78,17 @@ class Histogram:
 
     def observe(self, value: float, labels: Labels = ()) -> None:
         """Counts one observation."""
+        self.add_counted({bisect_left(self._bounds, value): 1}, value, labels)
+
+    def add_counted(self, buckets: Mapping[int, int], total: float, labels: Labels = ()) -> None:
+        """Counts many observations at once: how many fell into each bucket, by its place, and their sum."""
         counts = self._counts.get(labels)
         if counts is None:
             counts = self._counts[labels] = [0] * (len(self._bounds) + 1)
             self._sums[labels] = 0.0
-        counts[bisect_left(self._bounds, value)] += 1
-        self._sums[labels] += value
+        for place, count in buckets.items():
+            counts[place] += count
+        self._sums[labels] += total
 
     def export(self) -> Family:
         counts = [(labels, list(counts), self._sums[labels]) for labels, counts in self._counts.items()]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import ModelyardError
 from modelyard.core.jobs import JobStatus
+from modelyard.observability.exports import read_exports
 from modelyard.observability.exposition import render
-from modelyard.observability.metrics import Export
 from modelyard.server.channel import Handover
 from modelyard.serving.reports import read_reports
 from modelyard.store.database import Store
@@ -73,28 +70,3 @@ class Overview:
             ),
         }
         return render(read_exports(self._home.run), extra)
-
-
-def metrics_path(run: Path, slot: int) -> Path:
-    """Where the worker of a slot keeps its exported metrics."""
-    return run / f"metrics-{slot}.json"
-
-
-def write_export(path: Path, export: Export) -> None:
-    """Replaces a worker's exported metrics as a whole."""
-    part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.encode(export))
-    part.replace(path)
-
-
-def read_export(path: Path) -> Export:
-    """A worker's exported metrics; empty when there are none that can be read."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Export)
-    except (OSError, msgspec.DecodeError):
-        return []
-
-
-def read_exports(run: Path) -> list[Export]:
-    """Exports of all slots, dead workers included: what they counted has happened."""
-    return [read_export(path) for path in sorted(run.glob("metrics-*.json"))]

@@ -1,0 +1,96 @@
+"""What a worker notes of each answered request, and makes of it behind the calls: counters and the access log."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_left
+from collections import Counter as Tally
+from collections.abc import Callable
+from pathlib import Path
+
+from modelyard.observability.access_log import Access, AccessLog
+from modelyard.observability.exports import read_export, write_export
+from modelyard.observability.metrics import SECONDS, Metrics
+from modelyard.protocols.call import Call
+
+_NAMELESS = frozenset({401, 403, 404, 405})
+"""Answers to names that may be made up: they would make endless label values."""
+
+
+class Telemetry:
+    """Belongs to the event loop. ``note`` is on every call's path; ``flush`` is called by a timer."""
+
+    def __init__(self, export_path: Path, access_log: AccessLog | None, connections: Callable[[], int]) -> None:
+        self._export_path = export_path
+        self._log = access_log
+        self._connections_now = connections
+        self._waiting: list[Access] = []
+        metrics = self._metrics = Metrics()
+        where = ("deployment", "protocol")
+        self._requests = metrics.counter("modelyard_requests_total", "Requests answered.", (*where, "status"))
+        self._seconds = metrics.histogram("modelyard_request_seconds", "Time from a whole request to its answer.", where)
+        self._rows = metrics.counter("modelyard_rows_total", "Rows predicted.", where)
+        self._compute = metrics.counter("modelyard_compute_seconds_total", "Time that models computed.", where)
+        self._queue = metrics.counter("modelyard_queue_seconds_total", "Time that calls waited for their batch.", where)
+        self._bytes_in = metrics.counter("modelyard_request_bytes_total", "Bytes of requests' bodies.", where)
+        self._bytes_out = metrics.counter("modelyard_response_bytes_total", "Bytes of answers' bodies.", where)
+        self._connections = metrics.gauge("modelyard_connections", "Open connections.")
+        metrics.resume(read_export(export_path))
+
+    def note(self, call: Call, status: int, size: int) -> None:
+        """Notes an answered call; the form that ``Handler`` asks for."""
+        exchange = call.exchange
+        cost = call.cost
+        self._waiting.append(
+            Access(
+                time.time_ns(),
+                exchange.method,
+                exchange.path,
+                status,
+                (time.monotonic_ns() - exchange.received_ns) // 1000,
+                exchange.peer,
+                call.request_id,
+                call.grant.public_id,
+                call.protocol.name,
+                call.params.get("name", ""),
+                len(exchange.body),
+                size,
+                cost.rows,
+                cost.queue_us,
+                cost.compute_us,
+            )
+        )
+
+    def flush(self) -> None:
+        """Counts and logs what was noted since the last time, and exports the counters."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._count(waiting)
+            if self._log is not None:
+                self._log.write(waiting)
+        self._connections.set(self._connections_now())
+        write_export(self._export_path, self._metrics.export())
+
+    def _count(self, entries: list[Access]) -> None:
+        answered: Tally[tuple[str, str, int]] = Tally()
+        groups: dict[tuple[str, str], list[Access]] = {}
+        for entry in entries:
+            name = "" if entry.status in _NAMELESS else entry.deployment
+            answered[name, entry.protocol, entry.status] += 1
+            groups.setdefault((name, entry.protocol), []).append(entry)
+        for (name, protocol, status), count in answered.items():
+            self._requests.add((name, protocol, str(status)), count)
+        for labels, group in groups.items():
+            durations = [entry.duration_us for entry in group]
+            self._seconds.add_counted(Tally([bisect_left(_BOUNDS_US, duration) for duration in durations]), sum(durations) / 1e6, labels)
+            for counter, amount in (
+                (self._rows, sum([entry.rows for entry in group])),
+                (self._compute, sum([entry.compute_us for entry in group]) / 1e6),
+                (self._queue, sum([entry.queue_us for entry in group]) / 1e6),
+                (self._bytes_in, sum([entry.bytes_in for entry in group])),
+                (self._bytes_out, sum([entry.bytes_out for entry in group])),
+            ):
+                counter.add(labels, amount)
+
+
+_BOUNDS_US = [bound * 1e6 for bound in SECONDS]

@@ -1,0 +1,57 @@
+"""What a worker notes of answered requests."""
+
+import json
+from types import SimpleNamespace
+
+from modelyard.core.inference import Cost
+from modelyard.observability.access_log import AccessLog
+from modelyard.observability.exports import export_path, read_exports
+from modelyard.observability.exposition import render
+from modelyard.server.telemetry import Telemetry
+
+
+def call(name="penguins", rows=2):
+    return SimpleNamespace(
+        exchange=SimpleNamespace(method="POST", path=f"/v2/models/{name}/infer", received_ns=0, peer="10.0.0.1", body=b"12345"),
+        cost=Cost(rows=rows, compute_us=30),
+        request_id="r1",
+        grant=SimpleNamespace(public_id="ab12"),
+        protocol=SimpleNamespace(name="open-inference-rest"),
+        params={"name": name},
+    )
+
+
+def page(folder):
+    return render(read_exports(folder)).decode()
+
+
+def test_answers_are_counted_and_logged(tmp_path):
+    telemetry = Telemetry(export_path(tmp_path, 0), AccessLog(tmp_path / "access.log"), lambda: 3)
+    telemetry.note(call(), 200, 40)
+    telemetry.note(call(), 429, 10)
+    telemetry.flush()
+    where = 'deployment="penguins",protocol="open-inference-rest"'
+    assert f'modelyard_requests_total{{{where},status="200"}} 1.0' in page(tmp_path)
+    assert f'modelyard_requests_total{{{where},status="429"}} 1.0' in page(tmp_path)
+    assert f"modelyard_rows_total{{{where}}} 4.0" in page(tmp_path)
+    assert f"modelyard_request_seconds_count{{{where}}} 2.0" in page(tmp_path)
+    assert "modelyard_connections 3.0" in page(tmp_path)
+    first = json.loads((tmp_path / "access.log").read_text().splitlines()[0])
+    assert (first["key"], first["deployment"], first["bytes_in"], first["bytes_out"], first["rows"]) == ("ab12", "penguins", 5, 40, 2)
+
+
+def test_names_that_may_be_made_up_make_no_series(tmp_path):
+    telemetry = Telemetry(export_path(tmp_path, 0), None, lambda: 0)
+    for number in range(3):
+        telemetry.note(call(f"made-up-{number}"), 404, 10)
+    telemetry.flush()
+    assert "made-up" not in page(tmp_path)
+    assert 'modelyard_requests_total{deployment="",protocol="open-inference-rest",status="404"} 3.0' in page(tmp_path)
+
+
+def test_successor_in_a_slot_counts_on(tmp_path):
+    for _ in range(2):
+        telemetry = Telemetry(export_path(tmp_path, 1), None, lambda: 0)
+        telemetry.note(call(), 200, 1)
+        telemetry.flush()
+    assert 'status="200"} 2.0' in page(tmp_path)
