@@ -11,7 +11,10 @@ import typer
 from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, print_fields, print_json, progress, size
 from modelyard.core.durations import parse_duration
-from modelyard.core.errors import AlreadyExists, InvalidRequest
+from modelyard.core.errors import AlreadyExists, InvalidRequest, NotFound
+from modelyard.server.settings import assemble
+from modelyard.store.home import Home
+from modelyard.store.restore import restore as restore_home
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -46,6 +49,26 @@ def backup(
         print_json({"file": str(file), "size": written})
     else:
         print(f"Wrote {file} ({size(written)}).")
+
+
+@app.command("restore", epilog=examples("modelyard restore modelyard-2027-01-01.backup --home ./restored"))
+def restore(
+    file: Annotated[Path, typer.Argument(help="What 'modelyard backup' wrote.")],
+    home: Annotated[Path | None, typer.Option(help="An empty or new folder. [env: MODELYARD_HOME; default: ~/.modelyard]")] = None,
+    database_url: Annotated[str | None, typer.Option(help="An empty database. [env: MODELYARD_DATABASE_URL]")] = None,
+    blob_url: Annotated[str | None, typer.Option(help="An empty place for blobs. [env: MODELYARD_BLOB_URL]")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a home from a backup. Nothing may run on that home, and it must be empty; start the platform on it afterwards."""
+    if not file.is_file():
+        raise NotFound(f"There is no file {str(file)!r}; give what 'modelyard backup' wrote.")
+    settings = assemble(os.environ, {"home": home, "database_url": database_url, "blob_url": blob_url}).settings
+    manifest = restore_home(file, Home(settings.home), database_url=settings.database_url, blob_url=settings.blob_url)
+    if as_json:
+        print_json({"home": str(settings.home), "rows": manifest.rows, "files": len(manifest.parts), "missing": manifest.missing})
+    else:
+        print(f"Restored {len(manifest.parts)} files and {manifest.rows} rows into {settings.home}.")
+        print(f"Start it with: modelyard up --home {settings.home}")
 
 
 @app.command("gc", epilog=examples("modelyard gc", "modelyard gc --older-than 7d"))

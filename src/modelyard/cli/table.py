@@ -15,6 +15,7 @@ class Entry(NamedTuple):
 
 RUN, MODELS, SERVE, GOVERN = "Run the platform", "Make models", "Deploy and call", "Govern"
 COMMANDS: dict[str, Entry] = {
+    "demo": Entry(RUN, "modelyard.cli.showcase", "Show the whole way on a real table."),
     "up": Entry(RUN, "modelyard.cli.lifecycle", "Start the platform on this machine."),
     "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
     "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),

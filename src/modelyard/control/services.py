@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from modelyard.core.access import Grant
@@ -40,8 +39,6 @@ class Services:
     """Why this process should get no calls; empty when it should."""
     metrics: Callable[[], bytes]
     """The Prometheus page, merged over processes."""
-    backup: Callable[[Path], None]
-    """Writes an archive of everything that restoring needs to a new file."""
     inference_url: str
     """Base URL of the inference listener; a host of 0.0.0.0 or :: stands for the one that the caller reached us at."""
     max_upload_bytes: int = 20 * 2**30

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
@@ -14,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from modelyard import __version__
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import BYTES, answer, returns
+from modelyard.control.archive import Archive
 from modelyard.control.schemas import GarbageBody
 from modelyard.core.access import Action
 from modelyard.core.api import Whoami
@@ -24,7 +22,6 @@ router = APIRouter(prefix="/api/v1", tags=["platform"])
 Anybody = Annotated[Caller, Depends(Needs(None))]
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
 Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
-PIECE = 1 << 20
 
 
 @router.get("/whoami", summary="Whom the key makes the caller, and where it may call models", responses=returns(Whoami))
@@ -58,24 +55,11 @@ def audit(caller: Administrator, limit: Annotated[int, Query(ge=1, le=1000)] = 1
 
 @router.post("/backup", summary="An archive of everything that restoring needs", responses=BYTES)
 def backup(caller: Administrator) -> Response:
-    """The archive holds the hashes of keys, so keep it as safe as the home itself."""
-    folder = tempfile.TemporaryDirectory(prefix="backup-", dir=caller.services.home.temporary)
-    archive = Path(folder.name) / "backup"
-    try:
-        caller.services.backup(archive)
-        with caller.services.store.write() as session:
-            session.audit.append(caller.actor, "platform.backup", "platform", after={"size": archive.stat().st_size})
-    except BaseException:
-        folder.cleanup()
-        raise
-    headers = {"content-length": str(archive.stat().st_size), "content-disposition": 'attachment; filename="modelyard.backup"'}
-    return StreamingResponse(_sent(archive, folder), headers=headers, media_type="application/octet-stream")
-
-
-def _sent(archive: Path, folder: tempfile.TemporaryDirectory[str]) -> Iterator[bytes]:
-    with folder, archive.open("rb") as stream:
-        while piece := stream.read(PIECE):
-            yield piece
+    """The archive holds the hashes of keys, so keep it as safe as the home itself. It is whole when its transfer ends well."""
+    with caller.services.store.write() as session:
+        session.audit.append(caller.actor, "platform.backup", "platform")
+    headers = {"content-disposition": 'attachment; filename="modelyard.backup"', "cache-control": "no-store"}
+    return StreamingResponse(Archive(caller.services).pieces(), headers=headers, media_type="application/octet-stream")
 
 
 @router.post("/gc", summary="Deletes stored bytes that nothing refers to")
