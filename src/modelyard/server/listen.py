@@ -29,7 +29,8 @@ from modelyard.core.errors import Conflict, InvalidRequest
 BACKLOG = 2048
 """Connections that may wait to be accepted; the kernel may allow less."""
 _SLOT = 4
-_DEFERENCE_S = 0.001
+_DEFERENCE_S = 0.002
+_MOST_LATE = 16
 _EXHAUSTED_S = 0.1
 
 
@@ -125,7 +126,7 @@ class LoadBoard:
     """How many connections each worker has, in a small file that all workers of a home map into memory.
 
     Each writes its own slot and reads the others'. A slot is four aligned bytes, so nobody sees half a number; a number that is a
-    moment old, or one that a dead worker has left, costs a connection a millisecond and no more.
+    moment old, or one that a dead worker has left, costs a connection two milliseconds and no more.
     """
 
     def __init__(self, path: Path, slots: int) -> None:
@@ -170,8 +171,8 @@ class Accepting(Protocol):
 class Acceptor:
     """Accepts connections for one worker from a socket shared with others, fairly.
 
-    One connection per turn of the loop, and when another worker has fewer, that one gets a millisecond to come first. A worker
-    that does not come (it hangs or computes) delays nobody for longer.
+    One connection per turn of the loop, and when another worker has fewer, that one gets two milliseconds to come first. A worker
+    that does not come (it hangs, or computes) soon delays others no more: what is left to it is then taken in growing bunches.
     """
 
     def __init__(self, front: Accepting, listener: socket.socket, board: LoadBoard, slot: int) -> None:
@@ -183,6 +184,8 @@ class Acceptor:
         self._timer: asyncio.TimerHandle | None = None
         self._attaching: set[asyncio.Task[object]] = set()
         self._stopped = False
+        self._late = 1
+        """How many connections to take at the end of a wait: more each time that nobody came for them."""
 
     def start(self) -> None:
         """Begins to accept."""
@@ -213,6 +216,7 @@ class Acceptor:
             self._pause()
             self._timer = self._loop.call_later(_DEFERENCE_S, self._accept_late)
         else:
+            self._late = 1
             self._accept()
 
     def _load(self) -> int:
@@ -221,25 +225,31 @@ class Acceptor:
     def _accept_late(self) -> None:
         self._timer = None
         self._loop.add_reader(self._listener, self._ready)
-        self._accept()
+        for _ in range(self._late):
+            if not self._accept():
+                self._late = 1
+                return
+        self._late = min(self._late * 2, _MOST_LATE)
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Takes one connection; whether there may be more."""
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-            return
+            return False
         except OSError as error:
             if error.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
                 raise
             # No descriptor or memory is free: trying at once again would only burn time.
             self._pause()
             self._timer = self._loop.call_later(_EXHAUSTED_S, self._accept_late)
-            return
+            return False
         connection.setblocking(False)
         task: asyncio.Task[object] = self._loop.create_task(self._attach(connection))
         self._attaching.add(task)
         self._count(self._load())
         task.add_done_callback(self._attaching.discard)
+        return True
 
     async def _attach(self, connection: socket.socket) -> None:
         try:

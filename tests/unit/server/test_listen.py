@@ -107,6 +107,28 @@ def _answer(exchange: Exchange) -> None:
     exchange.respond(200, (), b"")
 
 
+def test_a_worker_that_hangs_holds_up_the_others_for_moments_only(tmp_path: Path) -> None:
+    async def main() -> None:
+        listener = listen("127.0.0.1", 0)
+        board = LoadBoard(tmp_path / "load", 2)
+        board.set(1, 0)  # A neighbour without connections, which never comes for any.
+        front = Http1Front(_answer, FrontConfig(drain_grace_s=0))
+        acceptor = Acceptor(front, inherit_listener(os.dup(listener.fileno())), board, 0)
+        front.accept_from(acceptor)
+        acceptor.start()
+        writers = [(await asyncio.open_connection(*listener.getsockname()))[1] for _ in range(50)]
+        async with asyncio.timeout(20):
+            while front.connections < 50:  # noqa: ASYNC110 - no event tells it
+                await asyncio.sleep(0.001)
+        for writer in writers:
+            writer.close()
+        await front.drain(5)
+        listener.close()
+        board.close()
+
+    asyncio.run(main())
+
+
 def test_workers_share_connections_evenly_and_one_that_closes_leaves_the_queue_to_others(tmp_path: Path) -> None:
     async def main() -> None:
         listener = listen("127.0.0.1", 0)

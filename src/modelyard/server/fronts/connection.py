@@ -67,7 +67,8 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.write = self._transport.write
         peer = transport.get_extra_info("peername")
-        self.peer = str(peer[0]) if isinstance(peer, tuple) else "unix"
+        # A socket for both families names IPv4 clients ``::ffff:192.0.2.1``.
+        self.peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
         self.secure = transport.get_extra_info("sslcontext") is not None
         self._front.joined(self)
 
@@ -124,7 +125,7 @@ class Connection(asyncio.Protocol):
     def answered(self, exchange: Http1Exchange) -> None:
         """The open exchange has its whole answer."""
         self._exchange = None
-        if not exchange.persistent:
+        if not exchange.persistent or self.draining:
             self.close_gently()
             return
         self.phase = _IDLE
@@ -188,7 +189,7 @@ class Connection(asyncio.Protocol):
         if self._ended:
             if intake or intake.in_body:
                 raise Refused(400, "The connection ended before the request was whole.")
-            self._transport.close()
+            self.close_gently()
         elif intake.in_body:
             if self.phase is not _BODY:
                 self.phase = _BODY

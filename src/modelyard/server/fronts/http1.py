@@ -93,6 +93,8 @@ class Http1Front:
         """
         self.stop_accepting()
         deadline = self.loop.time() + timeout_s
+        for _ in range(3):  # Connections that are accepted already, but not attached to their protocol yet.
+            await asyncio.sleep(0)
         await self._wait_empty(min(self.config.drain_grace_s, timeout_s))
         for connection in tuple(self._connections):
             connection.close_idle()
