@@ -151,10 +151,9 @@ def _hashed(folder: Path) -> Iterator[tuple[str, tuple[str, int]]]:
     waiting = [folder]
     while waiting:
         current = waiting.pop()
-        for item in os.scandir(current):
-            path = Path(item.path)
+        for path in sorted(current.iterdir()):
             relative = path.relative_to(folder).as_posix()
-            mode = item.stat(follow_symlinks=False).st_mode
+            mode = path.lstat().st_mode
             if stat.S_ISDIR(mode):
                 waiting.append(path)
             elif stat.S_ISREG(mode):

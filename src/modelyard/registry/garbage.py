@@ -20,7 +20,7 @@ class GarbageReport(msgspec.Struct, frozen=True, kw_only=True):
     kept: int
     """Blobs that are in use."""
     young: int
-    """Blobs that nothing names, but that were put too recently: somebody may be about to name them."""
+    """Blobs that nothing named when they were listed, but that were put or named too recently to go."""
 
 
 def collect_garbage(store: Store, blobs: Blobs, min_age_seconds: float) -> GarbageReport:
@@ -41,6 +41,7 @@ def collect_garbage(store: Store, blobs: Blobs, min_age_seconds: float) -> Garba
         else:
             size = _remove(store, blobs, blob.digest, min_age_seconds)
             removed += size is not None
+            young += size is None
             freed += size or 0
     blobs.sweep(max(min_age_seconds, 3600.0))
     return GarbageReport(removed=removed, freed_bytes=freed, kept=kept, young=young)

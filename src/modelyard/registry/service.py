@@ -67,16 +67,16 @@ class Registry:
                 signature=tried.signature,
                 profile=tried.profile,
                 metrics=dict(source.metrics),
-                report=dict(source.report),
+                report=examined.report,
                 attachments=examined.attachments,
                 card=source.card,
-                lineage=source.lineage,
+                lineage=examined.lineage,
                 tags=dict(source.tags),
                 created_ns=self._clock.time_ns(),
                 created_by=actor.name,
             )
         )
-        after = {"digest": version.digest, "format": source.format, "metrics": dict(source.metrics), "lineage": source.lineage}
+        after = {"digest": version.digest, "format": source.format, "metrics": dict(source.metrics), "lineage": examined.lineage}
         session.audit.append(actor, "version.create", version.reference, after=after)
         return version
 

@@ -45,18 +45,18 @@ class Examined:
     source: NewVersion
     artifact: Artifact
     attachments: tuple[ArtifactFile, ...]
+    report: dict[str, Any]
+    lineage: Lineage
 
     def equals(self, version: Version) -> bool:
         """Whether a stored version says the same in every respect but time and author."""
-        # Through JSON, as the store would: tuples become lists, NaN null.
-        report = msgspec.json.decode(msgspec.json.encode(dict(self.source.report)))
         return (
             version.artifact == self.artifact
             and version.attachments == self.attachments
             and version.metrics == dict(self.source.metrics)
-            and version.report == report
+            and version.report == self.report
             and version.card == self.source.card
-            and version.lineage == self.source.lineage
+            and version.lineage == self.lineage
             and version.tags == dict(self.source.tags)
         )
 
@@ -82,7 +82,10 @@ def examine(source: NewVersion) -> Examined:
     check_tags(source.tags)
     check_metrics(source.metrics)
     attachments = scan(source.attachments) if source.attachments is not None else ()
-    return Examined(source, describe(source.folder, source.entry, source.format), attachments)
+    # As they will be read back: tuples are lists, NaN is null.
+    report = msgspec.json.decode(msgspec.json.encode(dict(source.report)), type=dict[str, Any])
+    lineage = msgspec.json.decode(msgspec.json.encode(source.lineage), type=Lineage)
+    return Examined(source, describe(source.folder, source.entry, source.format), attachments, report, lineage)
 
 
 def check_tags(tags: Mapping[str, str]) -> None:

@@ -35,8 +35,8 @@ class Backing(Protocol):
     def size(self, digest: str) -> int | None:
         """Bytes; None when there is none."""
 
-    def delete_older(self, digest: str, min_age_seconds: float) -> int:
-        """Removes a blob that is at least so old; its bytes, or 0 when it stays."""
+    def delete_older(self, digest: str, min_age_seconds: float) -> int | None:
+        """Removes a blob that is at least so old; its bytes, or None when it stays."""
 
     def list(self) -> Iterator[tuple[str, int, float]]:
         """(digest, size, age in seconds) of everything stored."""
@@ -81,10 +81,10 @@ class RemoteBacking:
         found = self._info(digest)
         return None if found is None else int(found["size"])
 
-    def delete_older(self, digest: str, min_age_seconds: float) -> int:
+    def delete_older(self, digest: str, min_age_seconds: float) -> int | None:
         found = self._info(digest)
         if found is None or (min_age_seconds and _age(found) < min_age_seconds):
-            return 0
+            return None
         with self._translated():
             self._files.rm_file(self._path(digest))
         return int(found["size"])

@@ -55,14 +55,14 @@ class FolderBacking:
         except FileNotFoundError:
             return None
 
-    def delete_older(self, digest: str, min_age_seconds: float) -> int:
+    def delete_older(self, digest: str, min_age_seconds: float) -> int | None:
         path = self._path(digest)
         try:
             found = path.stat()
         except FileNotFoundError:
-            return 0
+            return None
         if min_age_seconds and time.time() - found.st_mtime < min_age_seconds:
-            return 0
+            return None
         path.unlink()
         return found.st_size
 

@@ -135,8 +135,8 @@ class Blobs:
         """Removes a blob whatever its age; nothing happens when there is none."""
         self.delete_older(digest, 0.0)
 
-    def delete_older(self, digest: str, min_age_seconds: float) -> int:
-        """Removes a blob that was not put within the last ``min_age_seconds``; the bytes that went, 0 when it stays or is not there."""
+    def delete_older(self, digest: str, min_age_seconds: float) -> int | None:
+        """Removes a blob that was not put within the last ``min_age_seconds``; the bytes that went, None when it stays or is not there."""
         with _disk_errors(), exclusive(self._lock_file):
             return self._backing.delete_older(check_digest(digest), min_age_seconds)
 
