@@ -84,6 +84,9 @@ class FakePlane:
             raise NotFound(f"Deployment {deployment!r} serves no version {version!r}.")
         return FakeView(deployment, "m", number, self.signature, self.versions, self.labels, self.is_ready)
 
+    def choose(self, workspace_id, deployment, version=""):
+        return self.served(workspace_id, deployment, version)
+
     def ready(self, workspace_id, deployment, version=""):
         return self.served(workspace_id, deployment, version).ready
 
@@ -95,7 +98,7 @@ class FakePlane:
             outputs = self.compute(request.inputs)
             if request.outputs:
                 outputs = {name: outputs[name] for name in request.outputs}
-            done(InferResponse(outputs, "m", view.number, 7, rows))
+            done(InferResponse(outputs, "m", view.number, 7, rows, signature=self.signature))
         except ModelyardError as error:
             done(error)
 

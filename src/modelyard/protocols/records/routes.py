@@ -9,7 +9,6 @@ import orjson
 from modelyard.core.access import Action
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.protocols.answered import answered_signature
 from modelyard.protocols.call import Call
 from modelyard.protocols.records import mapping, schemas
 from modelyard.protocols.records.errors import JSON, error_reply
@@ -22,13 +21,13 @@ if TYPE_CHECKING:
 def predict(call: Call) -> None:
     """``POST /v1/deployments/{name}/predict``."""
     version = mapping.wanted_version(call.exchange.query)
-    view = call.plane.served(call.grant.workspace_id, call.name, version)
+    view = call.plane.choose(call.grant.workspace_id, call.name, version)
     inputs = mapping.decode(call.body, call.header(b"content-type"), view.signature)
 
     def encode(response: InferResponse) -> Reply:
-        return 200, JSON, mapping.encode(response, answered_signature(call, view, response), call.request_id)
+        return 200, JSON, mapping.encode(response, response.signature, call.request_id)
 
-    call.infer(InferRequest(inputs, version=version), encode)
+    call.infer(InferRequest(inputs, version=version or str(view.number)), encode)
 
 
 def describe(call: Call) -> None:

@@ -8,7 +8,6 @@ from modelyard.core.access import Action
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.protocols.answered import answered_signature
 from modelyard.protocols.call import Call
 from modelyard.protocols.routing import Protocol, Reply, Route
 from modelyard.protocols.tensorflow_rest import mapping, schemas
@@ -54,40 +53,39 @@ def metadata(call: Call) -> None:
 def predict(call: Call) -> None:
     """``POST …:predict``."""
     version = wanted_version(call)
-    view = call.plane.served(call.grant.workspace_id, call.name, version)
+    view = call.plane.choose(call.grant.workspace_id, call.name, version)
     inputs, columnar = mapping.decode_predict(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode_predict(response.outputs, columnar=columnar)
 
-    call.infer(InferRequest(inputs, version=version), encode)
+    call.infer(InferRequest(inputs, version=version or str(view.number)), encode)
 
 
 def classify(call: Call) -> None:
     """``POST …:classify``."""
     version = wanted_version(call)
-    view = call.plane.served(call.grant.workspace_id, call.name, version)
+    view = call.plane.choose(call.grant.workspace_id, call.name, version)
     scores = mapping.scores_output(view.signature).name
     inputs = mapping.decode_examples(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
-        classes = answered_signature(call, view, response).classes
-        return 200, JSON, mapping.encode_classification(response.outputs[scores], classes)
+        return 200, JSON, mapping.encode_classification(response.outputs[scores], response.signature.classes)
 
-    call.infer(InferRequest(inputs, outputs=(scores,), version=version), encode)
+    call.infer(InferRequest(inputs, outputs=(scores,), version=version or str(view.number)), encode)
 
 
 def regress(call: Call) -> None:
     """``POST …:regress``."""
     version = wanted_version(call)
-    view = call.plane.served(call.grant.workspace_id, call.name, version)
+    view = call.plane.choose(call.grant.workspace_id, call.name, version)
     output = mapping.regression_output(view.signature).name
     inputs = mapping.decode_examples(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode_regression(response.outputs[output])
 
-    call.infer(InferRequest(inputs, outputs=(output,), version=version), encode)
+    call.infer(InferRequest(inputs, outputs=(output,), version=version or str(view.number)), encode)
 
 
 def _routes() -> tuple[Route, ...]:

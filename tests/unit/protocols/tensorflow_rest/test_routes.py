@@ -168,21 +168,14 @@ def test_classify_pairs_labels_with_scores():
 
 
 def test_class_names_are_those_of_the_version_that_answered():
-    class Moving(FakePlane):
+    class Moved(FakePlane):
         def infer(self, workspace_id, deployment, request, done):
             self.signature = msgspec.structs.replace(self.signature, classes=("New", "Newer"))
-            super().infer(workspace_id, deployment, request, self.as_old(done))
+            super().infer(workspace_id, deployment, request, done)
 
-        def as_old(self, done):
-            def answer(response):
-                response.version = 1
-                done(response)
-
-            return answer
-
-    plane = Moving(PENGUINS.signature, PENGUINS.compute)
     body = {"examples": [{"mass": 2, "island": "a"}]}
-    assert drive(PROTOCOL, plane, "POST", "/v1/models/demo:classify", body).json["results"][0][0] == ["New", 0.2]
+    answer = drive(PROTOCOL, Moved(PENGUINS.signature, PENGUINS.compute), "POST", "/v1/models/demo:classify", body)
+    assert answer.json["results"][0] == [["New", 0.2], ["Newer", 0.8]]
 
 
 def test_classify_without_class_names_has_empty_labels():
