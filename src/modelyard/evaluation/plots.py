@@ -11,6 +11,7 @@ from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -128,12 +129,12 @@ def _short(text: str) -> str:
 
 def _render(draw: Callable[[Figure], None], size: tuple[float, float]) -> Picture:
     with rc_context(_STYLE):
-        figure = Figure(figsize=size, dpi=120, layout="constrained")
+        figure = Figure(figsize=size, dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         draw(figure)
         made: Picture = {}
         for extension, canvas in (("png", FigureCanvasAgg), ("svg", FigureCanvasSVG)):
             out = io.BytesIO()
             metadata = {"Date": None} if extension == "svg" else {"Software": None}
-            canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata, bbox_inches="tight", pad_inches=0.12)
+            canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata)
             made[extension] = out.getvalue()
     return made

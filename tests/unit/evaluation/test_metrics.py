@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sklearn.metrics import log_loss as sk_log_loss
 
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
 
@@ -15,6 +16,7 @@ def test_a_classifiers_measures_are_those_of_the_textbook():
     assert found["f1_macro"] == pytest.approx((2 / 3 + 0.8) / 2)
     assert found["roc_auc"] == 1.0
     assert found["log_loss"] == pytest.approx(-np.log([0.9, 0.4, 0.8, 0.7]).mean())
+    assert found["log_loss"] == pytest.approx(sk_log_loss(truth, probabilities), rel=1e-6)
 
 
 def test_many_classes_average_one_against_the_rest():
