@@ -40,6 +40,8 @@ class Call:
 
     __slots__ = (
         "_encode",
+        "_finished",
+        "_finished",
         "_request",
         "answered",
         "body",

@@ -23,6 +23,8 @@ class DataPlane:
 
     def __init__(self) -> None:
         self._workspaces: dict[int, dict[str, Routes]] = {}
+        self.accepting = False
+        """Whether this worker has its state and takes calls; set by the reconciler, cleared when the worker drains."""
 
     def infer(self, workspace_id: int, deployment: str, request: InferRequest, done: InferDone) -> None:
         """Computes one call; ``done`` gets the outcome, in this turn of the loop (errors of the request) or a later one."""

@@ -1,0 +1,82 @@
+"""Outcomes of calls to answers: JSON, or a JSON header with binary tensors behind it.
+
+JSON has no NaN and no infinities: they are written as null, which is NaN when it is sent back. Binary outputs carry them exactly.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import orjson
+
+from modelyard.core.errors import Unsupported
+from modelyard.core.inference import InferResponse
+from modelyard.core.signature import TensorSpec
+from modelyard.core.tensors import Array, Datatype, encode_tensor
+from modelyard.protocols.open_inference_rest.decoding import Decoded, Wish
+from modelyard.protocols.open_inference_rest.errors import JSON
+from modelyard.protocols.routing import Reply
+
+_ALIKE = {False: Wish(binary=False), True: Wish(binary=True)}
+
+
+def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:
+    """The answer to an infer request of deployment ``name``.
+
+    Raises Unsupported for text that is not UTF-8 and is wanted as JSON.
+    """
+    specs = {spec.name: spec for spec in response.signature.outputs}
+    outputs: list[dict[str, Any]] = []
+    chunks: list[bytes] = []
+    for output, array in response.outputs.items():
+        wish = decoded.wishes[output] if decoded.wishes is not None else _ALIKE[decoded.binary]
+        outputs.append(_output(specs[output], array, wish, response, chunks))
+    document: dict[str, Any] = {"model_name": name, "model_version": str(response.version)}
+    if decoded.id:
+        document["id"] = decoded.id
+    document["outputs"] = outputs
+    head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    if not chunks:
+        return 200, JSON, head
+    headers = [(b"content-type", b"application/octet-stream"), (b"inference-header-content-length", str(len(head)).encode())]
+    return 200, headers, b"".join([head, *chunks])
+
+
+def _output(spec: TensorSpec, array: Array, wish: Wish, response: InferResponse, chunks: list[bytes]) -> dict[str, Any]:
+    datatype = spec.datatype
+    if wish.classes:
+        array, datatype = _classify(array, wish.classes, response.signature.classes), Datatype.BYTES
+    described: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": array.shape}
+    if wish.binary:
+        data = encode_tensor(array, datatype)
+        described["parameters"] = {"binary_data_size": len(data)}
+        chunks.append(data)
+    elif datatype is Datatype.BYTES:
+        described["data"] = _texts(spec.name, array)
+    else:
+        # The serializer reads C-contiguous memory only; ravel copies where it is not.
+        described["data"] = array.ravel()
+    return described
+
+
+def _texts(name: str, array: Array) -> list[str]:
+    try:
+        return [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel().tolist()]
+    except UnicodeDecodeError:
+        raise Unsupported(f"Output {name!r} holds bytes that are not UTF-8 text; ask for it with binary_data true.") from None
+
+
+def _classify(array: Array, count: int, classes: tuple[str, ...]) -> Array:
+    """Triton's classification: of each row the ``count`` largest values as ``value:index[:class]``."""
+    if array.dtype.kind not in "fiu" or array.ndim == 0:
+        raise Unsupported("Only outputs that are lists of numbers can be classified; leave the parameter classification out.")
+    count = min(count, array.shape[-1])
+    best = np.argsort(-array.astype(np.float64), axis=-1, kind="stable")[..., :count]
+    values = np.take_along_axis(array, best, axis=-1)
+    out = np.empty(best.size, object)
+    out[:] = [
+        f"{value:f}:{index}" + (f":{classes[index]}" if index < len(classes) else "")
+        for value, index in zip(values.ravel().tolist(), best.ravel().tolist(), strict=True)
+    ]
+    return out.reshape(best.shape)
