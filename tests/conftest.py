@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from servers import postgres, s3
 
 pytest.register_assert_rewrite("modelyard.testing")
+
+# Machines of tests are shared: how long an example takes says nothing.
+settings.register_profile("modelyard", deadline=None)
+settings.load_profile("modelyard")
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ import numpy as np
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError, Unavailable
 from modelyard.core.models import Profile
-from modelyard.core.signature import Signature, TensorSpec
+from modelyard.core.signature import Dimension, Signature, TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype
 from modelyard.registry.validate import ProbeRequest, ProbeResult
 from modelyard.runtimes.base import LoadedModel, LoadOptions
@@ -98,7 +98,15 @@ def find_guess(model: LoadedModel) -> Guess:
 
 def make_inputs(signature: Signature, guess: Guess, rows: int) -> Inputs:
     """Made-up input of ``rows`` rows, the same for the same arguments."""
-    return {spec.name: _tensor(spec, guess, rows, signature.batched, index) for index, spec in enumerate(signature.inputs)}
+    sizes = {spec.shape[0]: rows for spec in signature.inputs} if signature.batched else {}
+    inputs = {}
+    for seed, spec in enumerate(signature.inputs):
+        first = (rows,) if signature.batched else ()
+        rest = spec.shape[len(first) :]
+        # A dimension that varies is of the same size wherever its name stands; -1 is no name.
+        varying = [size if isinstance(size, int) and size >= 0 else _size(size, sizes, guess) for size in rest]
+        inputs[spec.name] = _tensor(spec.datatype, (*first, *varying), guess.texts, seed)
+    return inputs
 
 
 def measure(model: LoadedModel, guess: Guess, rows: int) -> Profile:
@@ -143,17 +151,19 @@ def _measure_single(model: LoadedModel, guess: Guess) -> Profile:
     return Profile(row_independent=False, single_us=_median_us(lambda: model.infer(inputs)))
 
 
-def _tensor(spec: TensorSpec, guess: Guess, rows: int, batched: bool, seed: int) -> Array:
-    shape = tuple(size if isinstance(size, int) and size >= 0 else guess.size for size in spec.shape)
-    if batched:
-        shape = (rows, *shape[1:])
+def _size(dimension: Dimension, sizes: dict[Dimension, int], guess: Guess) -> int:
+    return sizes.get(dimension, guess.size) if isinstance(dimension, str) else guess.size
+
+
+def _tensor(datatype: Datatype, shape: tuple[int, ...], texts: tuple[str, ...], seed: int) -> Array:
     random = np.random.default_rng(seed)
-    if spec.datatype is Datatype.BYTES:
-        flat = random.integers(0, len(guess.texts), size=shape)
-        return np.array(guess.texts, dtype=object)[flat]
-    if spec.datatype.is_float:
-        return random.standard_normal(shape).astype(NUMPY[spec.datatype])
-    return random.integers(0, 2, size=shape).astype(NUMPY[spec.datatype])
+    if datatype is Datatype.BYTES:
+        made = np.empty(shape, dtype=object)
+        made[...] = np.array(texts, dtype=object)[random.integers(0, len(texts), size=shape)]
+        return made
+    if datatype.is_float:
+        return np.asarray(random.standard_normal(shape), NUMPY[datatype])
+    return np.asarray(random.integers(0, 2, size=shape), NUMPY[datatype])
 
 
 def _rows(inputs: Inputs, start: int, end: int) -> Inputs:
