@@ -352,3 +352,13 @@ def test_large_answers_are_written_without_joining(stage: Stage) -> None:
     ((_, headers, body),) = split_replies(client.written)
     assert headers[b"content-length"] == b"200000"
     assert body == b"a" * 100_000 + bytes(100_000)
+
+
+def test_an_answer_begun_before_draining_still_ends_its_connection(stage: Stage) -> None:
+    front = stage.front()
+    client = connect(front)
+    client.feed(GET % 1)
+    stage.open[0].start(200, ())
+    front.stop_accepting()
+    stage.open[0].finish()
+    assert client.eof
