@@ -9,6 +9,8 @@ import msgspec
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Session, Store
 
+_BATCH = 50
+"""Removals in one write transaction, which keeps other writers waiting."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -33,13 +35,16 @@ def collect_garbage(store: Store, blobs: Blobs, min_age_seconds: float) -> Garba
     with store.read() as session:
         used = used_digests(session)
     removed = freed = kept = young = 0
+    candidates: list[str] = []
     for blob in blobs.list():
         if blob.digest in used:
             kept += 1
         elif blob.age_seconds < min_age_seconds:
             young += 1
         else:
-            size = _remove(store, blobs, blob.digest, min_age_seconds)
+            candidates.append(blob.digest)
+    for at in range(0, len(candidates), _BATCH):
+        for size in _remove(store, blobs, candidates[at : at + _BATCH], min_age_seconds):
             removed += size is not None
             young += size is None
             freed += size or 0
@@ -55,8 +60,7 @@ def used_digests(session: Session) -> set[str]:
     return used
 
 
-def _remove(store: Store, blobs: Blobs, digest: str, min_age_seconds: float) -> int | None:
+def _remove(store: Store, blobs: Blobs, digests: list[str], min_age_seconds: float) -> list[int | None]:
     with store.write() as session:
-        if digest in used_digests(session):
-            return None
-        return blobs.delete_older(digest, min_age_seconds)
+        used = used_digests(session)
+        return [None if digest in used else blobs.delete_older(digest, min_age_seconds) for digest in digests]

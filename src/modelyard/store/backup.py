@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import os
+import shutil
 import tarfile
 import time
 import uuid
@@ -80,7 +81,9 @@ def backup(store: Store, blobs: Blobs, home: Home, out: BinaryIO) -> Manifest:
                     parts.append(found)
                 elif digest in digests.needed:
                     lost.append(digest)
-            parts += [_add_file(archive, name, path, spool) for name, path in _files(home)]
+            for name, path in _files(home):
+                copied = _add_file(archive, name, path, spool)
+                parts += [copied] if copied is not None else []
             manifest = Manifest(rows=rows, parts=tuple(parts), missing=tuple(lost))
             _add(archive, MANIFEST, io.BytesIO(msgspec.json.encode(manifest)))
     finally:
@@ -144,11 +147,12 @@ def _blob_part(archive: tarfile.TarFile, blobs: Blobs, digest: str) -> Part | No
         return None
 
 
-def _add_file(archive: tarfile.TarFile, name: str, path: Path, spool: Path) -> Part:
+def _add_file(archive: tarfile.TarFile, name: str, path: Path, spool: Path) -> Part | None:
     # Copied first: a log may grow while it is read, and a member's size stands before its content.
-    with path.open("rb") as source, spool.open("wb") as copy:
-        while chunk := source.read(1 << 20):
-            copy.write(chunk)
+    try:
+        shutil.copyfile(path, spool)
+    except FileNotFoundError:
+        return None  # its time was over meanwhile
     with spool.open("rb") as stream:
         return _add(archive, name, stream)
 

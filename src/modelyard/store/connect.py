@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from modelyard.core.errors import InvalidRequest
 
-BUSY_SECONDS = 15
+BUSY_SECONDS = 15.0
 """How long a transaction waits for another writer."""
 WRITER_LOCK = 0x6D6F6465
 """PostgreSQL's advisory lock that makes a writer the only one."""
@@ -55,7 +55,7 @@ def _sqlite(url: URL) -> Engine:
 def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Without this the driver would begin transactions itself, deferred and only before some statements.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000}"):
+    for pragma in ("journal_mode=WAL", "foreign_keys=ON", "synchronous=FULL", f"busy_timeout={round(BUSY_SECONDS * 1000)}"):
         connection.execute(f"PRAGMA {pragma}")
 
 

@@ -99,11 +99,11 @@ class Store:
     @contextmanager
     def _exclusive(self) -> Iterator[Connection]:
         if not self._writer.acquire(timeout=BUSY_SECONDS):
-            raise Unavailable(f"The database was busy for {BUSY_SECONDS} s; try again.", retry_after=1.0)
+            raise Unavailable(f"The database was busy for {BUSY_SECONDS:g} s; try again.", retry_after=1.0)
         try:
             with driver_errors(), self.engine.connect().execution_options(modelyard_mode="write") as connection, connection.begin():
                 if self.engine.dialect.name == "postgresql":
-                    connection.execute(text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'"))
+                    connection.execute(text(f"SET LOCAL lock_timeout = {round(BUSY_SECONDS * 1000)}"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"))
                 yield connection
         finally:

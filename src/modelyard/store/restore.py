@@ -41,7 +41,9 @@ def restore(path: Path, home: Home, *, database_url: str = "", blob_url: str = "
     Everything is laid beside the home and verified first; on any error the home is as it was. Blobs behind a URL may stay, unnamed.
     Raises InvalidData for a damaged or foreign archive, Conflict when the home is in use, not empty, or older than the archive.
     """
-    stage = Home(home.root.parent / f".{home.root.name}.restore-{uuid.uuid4().hex}")
+    # Beside the home, to take its place by one rename; a volume that is mounted there can only be filled from inside.
+    mounted = home.root.is_mount()
+    stage = Home((home.root if mounted else home.root.parent) / f".{home.root.name}.restore-{uuid.uuid4().hex}")
     with _unused(home):
         try:
             prepare_home(stage)
@@ -52,7 +54,9 @@ def restore(path: Path, home: Home, *, database_url: str = "", blob_url: str = "
                     manifest = _restore(archive, stage, blobs, store)
             finally:
                 store.close()
-            _put_in_place(stage, home)
+            for left in stage.temporary.iterdir():
+                left.unlink()
+            _fill(stage, home) if mounted else _put_in_place(stage, home)
         finally:
             shutil.rmtree(stage.root, ignore_errors=True)
     return manifest
@@ -155,11 +159,19 @@ def _load_rows(store: Store, rows: Path, header: Header, manifest: Manifest) -> 
 
 
 def _put_in_place(stage: Home, home: Home) -> None:
-    for path in stage.temporary.iterdir():
-        path.unlink()
     shutil.rmtree(home.root, ignore_errors=True)  # holds nothing but empty folders, locks and logs
     stage.root.rename(home.root)
     fsync_folder(home.root.parent)
+
+
+def _fill(stage: Home, home: Home) -> None:
+    # The layout's number comes last: without it nothing takes the folder for a home.
+    for item in sorted(stage.root.iterdir(), key=lambda path: path == stage.layout_file):
+        target = home.root / item.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        item.rename(target)
+        fsync_folder(home.root)
 
 
 def _read_small(stream: IO[bytes]) -> bytes:

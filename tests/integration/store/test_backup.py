@@ -161,6 +161,20 @@ def test_a_prepared_but_unused_home_can_be_restored_into(source, archive, tmp_pa
     restored.close()
 
 
+def test_a_mounted_volume_is_filled(source, archive, tmp_path, monkeypatch):
+    home = Home(tmp_path / "volume")
+    prepare_home(home)
+    identity = home.root.stat().st_ino
+    monkeypatch.setattr("pathlib.Path.is_mount", lambda path: path == home.root)
+    restore(archive, home)
+    assert home.root.stat().st_ino == identity
+    restored = Platform(tmp_path / "volume")
+    assert restored.state() == source.state()
+    restored.close()
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["b.tar", "source", "volume"]
+    assert not [item for item in home.root.iterdir() if "restore" in item.name]
+
+
 def test_a_home_in_use_is_refused(archive, tmp_path):
     home = Home(tmp_path / "new")
     prepare_home(home)

@@ -1,5 +1,6 @@
 """What only a folder can be asked; the rest is in the contract."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -89,11 +90,21 @@ def test_urls_that_cannot_be_used_are_refused(url, tmp_path):
         Blobs.open(url, tmp_path)
 
 
-def test_an_object_store_that_is_away_is_unavailable(tmp_path):
-    pytest.importorskip("s3fs")
+def test_an_object_store_that_is_away_is_unavailable(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     blobs = Blobs.open("s3://bucket?endpoint_url=http://127.0.0.1:1&key=a&secret=b", tmp_path)
     with pytest.raises(Unavailable):
         blobs.exists("0" * 64)
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(blobs, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Unavailable, match="No space left"):
+        blobs.put([b"abc"])
+    assert list(blobs.list()) == []
 
 
 _PUT = """
