@@ -1,0 +1,283 @@
+"""Makes one worker do what the newest snapshot says: keys at once, versions as soon as they are loaded.
+
+It looks at the snapshot's number a few dozen times a second. Versions load one after the other in a thread; when all that a
+deployment needs is there, its routes are swapped in one step on the event loop, so a call sees the old ones or the new ones.
+What no route needs any more is closed after its last call. A version that cannot be loaded leaves the old routes serving; it
+is reported, and tried again later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
+from modelyard.core.errors import Internal, ModelyardError, Unavailable
+from modelyard.gate.check import SnapshotHolder
+from modelyard.serving.batching import Batcher, BatchOptions, Identity
+from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.loading import unload
+from modelyard.serving.replica import Replica
+from modelyard.serving.reports import VersionReport, WorkerReport, write_report
+from modelyard.serving.router import Lane, Routes
+from modelyard.serving.statistics import CallStatistics
+from modelyard.store.snapshot import Snapshot
+
+logger = logging.getLogger(__name__)
+
+_FIRST_RETRY_S = 5.0
+_LAST_RETRY_S = 300.0
+_REPORT_S = 1.0
+
+
+class Snapshots(Protocol):
+    """Where published states come from; see ``store.snapshot.SnapshotReader``."""
+
+    @property
+    def number(self) -> int:
+        """Number of the newest; 0 while there is none. Cheap."""
+
+    def load(self) -> Snapshot:
+        """The newest; raises Unavailable."""
+
+
+class Loader(Protocol):
+    """Loads versions; see ``loading.VersionLoader``."""
+
+    def load(self, version: ServedVersion) -> Replica:
+        """A warm replica; raises ModelyardError. Called in a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReconcilerOptions:
+    """How a worker reconciles and computes."""
+
+    slot: int
+    reports: Path
+    """Folder for the worker's report."""
+    poll_s: float = 0.03
+    compute_threads: int = 2
+    """For runs that are too long for the event loop, over all versions."""
+    batch: BatchOptions = field(default_factory=BatchOptions)
+
+
+@dataclass(slots=True)
+class _Failure:
+    reason: str
+    retry_at: float
+    wait_s: float
+
+
+class Reconciler:
+    """One for each worker. ``run`` belongs to the event loop, as does all but the loading itself."""
+
+    def __init__(self, snapshots: Snapshots, holder: SnapshotHolder, plane: DataPlane, loader: Loader, options: ReconcilerOptions) -> None:
+        self._snapshots = snapshots
+        self._holder = holder
+        self._plane = plane
+        self._loader = loader
+        self._options = options
+        self.settled = asyncio.Event()
+        """Set once the first snapshot is acted on and all its versions are loaded or refused: the time to begin accepting."""
+        self._seen = 0
+        self._snapshot: Snapshot | None = None
+        self._wanted: frozenset[int] = frozenset()
+        self._batchers: dict[int, Batcher] = {}
+        self._loading: set[int] = set()
+        self._failures: dict[int, _Failure] = {}
+        self._revisions: dict[int, int] = {}
+        self._statistics: dict[tuple[int, int], CallStatistics] = {}
+        self._changed = True
+        self._report_at = 0.0
+        self._warned = ""
+        self._load_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
+        self._compute_threads = ThreadPoolExecutor(options.compute_threads, thread_name_prefix="compute")
+
+    async def run(self) -> None:
+        """Follows snapshots until it is cancelled."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            while True:
+                self.look()
+                await asyncio.sleep(self._options.poll_s)
+        finally:
+            self._plane.accepting = False
+            self._wanted = frozenset()
+            self._load_thread.shutdown(wait=False, cancel_futures=True)
+            self._compute_threads.shutdown(wait=False)
+
+    def look(self) -> None:
+        """One look: takes a newer snapshot, tries again what failed, reports what changed."""
+        if self._snapshots.number != self._seen:
+            self._take()
+        self._retry()
+        self._report()
+
+    def _take(self) -> None:
+        try:
+            snapshot = self._snapshots.load()
+        except Unavailable as error:
+            if error.message != self._warned:
+                self._warned = error.message
+                logger.warning("Keeping snapshot %d: %s", self._seen, error.message)
+            return
+        self._warned = ""
+        # Keys, rights and policies hold from here on; versions follow when they are loaded.
+        self._holder.current = self._snapshot = snapshot
+        self._seen = snapshot.number
+        self._wanted = frozenset(route.version_id for deployment in snapshot.deployments for route in deployment.routes)
+        for gone in self._failures.keys() - self._wanted:
+            del self._failures[gone]
+        for version_id in sorted(self._wanted - self._batchers.keys() - self._failures.keys() - self._loading):
+            self._start(snapshot.versions[version_id])
+        self._apply()
+
+    def _retry(self) -> None:
+        now = time.monotonic()
+        for version_id, failure in self._failures.items():
+            if failure.retry_at <= now and version_id not in self._loading and self._snapshot is not None:
+                self._start(self._snapshot.versions[version_id])
+
+    def _start(self, version: ServedVersion) -> None:
+        self._loading.add(version.id)
+
+        def load() -> Replica | None:
+            return self._loader.load(version) if version.id in self._wanted else None
+
+        def ended(future: Future[Replica | None]) -> None:
+            if not future.cancelled():
+                self._loop.call_soon_threadsafe(self._loaded, version, future)
+
+        self._load_thread.submit(load).add_done_callback(ended)
+
+    def _loaded(self, version: ServedVersion, future: Future[Replica | None]) -> None:
+        self._loading.discard(version.id)
+        try:
+            replica = future.result()
+        except ModelyardError as error:
+            self._failed(version, error)
+        except Exception:  # the edge to runtimes and stores, in a thread
+            logger.exception("Loading %s@%d failed unexpectedly", version.model, version.number)
+            self._failed(version, Internal("It failed to load; the server's log has the reason."))
+        else:
+            self._failures.pop(version.id, None)
+            if replica is not None:
+                self._batchers[version.id] = self._batcher(version, replica)
+            elif version.id in self._wanted:  # given up and wanted again meanwhile
+                self._start(version)
+        self._apply()
+        self._report()
+
+    def _failed(self, version: ServedVersion, error: ModelyardError) -> None:
+        before = self._failures.get(version.id)
+        wait_s = _FIRST_RETRY_S if before is None else min(_LAST_RETRY_S, before.wait_s * 2)
+        self._failures[version.id] = _Failure(error.message, time.monotonic() + wait_s, wait_s)
+        if before is None or before.reason != error.message:
+            logger.warning("Cannot serve %s@%d: %s", version.model, version.number, error.message)
+
+    def _batcher(self, version: ServedVersion, replica: Replica) -> Batcher:
+        identity = Identity(version.model, version.number, version.id, version.signature)
+        return Batcher(replica, identity, version.profile, executor=self._compute_threads, options=self._options.batch, loop=self._loop)
+
+    def _apply(self) -> None:
+        """Brings every deployment as far as what is loaded allows, then closes what nothing needs."""
+        snapshot = self._snapshot
+        if snapshot is None:
+            return
+        current = {routes.deployment.id: routes for routes in self._plane}
+        wished = {deployment.id: deployment for deployment in snapshot.deployments}
+        for routes in current.values():
+            there = wished.get(routes.deployment.id)
+            if there is None or there.name != routes.deployment.name:
+                self._plane.remove(routes.deployment.workspace_id, routes.deployment.name)
+        for deployment in snapshot.deployments:
+            self._plane.put(self._routes(deployment, current.get(deployment.id), snapshot))
+        self._forget(wished.keys())
+        self._changed = True
+        if not self._loading:
+            self._plane.accepting = True
+            self.settled.set()
+
+    def _routes(self, deployment: ServedDeployment, old: Routes | None, snapshot: Snapshot) -> Routes:
+        targets = [(snapshot.versions[route.version_id], route.weight) for route in deployment.routes]
+        loaded = [(version, weight) for version, weight in targets if version.id in self._batchers]
+        missing = [version for version, _ in targets if version.id not in self._batchers]
+        pending = [version for version in missing if version.id not in self._failures]
+        failed = [version for version in missing if version.id in self._failures]
+        reasons = "; ".join(f"{version.model}@{version.number}: {self._failures[version.id].reason}" for version in failed)
+        if not pending:
+            # As good as it gets for now; what failed is told apart from this.
+            self._revisions[deployment.id] = deployment.revision
+        if missing and old is not None and old.lanes:
+            kept = [(snapshot.versions.get(lane.version.id, lane.version), lane.weight) for lane in old.lanes]
+            state = DeploymentState.LOADING if pending else DeploymentState.DEGRADED
+            return self._made(deployment, old, kept, state, reasons)
+        if pending:
+            return Routes(deployment, (), DeploymentState.LOADING, reasons)
+        state = DeploymentState.READY if not missing else DeploymentState.DEGRADED if loaded else DeploymentState.FAILED
+        return self._made(deployment, old, loaded, state, reasons or ("" if targets else "no version is routed to"))
+
+    def _made(
+        self,
+        deployment: ServedDeployment,
+        old: Routes | None,
+        targets: list[tuple[ServedVersion, int]],
+        state: DeploymentState,
+        reason: str,
+    ) -> Routes:
+        if old is not None and (old.deployment, old.state, old.reason) == (deployment, state, reason):
+            same = [(lane.version, lane.weight) for lane in old.lanes] == targets
+            if same and all(lane.batcher is self._batchers[lane.version.id] for lane in old.lanes):
+                return old
+        lanes = [Lane(version, weight, self._batchers[version.id], self._counts(deployment.id, version.id)) for version, weight in targets]
+        return Routes(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
+
+    def _counts(self, deployment_id: int, version_id: int) -> CallStatistics:
+        return self._statistics.setdefault((deployment_id, version_id), CallStatistics())
+
+    def _forget(self, deployments: Set[int]) -> None:
+        """Lets go of versions that no route needs and of what was kept for ended deployments."""
+        needed = {lane.version.id for routes in self._plane for lane in routes.lanes} | self._wanted
+        for version_id in self._batchers.keys() - needed:
+            self._batchers.pop(version_id).retire(self._close)
+        self._statistics = {key: counts for key, counts in self._statistics.items() if key[0] in deployments}
+        self._revisions = {key: revision for key, revision in self._revisions.items() if key in deployments}
+
+    def _close(self, replica: Replica) -> None:
+        self._load_thread.submit(unload, replica)
+
+    def _report(self) -> None:
+        """Writes the report when something changed, and once a second to show that this worker lives."""
+        now = time.monotonic()
+        if not self._changed and now < self._report_at:
+            return
+        self._changed, self._report_at = False, now + _REPORT_S
+        try:
+            write_report(self._options.reports, self._made_report())
+        except OSError as error:
+            logger.warning("Cannot write this worker's report: %s", error)
+
+    def _made_report(self) -> WorkerReport:
+        versions: dict[int, VersionReport] = {}
+        for version_id in self._wanted:
+            if version_id in self._batchers:
+                versions[version_id] = VersionReport(state=DeploymentState.READY)
+            elif version_id in self._failures:
+                versions[version_id] = VersionReport(state=DeploymentState.FAILED, reason=self._failures[version_id].reason)
+            else:
+                versions[version_id] = VersionReport(state=DeploymentState.LOADING)
+        return WorkerReport(
+            slot=self._options.slot,
+            pid=os.getpid(),
+            snapshot=self._seen,
+            written_ns=time.time_ns(),
+            versions=versions,
+            deployments=dict(self._revisions),
+        )
