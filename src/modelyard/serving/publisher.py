@@ -6,6 +6,7 @@ import logging
 
 import msgspec
 
+from modelyard.core.access import Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, Route, ServedDeployment, ServedVersion, Target
 from modelyard.core.errors import NotFound
@@ -27,6 +28,8 @@ class SnapshotPublisher:
         self._delegation = delegation
         self._published = -1
         """The ``state`` counter that the newest snapshot was made from."""
+        self._keys: dict[int, tuple[Key, ...]] = {}
+        """Keys read before, each with its twin; a key changes only by becoming invalid."""
 
     def publish_if_changed(self) -> int | None:
         """The number of a new snapshot, or None when nothing has changed since the last one. Always publishes the first time.
@@ -37,27 +40,34 @@ class SnapshotPublisher:
             counter = session.settings.count(STATE)
             if counter == self._published:
                 return None
-            state = build_state(session, self._clock.time_ns(), self._delegation)
+            state = build_state(session, self._valid_keys(session))
         number = self._writer.publish(state)
         self._published = counter
         return number
 
+    def _valid_keys(self, session: Session) -> tuple[Key, ...]:
+        """Valid keys; with delegation, each with its twin. Only those are read that came since the last time."""
+        now = self._clock.time_ns()
+        for key in session.keys.active(now, after_id=max(self._keys, default=0)):
+            twin = self._delegation.twin(key) if self._delegation is not None else None
+            self._keys[key.id] = (key,) if twin is None else (key, twin)
+        self._keys = {identity: self._keys[identity] for identity in session.keys.active_ids(now) if identity in self._keys}
+        return tuple(key for pair in self._keys.values() for key in pair)
 
-def build_state(session: Session, now_ns: int, delegation: Delegation | None = None) -> SnapshotState:
-    """Everything that workers need, as one transaction sees it.
+
+def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
+    """Everything that workers need, as one transaction sees it; ``keys`` are the valid ones.
 
     A target whose alias, version or model is gone gets no route; a deployment that has lost all of them stays, without routes, so
-    that its callers hear that it cannot serve and not that it does not exist. With ``delegation``, keys are published with their twins.
+    that its callers hear that it cannot serve and not that it does not exist.
     """
     resolver = _Resolver(session)
     deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
-    keys = session.keys.active(now_ns)
-    twins = [twin for key in keys if (twin := delegation.twin(key)) is not None] if delegation is not None else []
     return SnapshotState(
         workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
-        keys=(*keys, *twins),
+        keys=keys,
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, insert, or_, select, update
 
 from modelyard.core.access import Key
 from modelyard.core.clock import Clock
@@ -64,10 +65,17 @@ class KeysTable:
         SettingsTable(self._connection).bump(STATE)
         return msgspec.structs.replace(key, revoked_ns=time_ns)
 
-    def active(self, now_ns: int) -> Keys:
-        """Keys of every workspace that are neither revoked nor expired, by id."""
-        valid = (keys.c.revoked_ns == 0) & or_(keys.c.expires_ns == 0, keys.c.expires_ns > now_ns)
-        return self._load(select(keys).where(valid).order_by(keys.c.id))
+    def active(self, now_ns: int, *, after_id: int = 0) -> Keys:
+        """Keys of every workspace that are neither revoked nor expired, by id; only those above ``after_id``."""
+        return self._load(select(keys).where(_valid(now_ns), keys.c.id > after_id).order_by(keys.c.id))
+
+    def active_ids(self, now_ns: int) -> Sequence[int]:
+        """Ids of the keys that ``active`` gives, in order: cheap even for very many."""
+        return self._connection.execute(select(keys.c.id).where(_valid(now_ns)).order_by(keys.c.id)).scalars().all()
 
     def _load(self, query: Select[Any]) -> Keys:
         return [decode(row, Key) for row in self._connection.execute(query).mappings()]
+
+
+def _valid(now_ns: int) -> ColumnElement[bool]:
+    return (keys.c.revoked_ns == 0) & or_(keys.c.expires_ns == 0, keys.c.expires_ns > now_ns)

@@ -144,6 +144,35 @@ def test_revoked_and_expired_keys_are_left_out(publisher, store, reader, clock):
     assert found == {"alive"}
 
 
+def test_keys_come_and_go_from_one_snapshot_to_the_next(publisher, store, reader, clock):
+    def known():
+        publisher.publish_if_changed()
+        snapshot = reader.load()
+        return {name for name in "abcd" if snapshot.grant(hashlib.sha256(name.encode()).digest())}
+
+    def add(name, expires_ns=0):
+        with store.write() as session:
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            session.keys.add(Key(id=0, workspace_id=1, public_id=name, digest=digest, expires_ns=expires_ns))
+
+    def revoke(name):
+        with store.write() as session:
+            session.keys.revoke(1, name, clock.time_ns())
+
+    add("a")
+    add("b", clock.time_ns() + 5_000_000_000)
+    assert known() == {"a", "b"}
+    add("c")
+    revoke("a")
+    assert known() == {"b", "c"}
+    clock.advance(6)
+    revoke("c")
+    assert known() == set()
+    clock.set_back(6)  # the expired key comes back into the file; gates refuse it by their own latest time
+    add("d")
+    assert known() == {"b", "d"}
+
+
 def test_what_could_not_be_written_is_published_the_next_time(publisher, writer, reader, monkeypatch):
     def full(_state):
         raise Unavailable("No space left.")
