@@ -33,13 +33,13 @@ class Caller:
 
 
 class Needs:
-    """A dependency: the caller holds ``action``; with None any valid key will do."""
+    """A dependency: the caller, whom ``guard.py`` has identified, holds ``action``; with None any valid key will do."""
 
     def __init__(self, action: Action | None) -> None:
         self.action = action
 
     def __call__(self, request: Request) -> Caller:
-        caller = identify(request)
+        caller: Caller = request.state.caller
         if self.action is not None and not caller.grant.allows(self.action):
             held = ", ".join(sorted(caller.grant.actions)) or "nothing"
             raise PermissionDenied(

@@ -10,9 +10,9 @@ from fastapi.openapi.utils import get_openapi
 
 from modelyard import __version__
 from modelyard.control import errors
-from modelyard.control.access import identify
 from modelyard.control.answers import components
 from modelyard.control.envelope import Envelope
+from modelyard.control.guard import PUBLIC, Guard
 from modelyard.control.routes import datasets, declared, deployments, health, jobs, keys, models, platform, usage, versions
 from modelyard.control.services import Services
 
@@ -40,8 +40,9 @@ def create_app(services: Services) -> FastAPI:
     app.state.services = services
     for module in ROUTERS:
         app.include_router(module.router)
-    errors.install(app, identify)
-    app.add_middleware(Envelope)
+    errors.install(app)
+    app.add_middleware(Guard)
+    app.add_middleware(Envelope)  # the last one added is the outermost
     app.openapi = lambda: document(app)  # type: ignore[method-assign]  # FastAPI's documented way to change it
     return app
 
@@ -54,9 +55,10 @@ def document(app: FastAPI) -> dict[str, Any]:
         parts.setdefault("schemas", {}).update(components())
         parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer", "description": "An API key."}}
         found["security"] = [{"key": []}]
-        for path in ("/livez", "/readyz"):
+        for path in PUBLIC:
             found["paths"][path]["get"]["security"] = []
-        app.openapi_schema = msgspec.to_builtins(found)
+        # Defaults of msgspec's schemas are tuples; as JSON everything is what the standard says.
+        app.openapi_schema = msgspec.json.decode(msgspec.json.encode(found))
     return app.openapi_schema
 
 

@@ -51,11 +51,8 @@ def error_response(error: ModelyardError) -> Response:
     return Response(body, STATUS.get(error.code, 500), headers, media_type="application/json")
 
 
-def install(app: FastAPI, identify: Callable[[Request], object]) -> None:
-    """Makes every error of ``app`` come out in our form.
-
-    ``identify`` raises Unauthenticated for a caller without a key: also what does not exist is told to callers with one only.
-    """
+def install(app: FastAPI) -> None:
+    """Makes every error of ``app`` come out in our form."""
 
     async def expected(_: Request, error: Exception) -> Response:
         assert isinstance(error, ModelyardError)
@@ -69,10 +66,6 @@ def install(app: FastAPI, identify: Callable[[Request], object]) -> None:
 
     async def routed(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        try:
-            identify(request)
-        except ModelyardError as refused:
-            return error_response(refused)
         response = error_response(_of_routing(request, error))
         response.status_code = error.status_code
         for name, value in (error.headers or {}).items():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from openapi_spec_validator import validate
 
 from management import ADMIN, UPLOAD_LIMIT, Platform, adder
+from modelyard.control.guard import MAX_DOCUMENT_BYTES
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import Unavailable
 
@@ -320,9 +325,39 @@ def test_a_backup_streams_out_and_restores(http: httpx.Client, tmp_path) -> None
 
 def test_the_openapi_document_names_every_answer(http: httpx.Client, url: str) -> None:
     document = http.get("/api/v1/openapi.json").json()
+    validate(document)
     assert document["components"]["schemas"].keys() >= {"Version", "DeploymentView", "ErrorBody", "NewJobBody"}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             assert operation["summary"], (method, path)
     refused(httpx.get(f"{url}/api/v1/openapi.json"), 401, "unauthenticated")
     assert httpx.get(f"{url}/docs", headers={"authorization": f"Bearer {ADMIN}"}).status_code == 404
+
+
+def test_a_body_is_not_even_looked_at_without_a_key(url: str) -> None:
+    refused(httpx.put(f"{url}/api/v1/models/m/aliases/a", content=b"{"), 401, "unauthenticated")
+    refused(httpx.put(f"{url}/api/v1/uploads", content=b"x" * 100_000), 401, "unauthenticated")
+
+
+def test_a_document_over_the_limit_is_refused_however_it_is_sent(http: httpx.Client) -> None:
+    path, body = "/api/v1/models/m/aliases/a", b'{"version": "%s"}' % (b"1" * MAX_DOCUMENT_BYTES)
+    headers = {"content-type": "application/json"}
+    assert "limit" in refused(http.put(path, content=body, headers=headers), 413, "too_large")
+    assert "limit" in refused(http.put(path, content=iter([body[:100], body[100:]]), headers=headers), 413, "too_large")
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(http: httpx.Client, url: str, platform: Platform) -> None:
+    incoming = platform.services.home.blobs / "incoming"
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))) as caller:
+        head = f"PUT /api/v1/uploads HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {ADMIN}\r\ncontent-length: 500000\r\n\r\n"
+        caller.sendall(head.encode() + b"x" * 200_000)
+        wait_for(lambda: list(incoming.iterdir()))
+    wait_for(lambda: not list(incoming.iterdir()))
+    assert list(platform.services.blobs.list()) == []
+    assert http.get("/livez").status_code == 200
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Returns once ``condition`` holds, looked at often; the suite's time limit ends what never holds."""
+    while not condition():
+        time.sleep(0.005)
