@@ -44,26 +44,28 @@ def restore(path: Path, home: Home, *, database_url: str = "", blob_url: str = "
     # Beside the home, to take its place by one rename; a volume that is mounted there can only be filled from inside.
     mounted = home.root.is_mount()
     stage = Home((home.root if mounted else home.root.parent) / f".{home.root.name}.restore-{uuid.uuid4().hex}")
-    with _unused(home):
+    _refuse_used(home, stage.root)
+    home.root.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        prepare_home(stage)
+        blobs = Blobs.open(blob_url or str(stage.blobs), stage.temporary)
+        store = Store.open(database_url or f"sqlite:///{stage.database}")
         try:
-            prepare_home(stage)
-            blobs = Blobs.open(blob_url or str(stage.blobs), stage.temporary)
-            store = Store.open(database_url or f"sqlite:///{stage.database}")
-            try:
-                with _damage_noticed(path), tarfile.open(path, "r|") as archive:
-                    manifest = _restore(archive, stage, blobs, store)
-            finally:
-                store.close()
-            for left in stage.temporary.iterdir():
-                left.unlink()
-            _fill(stage, home) if mounted else _put_in_place(stage, home)
+            with _damage_noticed(path), tarfile.open(path, "r|") as archive:
+                manifest = _restore(archive, stage, blobs, store)
         finally:
-            shutil.rmtree(stage.root, ignore_errors=True)
+            store.close()
+        for left in stage.temporary.iterdir():
+            left.unlink()
+        _refuse_used(home, stage.root)  # a platform may have been started there meanwhile
+        _fill(stage, home) if mounted else _put_in_place(stage, home)
+    finally:
+        shutil.rmtree(stage.root, ignore_errors=True)
     return manifest
 
 
-@contextmanager
-def _unused(home: Home) -> Iterator[None]:
+def _refuse_used(home: Home, but: Path) -> None:
+    """Raises Conflict when a platform runs on the home, or it holds anything outside of ``but``."""
     if home.lock_file.exists():
         handle = os.open(home.lock_file, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -72,10 +74,8 @@ def _unused(home: Home) -> Iterator[None]:
             raise Conflict(f"A platform runs on {home.root}; stop it with 'modelyard down', or restore into another home.") from error
         finally:
             os.close(handle)
-    if home.root.exists() and not is_empty(home):
+    if home.root.exists() and not is_empty(home, but):
         raise Conflict(f"{home.root} is not empty; restore into a new folder with --home.")
-    home.root.parent.mkdir(parents=True, exist_ok=True)
-    yield
 
 
 @contextmanager

@@ -56,9 +56,12 @@ def read_layout(home: Home) -> int | None:
     return int(text)
 
 
-def is_empty(home: Home) -> bool:
-    """Whether a home, or the place for one, holds nothing that could be lost: no files but locks, logs and the layout's number."""
-    kept = {home.run, home.logs}
+def is_empty(home: Home, *passed_over: Path) -> bool:
+    """Whether a home, or the place for one, holds nothing that could be lost: no files but locks, logs and the layout's number.
+
+    Folders in ``passed_over`` are not looked into.
+    """
+    kept = {home.run, home.logs, *passed_over}
     for folder, _, files in os.walk(home.root):
         at = Path(folder)
         if files and not any(at.is_relative_to(place) for place in kept) and {at / name for name in files} != {home.layout_file}:

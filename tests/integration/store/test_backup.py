@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import json
 import tarfile
 
 import pytest
@@ -173,6 +174,22 @@ def test_a_mounted_volume_is_filled(source, archive, tmp_path, monkeypatch):
     restored.close()
     assert sorted(item.name for item in tmp_path.iterdir()) == ["b.tar", "source", "volume"]
     assert not [item for item in home.root.iterdir() if "restore" in item.name]
+
+
+def test_a_home_that_comes_into_use_meanwhile_is_left_alone(archive, tmp_path, monkeypatch):
+    other = []
+    monkeypatch.setattr(
+        "modelyard.store.restore.load", lambda *_: other.append(Platform(tmp_path / "new").fill()) or manifest_rows(archive)
+    )
+    with pytest.raises(Conflict, match="not empty"):
+        restore(archive, Home(tmp_path / "new"))
+    assert other[0].state()[0]
+    other[0].close()
+
+
+def manifest_rows(archive):
+    with tarfile.open(archive) as opened:
+        return json.load(opened.extractfile("manifest.json"))["rows"]
 
 
 def test_a_home_in_use_is_refused(archive, tmp_path):
