@@ -8,8 +8,9 @@ One socket is shared by all workers. The other way, a socket with SO_REUSEPORT f
 - With SO_REUSEPORT a second instance of the same user can share the port by mistake. Here its bind fails.
 
 What a shared socket lacks is balance: every idle worker wakes up and the quickest takes all that wait. ``Acceptor`` mends that: it takes
-one connection per turn of the loop, and lets a worker with fewer connections go first, as ``LoadBoard`` tells. Connections then
-spread as evenly as their number allows.
+one connection per turn of the loop, and lets a worker with fewer connections go first, as ``LoadBoard`` tells. Measured with two
+workers and 32 connections, busiest over mean: 1.9 shared without it, 1.2 with a socket each, 1.0 to 1.2 shared with it; with two
+connections 2.0, 1.0 or 2.0 by luck, and 1.0.
 """
 
 from __future__ import annotations
