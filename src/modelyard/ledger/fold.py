@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from modelyard.core.clock import Clock
+from modelyard.core.errors import Unavailable
 from modelyard.ledger.sums import sum_minutes
 from modelyard.store.database import Store
 from modelyard.store.segments import SUFFIX, JournalReader, SegmentFile, SegmentRead, is_abandoned
@@ -70,8 +71,15 @@ class Folder:
     def fold(self) -> FoldReport:
         """Adds everything that was recorded since the last time, by workers alive or dead.
 
-        Raises Unavailable when the database does not answer, Conflict when somebody else folds too; nothing is counted then.
+        Raises Unavailable when the database does not answer or the disk is full, Conflict when somebody else folds too. What was
+        not counted then is counted by a later fold.
         """
+        try:
+            return self._fold()
+        except OSError as error:
+            raise Unavailable(f"The usage journal in {self._folder} cannot be folded: {error.strerror}.", retry_after=1.0) from error
+
+    def _fold(self) -> FoldReport:
         reader = JournalReader(self._folder)
         with self._store.read() as session:
             positions = session.usage.positions()

@@ -251,6 +251,8 @@ class SnapshotReader:
                 if newer == number:
                     raise Unavailable(f"Snapshot {number} is missing from {self._folder}; the controller will publish another.") from None
                 number = newer
+            except OSError as error:
+                raise Unavailable(f"Snapshot {number} cannot be opened: {error.strerror}.", retry_after=0.2) from error
 
     def close(self) -> None:
         """Unmaps the counter; loaded snapshots stay usable."""

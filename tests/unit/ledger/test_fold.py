@@ -184,3 +184,19 @@ def test_a_database_that_is_away_loses_nothing(store, journal, fold, monkeypatch
     monkeypatch.undo()
     assert fold.fold().records == 3
     assert calls(store) == 3
+
+
+def test_a_disk_too_full_for_the_archive_is_told_and_counts_nothing_twice(store, journal, fold, folder, monkeypatch):
+    append(journal, 3)
+    journal.close()
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(Unavailable, match="No space left on device"):
+        fold.fold()
+    monkeypatch.undo()
+    assert fold.fold().records == 0
+    assert calls(store) == 3
+    assert len(list((folder / "archive").iterdir())) == 1

@@ -211,3 +211,15 @@ def test_the_counter_is_eight_bytes_that_stay_in_place(writer, tmp_path):
     writer.publish(state())
     assert int.from_bytes(memory[:8], "little") == 1
     memory.close()
+
+
+def test_a_process_out_of_file_descriptors_keeps_what_it_has(writer, reader, monkeypatch):
+    writer.publish(state())
+    assert reader.number == 1
+
+    def exhausted(*_arguments, **_named):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("pathlib.Path.open", exhausted)
+    with pytest.raises(Unavailable, match="Too many open files"):
+        reader.load()
