@@ -11,7 +11,7 @@ from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, note, print_json, print_table, when
 from modelyard.core.access import Action
 from modelyard.core.api import KeyView
-from modelyard.core.durations import parse_duration
+from modelyard.core.durations import parse_expiry
 
 app = typer.Typer(rich_markup_mode=None)
 keys = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Create, list and revoke API keys.")
@@ -28,11 +28,11 @@ def create(
     deployment: Annotated[list[str], typer.Option(help="A deployment it may call; may be repeated; all when left out.")] = [],  # noqa: B006 - Typer copies it
     action: Annotated[list[Action], typer.Option(help="What it may do; may be repeated.")] = [Action.INFER],  # noqa: B006 - Typer copies it
     label: Annotated[str, typer.Option(help="What it is for.")] = "",
-    expires: Annotated[str, typer.Option(help="How long it is valid, like 30d or 12h.")] = "never",
+    expires: Annotated[str, typer.Option(help="How long it is valid, like 30d or 12h, or until when, like 2027-01-31.")] = "never",
     as_json: Json = False,
 ) -> None:
     """Issue a key; its secret is shown this once."""
-    seconds = parse_duration(expires)
+    seconds = parse_expiry(expires, time.time_ns())
     with connected() as client:
         issued = client.keys.create(deployments=deployment, actions=action, label=label, expires_seconds=seconds)
     if as_json:
