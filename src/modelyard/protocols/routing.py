@@ -99,9 +99,13 @@ class RouteTable:
         known path, so that the refusal speaks the caller's language.
         """
         values: list[str] = []
-        node, nearest = self._walk(self._root, path[1:].split("/"), 0, values)
+        segments = path[1:].split("/")
+        node = self._straight(segments, values)
         if node is None:
-            return nearest.protocol, None, {}, ()
+            values.clear()
+            node, nearest = self._walk(self._root, segments, 0, values)
+            if node is None:
+                return nearest.protocol, None, {}, ()
         entry = node.methods.get(method) or (node.methods.get("GET") if method == "HEAD" else None)
         if entry is None:
             return node.protocol, None, {}, tuple(sorted(node.methods))
@@ -109,6 +113,21 @@ class RouteTable:
         if "%" in path:
             values = [value.replace("%2F", "/").replace("%25", "%") for value in values]
         return protocol, route, dict(zip(names, values, strict=True)), ()
+
+    def _straight(self, segments: list[str], values: list[str]) -> _Node | None:
+        """The node of a path on which no step leaves a choice; None when one does, or when the path is unknown."""
+        node = self._root
+        for segment in segments:
+            child = node.literals.get(segment)
+            if child is None:
+                child = node.parameter
+                if child is None or node.suffixes or not segment:
+                    return None
+                values.append(segment)
+            elif node.parameter is not None:
+                return None
+            node = child
+        return node if node.methods else None
 
     def _walk(self, node: _Node, segments: list[str], at: int, values: list[str]) -> tuple[_Node | None, _Node]:
         """The node of the whole path, or None; and the deepest node reached. Appends parameters to ``values``."""
