@@ -72,14 +72,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     head_timeout_seconds: Annotated[float, Meta(gt=0, description="Time a client has to send the head of a request.", extra=_SECONDS)] = (
         10.0
     )
-    body_timeout_seconds: Annotated[float, Meta(gt=0, description="Time a client has to send the body of a request.", extra=_SECONDS)] = (
-        60.0
-    )
+    body_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="Time a client has to send the body of a request, beyond what a steady one needs.", extra=_SECONDS)
+    ] = 20.0
     idle_timeout_seconds: Annotated[float, Meta(gt=0, description="How long an idle connection is kept open.", extra=_SECONDS)] = 75.0
     write_timeout_seconds: Annotated[
         float, Meta(gt=0, description="Time a client may take no byte of an answer before it is cut off.", extra=_SECONDS)
-    ] = 30.0
-    request_timeout_seconds: Annotated[float, Meta(gt=0, description="Time an inference call may take in all.", extra=_SECONDS)] = 60.0
+    ] = 20.0
+    request_timeout_seconds: Annotated[
+        float, Meta(gt=0, description="Time from a whole request to the beginning of its answer.", extra=_SECONDS)
+    ] = 300.0
     max_upload_bytes: Annotated[int, Meta(ge=1024, description="Largest single file uploaded to the management API.", extra=_BYTES)] = (
         20 * 2**30
     )

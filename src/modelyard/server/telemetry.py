@@ -20,10 +20,11 @@ _NAMELESS = frozenset({401, 403, 404, 405})
 class Telemetry:
     """Belongs to the event loop. ``note`` is on every call's path; ``flush`` is called by a timer."""
 
-    def __init__(self, export_path: Path, access_log: AccessLog | None, connections: Callable[[], int]) -> None:
+    def __init__(self, export_path: Path, access_log: AccessLog | None, connections: Callable[[], int] = int) -> None:
         self._export_path = export_path
         self._log = access_log
-        self._connections_now = connections
+        self.connections = connections
+        """How many connections are open."""
         self._waiting: list[Access] = []
         metrics = self._metrics = Metrics()
         where = ("deployment", "protocol")
@@ -34,7 +35,7 @@ class Telemetry:
         self._queue = metrics.counter("modelyard_queue_seconds_total", "Time that calls waited for their batch.", where)
         self._bytes_in = metrics.counter("modelyard_request_bytes_total", "Bytes of requests' bodies.", where)
         self._bytes_out = metrics.counter("modelyard_response_bytes_total", "Bytes of answers' bodies.", where)
-        self._connections = metrics.gauge("modelyard_connections", "Open connections.")
+        self._open = metrics.gauge("modelyard_connections", "Open connections.")
         metrics.resume(read_export(export_path))
 
     def note(self, call: Call, status: int, size: int) -> None:
@@ -68,7 +69,7 @@ class Telemetry:
             self._count(waiting)
             if self._log is not None:
                 self._log.write(waiting)
-        self._connections.set(self._connections_now())
+        self._open.set(self.connections())
         write_export(self._export_path, self._metrics.export())
 
     def _count(self, entries: list[Access]) -> None:

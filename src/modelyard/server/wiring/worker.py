@@ -1,0 +1,105 @@
+"""What a worker is made of. Nothing here may import a database library or a web framework: a test measures it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from modelyard.core.clock import SystemClock
+from modelyard.gate.check import Gate, SnapshotHolder
+from modelyard.gate.journal import Journal
+from modelyard.observability.access_log import AccessLog
+from modelyard.observability.exports import export_path
+from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
+from modelyard.protocols.predictions.routes import create_protocol as predictions_protocol
+from modelyard.protocols.records.routes import PROTOCOL as RECORDS
+from modelyard.protocols.routing import Protocol
+from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
+from modelyard.registry.artifacts import ArtifactCache
+from modelyard.server.channel import Handover
+from modelyard.server.fronts.http1 import Http1Front
+from modelyard.server.fronts.limits import FrontConfig
+from modelyard.server.handler import Handler
+from modelyard.server.health import health_protocol
+from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
+from modelyard.server.settings import Settings
+from modelyard.server.telemetry import Telemetry
+from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.loading import VersionLoader
+from modelyard.serving.prediction_files import PredictionFiles
+from modelyard.serving.reconciler import Reconciler, ReconcilerOptions
+from modelyard.serving.webhooks import WebhookPolicy
+from modelyard.store.blobs import Blobs
+from modelyard.store.home import Home
+from modelyard.store.snapshot import SnapshotReader
+
+DISK_THREADS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """A worker's parts, ready to be run by its entry point on the event loop they were made on."""
+
+    front: Http1Front
+    acceptor: Acceptor
+    reconciler: Reconciler
+    telemetry: Telemetry
+    journal: Journal
+
+
+def build(settings: Settings, handover: Handover) -> Worker:
+    """Puts a worker together. Call it on a running event loop.
+
+    Raises Unavailable when usage cannot be recorded, InvalidRequest for a blob URL that cannot be used.
+    """
+    home, clock, slot = Home(settings.home), SystemClock(), handover.slot
+    holder = SnapshotHolder()
+    plane = DataPlane()
+    journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
+    cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
+    reconciler = Reconciler(
+        SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), ReconcilerOptions(slot=slot, reports=home.run)
+    )
+    log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
+    telemetry = Telemetry(export_path(home.run, slot), log)
+    handler = Handler(
+        protocols(settings, home, plane, holder),
+        Gate(holder, journal, clock),
+        plane,
+        max_body_bytes=settings.max_body_bytes,
+        finished=telemetry.note,
+    )
+    front = Http1Front(handler, front_config(settings))
+    telemetry.connections = lambda: front.connections
+    board = LoadBoard(home.run / "connections", settings.worker_count)
+    acceptor = Acceptor(front, inherit_listener(handover.descriptor), board, slot)
+    front.accept_from(acceptor)
+    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal)
+
+
+def protocols(settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder) -> tuple[Protocol, ...]:
+    """Every protocol of the HTTP listener."""
+
+    def ready() -> str:
+        if not holder.current.number:
+            return "This worker has no snapshot yet; the controller writes one when it starts."
+        return "" if plane.accepting else "This worker loads its versions, or ends."
+
+    threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
+    policy = WebhookPolicy(allow_loopback=settings.webhook_local)
+    predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, predictions, health_protocol(ready))
+
+
+def front_config(settings: Settings) -> FrontConfig:
+    """The front's limits."""
+    return FrontConfig(
+        max_head_bytes=settings.max_head_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        max_connections=settings.max_connections,
+        head_timeout_s=settings.head_timeout_seconds,
+        body_timeout_s=settings.body_timeout_seconds,
+        idle_timeout_s=settings.idle_timeout_seconds,
+        write_timeout_s=settings.write_timeout_seconds,
+        answer_timeout_s=settings.request_timeout_seconds,
+    )
