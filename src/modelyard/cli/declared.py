@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,13 +79,17 @@ def read_document(file: str) -> dict[str, Any]:
 
 def upload_local_files(client: Client, document: dict[str, Any], folder: Path, step: Any) -> None:
     """Uploads what ``file:`` of a version names (a file, or a folder) and writes what it became in its place."""
-    models = document.get("models")
-    for name, model in models.items() if isinstance(models, dict) else ():
-        versions = model.get("versions") if isinstance(model, dict) else None
-        for version in versions if isinstance(versions, list) else ():
-            if isinstance(version, dict) and isinstance(version.get("file"), str):
-                step(f"Uploading {name}", 0.0)
+    for model in _entries(document.get("models")):
+        for version in _entries(model.get("versions")):
+            if isinstance(version.get("file"), str):
+                step(f"Uploading {version['file']}", 0.0)
                 _upload(client, version, folder)
+
+
+def _entries(section: Any) -> list[dict[str, Any]]:
+    """The entries of a section, be it a mapping or a list; the server judges what is neither."""
+    found = section.values() if isinstance(section, dict) else section
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, Iterable) and not isinstance(found, str) else []
 
 
 def _upload(client: Client, version: dict[str, Any], folder: Path) -> None:

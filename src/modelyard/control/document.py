@@ -65,6 +65,21 @@ class DeclaredKey(Body):
         return value
 
 
+def _by_name(value: Any, field: str) -> Any:
+    """A list of things that carry their name, as a mapping from names to the rest."""
+    if not isinstance(value, list):
+        return value
+    named: dict[str, Any] = {}
+    for entry in value:
+        name = entry.get(field) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            raise ValueError(f"each entry of a list needs {field!r}, a text")  # noqa: TRY004 - pydantic turns only ValueErrors into its own
+        if name in named:
+            raise ValueError(f"{name!r} stands there twice; join the entries")
+        named[name] = {key: item for key, item in entry.items() if key != field}
+    return named
+
+
 def _expanded(value: Any) -> Any:
     """The short form of a deployment, ``name@version``, as the long one."""
     if not isinstance(value, str):
@@ -77,18 +92,32 @@ def _expanded(value: Any) -> Any:
 
 
 class Document(Body):
-    """The state that shall be. Sections that are left out are left alone."""
+    """The state that shall be. Sections that are left out are left alone.
+
+    Each section is a mapping by name; a list of entries that carry their ``name`` (keys: their ``label``) says the same.
+    """
 
     models: dict[Name, DeclaredModel] | None = None
     deployments: dict[Name, DeclaredDeployment] | None = Field(None, examples=[{"penguins": "penguins@champion"}])
-    """By name; the short form is ``name@version``."""
+    """The short form of a deployment is ``name@version``."""
     keys: dict[Short, DeclaredKey] | None = None
     """By label."""
 
+    @field_validator("models", mode="before")
+    @classmethod
+    def _models(cls, value: Any) -> Any:
+        return _by_name(value, "name")
+
     @field_validator("deployments", mode="before")
     @classmethod
-    def _short_forms(cls, value: Any) -> Any:
-        return {name: _expanded(wanted) for name, wanted in value.items()} if isinstance(value, dict) else value
+    def _deployments(cls, value: Any) -> Any:
+        named = _by_name(value, "name")
+        return {name: _expanded(wanted) for name, wanted in named.items()} if isinstance(named, dict) else named
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _keys(cls, value: Any) -> Any:
+        return _by_name(value, "label")
 
 
 class DocumentBody(Body):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from modelyard.control.declared import State, plan
 from modelyard.control.document import Document
@@ -101,3 +102,15 @@ def test_pruning_never_takes_an_administrators_key_nor_the_callers_own(key: Key)
 def test_what_cannot_be_is_refused_before_anything_is_done(document: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         lines(document)
+
+
+def test_lists_of_named_entries_say_the_same_as_mappings() -> None:
+    document = {
+        "models": [{"name": "m", "aliases": {"champion": 1}}],
+        "deployments": [{"name": "m", "targets": [{"model": "m", "version": "champion"}]}],
+        "keys": [{"label": "shop", "deployments": ["m"]}],
+    }
+    assert all(line.startswith("unchanged") for line in lines(document))
+    for wrong in ({"models": [{}]}, {"keys": ["shop"]}, {"models": [{"name": "m"}, {"name": "m"}]}, {"models": "m"}):
+        with pytest.raises(ValidationError):
+            Document.model_validate(wrong)
