@@ -4,11 +4,11 @@
 
 Three ways, each run in a process of its own, interleaved, medians of per-round ratios:
 
-- ``pipeline``: what people write: a Pipeline of ColumnTransformer and estimator, cross-validated, refitted, evaluated.
+- ``pipeline``: what people write: imputer, scaler, encoder and estimator fitted together in every fold of every trial.
 - ``bare``: the quickest loop without Modelyard: each fold is prepared once and shared by all families, nothing else is done.
 - ``modelyard``: ``train.job.run``: the same, and profile, leaderboard, ONNX graph, proof, pictures, report.
 
-``work`` is without imports, ``process`` is everything from start to exit.
+``work`` is without imports, ``process`` is everything from start to exit (all three import skl2onnx, which comes with the families' table).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def with_modelyard(path: Path, recipe: dict) -> dict:
 
 
 def read_plainly(path: Path, target: str):
-    """Columns as a matrix of objects, by the csv module alone; which are numbers; the target."""
+    """Numbers, words and target as typed matrices, by the csv module alone."""
     import csv
 
     import numpy as np
@@ -82,34 +82,30 @@ def read_plainly(path: Path, target: str):
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
     missing = {"", "NA"}
-    columns, numeric = [], []
+    numbers, words = [], []
     for at, name in enumerate(header):
         cells = [row[at] for row in rows]
         if name == target:
             y = np.array(cells)
             continue
         try:
-            columns.append(np.array([float("nan") if cell in missing else float(cell) for cell in cells], object))
-            numeric.append(True)
+            numbers.append(np.array([float("nan") if cell in missing else float(cell) for cell in cells], np.float32))
         except ValueError:
-            columns.append(np.array(["" if cell in missing else cell for cell in cells], object))
-            numeric.append(False)
-    return np.column_stack(columns), np.array(numeric), y
+            words.append(np.array(["" if cell in missing else cell for cell in cells], object))
+    return np.column_stack(numbers), np.column_stack(words), y
 
 
-def transformer(numeric):
+def prepared(numbers, words, fit, other):
+    """Both sets of rows as float32 features, learned from the first."""
     import numpy as np
-    from sklearn.compose import ColumnTransformer
     from sklearn.impute import SimpleImputer
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-    return ColumnTransformer(
-        [
-            ("numbers", make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), np.flatnonzero(numeric)),
-            ("words", OneHotEncoder(handle_unknown="ignore", sparse_output=False, max_categories=50), np.flatnonzero(~numeric)),
-        ]
-    )
+    scale = make_pipeline(SimpleImputer(strategy="median"), StandardScaler())
+    encode = OneHotEncoder(handle_unknown="ignore", sparse_output=False, dtype=np.float32)
+    first = np.hstack([scale.fit_transform(numbers[fit]), encode.fit_transform(words[fit])])
+    return first, np.hstack([scale.transform(numbers[other]), encode.transform(words[other])])
 
 
 def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
@@ -119,7 +115,6 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     # All families' libraries are loaded before the clock starts: importing is not work.
     from sklearn import metrics
     from sklearn.model_selection import StratifiedKFold, train_test_split
-    from sklearn.pipeline import make_pipeline
     from threadpoolctl import threadpool_limits
 
     from modelyard.train.families import FAMILIES
@@ -129,13 +124,14 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
 
     trainers = {name: FAMILIES.get(name) for name in FAMILIES.names()}
     began = time.perf_counter()
-    x, numeric, labels = read_plainly(path, recipe["target"])
+    numbers, words, labels = read_plainly(path, recipe["target"])
     classes, y = np.unique(labels, return_inverse=True)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, random_state=0, stratify=y)
-    features = transformer(numeric).fit_transform(x_train[:500]).shape[1]
-    shape = Shape(Task.CLASSIFICATION, len(y_train), features, len(classes), 0, threads_for(len(y_train), features))
-    splitter = StratifiedKFold(3 if len(y_train) > 10_000 else 5, shuffle=True, random_state=0)
-    folds = list(splitter.split(x_train, y_train))
+    train, test = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0, stratify=y)
+    whole = prepared(numbers, words, train, test)
+    features = whole[0].shape[1]
+    shape = Shape(Task.CLASSIFICATION, len(train), features, len(classes), 0, threads_for(len(train), features))
+    splitter = StratifiedKFold(3 if len(train) > 10_000 else 5, shuffle=True, random_state=0)
+    folds = [(train[fit], train[check]) for fit, check in splitter.split(train, y[train])]
     ready: dict[int, tuple] = {}
     best, trials = None, 0
     with threadpool_limits(limits=shape.threads):
@@ -148,26 +144,16 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
                 for at, (fit, check) in enumerate(folds):
                     rows = Shape(shape.task, len(fit), features, shape.classes, 0, shape.threads)
                     estimator = trainer.estimator(settings, rows)
-                    if once:
-                        if at not in ready:
-                            prepare = transformer(numeric)
-                            ready[at] = (
-                                prepare.fit_transform(x_train[fit]).astype(np.float32),
-                                prepare.transform(x_train[check]).astype(np.float32),
-                            )
-                        seen, unseen = ready[at]
-                        chosen = estimator.fit(seen, y_train[fit]).predict_proba(unseen)
-                    else:
-                        chosen = (
-                            make_pipeline(transformer(numeric), estimator).fit(x_train[fit], y_train[fit]).predict_proba(x_train[check])
-                        )
-                    scores.append(metrics.f1_score(y_train[check], chosen.argmax(axis=1), average="macro"))
+                    if at not in ready or not once:
+                        ready[at] = prepared(numbers, words, fit, check)
+                    seen, unseen = ready[at]
+                    chosen = estimator.fit(seen, y[fit]).predict_proba(unseen)
+                    scores.append(metrics.f1_score(y[check], chosen.argmax(axis=1), average="macro"))
                 score = np.mean(scores)
                 if best is None or score > best[0]:
                     best = (score, trainer, settings)
-        model = make_pipeline(transformer(numeric), best[1].estimator(best[2], shape)).fit(x_train, y_train)
-        predicted = model.predict_proba(x_test)
-    found = {"accuracy": metrics.accuracy_score(y_test, predicted.argmax(axis=1)), "log_loss": metrics.log_loss(y_test, predicted)}
+        predicted = best[1].estimator(best[2], shape).fit(whole[0], y[train]).predict_proba(whole[1])
+    found = {"accuracy": metrics.accuracy_score(y[test], predicted.argmax(axis=1)), "log_loss": metrics.log_loss(y[test], predicted)}
     return {"work": time.perf_counter() - began, "metrics": found, "trials": trials}
 
 

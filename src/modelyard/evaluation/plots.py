@@ -137,4 +137,6 @@ def _render(draw: Callable[[Figure], None], size: tuple[float, float]) -> Pictur
             metadata = {"Date": None} if extension == "svg" else {"Software": None}
             canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata)
             made[extension] = out.getvalue()
+            # Laid out once: the second format takes the same places.
+            figure.set_layout_engine("none")
     return made
