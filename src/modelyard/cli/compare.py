@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -10,6 +11,7 @@ from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, print_fields, print_json, print_table
 
 app = typer.Typer(rich_markup_mode=None)
+DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @app.callback()
@@ -40,5 +42,10 @@ def compare(
     rows = [(pair["name"], pair["a"], pair["b"], pair["change"], better[pair["better"]]) for pair in found["metrics"]]
     print_table(["metric", found["a"], found["b"], "change", "better"], rows, empty="Neither has metrics.")
     print("\ndifferences")
-    others = [(item["field"], item["a"], item["b"]) for item in found["differences"]]
+    others = [(item["field"], _short(item["a"]), _short(item["b"])) for item in found["differences"]]
     print_table(["field", found["a"], found["b"]], others, empty="Nothing else differs.")
+
+
+def _short(value: object) -> object:
+    """A digest as much of it as tells it from others; anything else as it is."""
+    return f"{value[:12]}…" if isinstance(value, str) and DIGEST.fullmatch(value) else value

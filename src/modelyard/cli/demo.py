@@ -46,6 +46,8 @@ class Place:
     """Where the demo's platform lives and listens."""
 
     home: Path
+    log: Path
+    """What the platform prints; outside the home, which must be empty at its first start."""
     port: int
     management_port: int
 
@@ -71,7 +73,8 @@ def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) 
     """Does every step for real; raises the first ModelyardError, so an exit status of 0 means that all of it worked."""
     console = Console(highlight=False)
     with tempfile.TemporaryDirectory(prefix="modelyard-demo-") as temporary:
-        place = Place(home or Path(temporary), _free(port), _free(management_port))
+        folder = Path(temporary)
+        place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port))
         key = "demo_" + secrets.token_urlsafe(32)
         began = time.monotonic()
         console.print(f"[bold]1. Start[/] the platform in {place.home}")
@@ -103,8 +106,7 @@ def _free(port: int) -> int:
 def _platform(place: Place, key: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "modelyard.cli.main", "up", "--home", str(place.home)]
     command += ["--port", str(place.port), "--management-port", str(place.management_port)]
-    place.home.mkdir(parents=True, exist_ok=True)
-    with (place.home / "demo.log").open("ab") as log:
+    with place.log.open("ab") as log:
         # A session of its own, so that Ctrl-C reaches only the demo, which then stops the platform in order.
         server = subprocess.Popen(
             command, env=os.environ | {"MODELYARD_ADMIN_KEY": key}, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
@@ -122,7 +124,7 @@ def _wait_ready(server: subprocess.Popen[bytes], place: Place) -> None:
     for url in (f"{place.url}/readyz", f"{place.inference}/readyz"):
         while not _answers(url):
             if server.poll() is not None or time.monotonic() > until:
-                tail = (place.home / "demo.log").read_text(errors="replace")[-2000:]
+                tail = place.log.read_text(errors="replace")[-2000:]
                 raise Unavailable(f"The platform did not start; it said:\n{tail}")
             time.sleep(0.02)
 
@@ -210,4 +212,4 @@ def _stay(server: subprocess.Popen[bytes]) -> None:
         server.wait()
     except KeyboardInterrupt:
         return
-    raise Unavailable("The platform stopped by itself; see demo.log in its home.")
+    raise Unavailable("The platform stopped by itself; see the logs in its home.")

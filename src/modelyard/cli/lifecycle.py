@@ -54,7 +54,8 @@ def up(
     for warning in assembled.warnings:
         note(warning)
     if detach:
-        raise typer.Exit(0 if start_detached(assembled.settings, _tell_detached) else 1)
+        stopping = "modelyard down" if home is None else f"modelyard down --home {home}"
+        raise typer.Exit(0 if start_detached(assembled.settings, lambda notice: _tell_detached(notice, stopping)) else 1)
     raise typer.Exit(run(assembled.settings, _tell))
 
 
@@ -92,9 +93,9 @@ def _tell(notice: Notice) -> None:
         note(notice.text)
 
 
-def _tell_detached(notice: Notice) -> None:
+def _tell_detached(notice: Notice, stopping: str) -> None:
     if notice.told is Told.READY:
-        print("Ready, in the background; stop it with: modelyard down", flush=True)
+        print(f"Ready, in the background; stop it with: {stopping}", flush=True)
         _tell_address(notice)
     else:
         _tell(notice)

@@ -10,6 +10,7 @@ import typer
 from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, note, print_json, print_table, progress
 from modelyard.cli.rows import AT_ONCE, Records, Table, csv_parts, read_rows, without_others
+from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
 from modelyard.sdk.client import Client
 
 app = typer.Typer(rich_markup_mode=None)
@@ -40,10 +41,13 @@ def predict(
     answer: dict[str, Any] = {}
     with connected() as client, progress("Predicting") as step:
         total = len(rows.rows)
-        for answer in _answers(client, deployment, rows, version):
-            found += answer["predictions"]
-            if total > AT_ONCE:
-                step("Predicting", len(found) / total)
+        try:
+            for answer in _answers(client, deployment, rows, version):
+                found += answer["predictions"]
+                if total > AT_ONCE:
+                    step("Predicting", len(found) / total)
+        except NotFound as error:
+            raise NotFound(error.message + _nearest(client, deployment)) from error
     if as_json:
         print_json({"deployment": deployment, "model": answer.get("model"), "version": answer.get("version"), "predictions": found})
         return
@@ -63,6 +67,15 @@ def _answers(client: Client, deployment: str, rows: Records | Table, version: st
         note(f"Not sent, because the model does not take them: {', '.join(dropped)}.")
     for part in csv_parts(table):
         yield client.inference.csv(deployment, part, version=version)
+
+
+def _nearest(client: Client, name: str) -> str:
+    """A hint at the deployment that was meant, for a key that may see them; the inference side itself tells no names."""
+    try:
+        known = [view.name for view in client.deployments.list()]
+    except ModelyardError:
+        return ""
+    return "" if name in known else did_you_mean(name, known)
 
 
 def _flat(prediction: dict[str, Any]) -> dict[str, Any]:

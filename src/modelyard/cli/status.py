@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, print_fields, print_json, print_table
+from modelyard.cli.output import Json, examples, print_fields, print_json, print_table, when
 from modelyard.core.api import DeploymentView
 
 app = typer.Typer(rich_markup_mode=None)
@@ -27,7 +27,11 @@ def status(as_json: Json = False) -> None:
     if as_json:
         print_json({**found, "deployments": deployments})
         return
-    plain = [(name.replace("_", " "), value) for name, value in found.items() if isinstance(value, str | int | float | bool)]
+    plain = [
+        (_title(name), "yes" if value is True else "no" if value is False else value)
+        for name, value in found.items()
+        if isinstance(value, str | int | float | bool)
+    ]
     print_fields(plain)
     for name, value in found.items():
         if name != "deployments":
@@ -41,10 +45,18 @@ def _section(name: str, value: Any) -> None:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         print(f"\n{name.replace('_', ' ')}")
         headings = list(dict.fromkeys(key for row in value for key in row))
-        print_table([heading.replace("_", " ") for heading in headings], [[row.get(key) for key in headings] for row in value])
+        print_table([_title(heading) for heading in headings], [[_shown(key, row.get(key)) for key in headings] for row in value])
     elif isinstance(value, dict) and value:
         print(f"\n{name.replace('_', ' ')}")
-        print_fields([(f"  {key.replace('_', ' ')}", item) for key, item in value.items() if not isinstance(item, dict | list)])
+        print_fields([(f"  {_title(key)}", _shown(key, item)) for key, item in value.items() if not isinstance(item, dict | list)])
+
+
+def _title(name: str) -> str:
+    return name.removesuffix("_ns").replace("_", " ")
+
+
+def _shown(name: str, value: Any) -> Any:
+    return when(value) if name.endswith("_ns") and isinstance(value, int) else value
 
 
 def deployment_row(view: DeploymentView) -> tuple[object, ...]:

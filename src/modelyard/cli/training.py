@@ -18,6 +18,8 @@ from modelyard.sdk.client import Client
 from modelyard.sdk.files import model_name_for
 
 app = typer.Typer(rich_markup_mode=None)
+BOARD = ("family", "metric", "mean", "std", "trials", "fit_seconds", "status", "note")
+"""Columns of the leaderboard that people look at."""
 
 
 @app.callback()
@@ -106,7 +108,7 @@ def _print_queued(job: Job, as_json: bool) -> None:
 def _print_trained(version: Version, job: Job) -> None:
     board = version.report.get("leaderboard")
     if isinstance(board, list) and board and isinstance(board[0], dict):
-        headings = [key for key, value in board[0].items() if isinstance(value, str | int | float)]
+        headings = [name for name in BOARD if name in board[0]]
         print("leaderboard (cross-validation)")
         print_table([heading.replace("_", " ") for heading in headings], [[row.get(key) for key in headings] for row in board])
     print(f"\n{version.reference}, on held-out rows (job {job.id})")
