@@ -31,8 +31,11 @@ def half_plus_two(path):
     _save(path, nodes, {"x": (TensorProto.FLOAT, ["n"])}, {"y": (TensorProto.FLOAT, ["n"])}, constants)
 
 
-def classifier(path):
-    """Columns in, label and probabilities out, as our own training emits them; an unknown (NaN) mass counts as 0."""
+def classifier(path, *, echo=True):
+    """Columns in, label and probabilities out, as our own training emits them; an unknown (NaN) mass counts as 0.
+
+    With ``echo`` the island comes out again, as a third output.
+    """
     constants = [
         helper.make_tensor("zero", TensorProto.FLOAT, [], [0.0]),
         helper.make_tensor("weights", TensorProto.FLOAT, [1, 2], [-1.0, 1.0]),
@@ -53,6 +56,8 @@ def classifier(path):
         "probabilities": (TensorProto.FLOAT, ["n", 2]),
         "island_bytes": (TensorProto.STRING, ["n"]),
     }
+    if not echo:
+        del outputs["island_bytes"]
     _save(path, nodes, inputs, outputs, constants)
 
 

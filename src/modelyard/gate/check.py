@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 from modelyard.core.access import Action, Grant
 from modelyard.core.clock import Clock
-from modelyard.core.errors import NotFound, PermissionDenied
+from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.journal import Journal
 from modelyard.gate.permit import Permit
@@ -33,6 +33,20 @@ class SnapshotHolder:
     def seen_ns(self) -> int:
         """When the current snapshot was published."""
         return self.current.created_ns
+
+
+def scoped_deployment(grant: Grant, path: str) -> str:
+    """The one deployment that a key is scoped to: what it means by a path that names none.
+
+    Raises InvalidRequest, saying what to do, for a key that may call several.
+    """
+    if len(grant.deployments) == 1:
+        return next(iter(grant.deployments))
+    may = f"{len(grant.deployments)} deployments" if grant.deployments else "any deployment of its workspace"
+    raise InvalidRequest(
+        f"{path} names no deployment, and this key may call {may}: call /deployments/NAME{path}, or use a key that is made for one"
+        " with: modelyard keys create --deployment NAME"
+    )
 
 
 class Gate:

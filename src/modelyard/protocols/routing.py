@@ -35,6 +35,8 @@ class Route:
     kind: CallKind = CallKind.OTHER
     names_deployment: bool = False
     """The pattern has ``{name}``, the deployment that the right is needed for."""
+    scoped: bool = False
+    """The pattern names no deployment: the one that the key is scoped to is meant, and stands in the parameters as ``name``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class RouteTable:
             else:
                 node.parameter = node.parameter or _Node(protocol)
                 node = node.parameter
-        if route.names_deployment != ("name" in names):
+        if route.names_deployment != ("name" in names or route.scoped):
             raise ValueError(f"{protocol.name}: {route.method} {route.pattern}: names_deployment must say whether there is a {{name}}.")
         if route.method in node.methods:
             raise ValueError(f"{protocol.name}: {route.method} {route.pattern} is already a route of {node.methods[route.method][0].name}.")

@@ -1,10 +1,11 @@
+import msgspec
 import pytest
 
 from modelyard.core.access import Action
-from modelyard.core.errors import NotFound, PermissionDenied, Unavailable
+from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied, Unavailable
 from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.gate.check import Gate, SnapshotHolder
+from modelyard.gate.check import Gate, SnapshotHolder, scoped_deployment
 from modelyard.store.segments import JournalReader
 
 ID = b"0123456789abcdef"
@@ -73,3 +74,11 @@ def test_a_swapped_snapshot_counts_at_once(gate, snapshots, wide):
     snapshots.current = SnapshotHolder().current
     with pytest.raises(NotFound):
         gate.admit(wide, Action.INFER, "iris", ID)
+
+
+def test_a_path_without_a_name_means_the_one_deployment_of_the_key(wide, scoped):
+    assert scoped_deployment(scoped, "/invocations") == "churn"
+    with pytest.raises(InvalidRequest, match="call /deployments/NAME/invocations, or use a key"):
+        scoped_deployment(wide, "/invocations")
+    with pytest.raises(InvalidRequest, match="may call 2 deployments"):
+        scoped_deployment(msgspec.structs.replace(scoped, deployments=frozenset({"a", "b"})), "/invocations")

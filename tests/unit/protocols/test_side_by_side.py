@@ -4,6 +4,8 @@ import subprocess
 import sys
 
 from modelyard.core.clock import ManualClock
+from modelyard.protocols.mlflow import PROTOCOL as MLFLOW
+from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
 from modelyard.protocols.predictions import create_protocol
 from modelyard.protocols.records import PROTOCOL as RECORDS
 from modelyard.protocols.routing import RouteTable
@@ -14,12 +16,15 @@ HEAVY = ("httpx", "sqlalchemy", "fastapi", "pydantic", "sklearn", "onnx", "onnxr
 
 
 def test_their_routes_do_not_clash(tmp_path):
-    table = RouteTable([TENSORFLOW, RECORDS, create_protocol(PredictionFiles(tmp_path), ManualClock())])
+    table = RouteTable([TENSORFLOW, OPEN_INFERENCE, RECORDS, MLFLOW, create_protocol(PredictionFiles(tmp_path), ManualClock())])
     for method, path, name in (
         ("POST", "/v1/models/a:predict", "tensorflow-rest"),
         ("GET", "/v1/models/a/labels/b/metadata", "tensorflow-rest"),
         ("POST", "/v1/deployments/a/predict", "records"),
         ("GET", "/v1/deployments/a/openapi.json", "records"),
+        ("POST", "/v2/models/a/infer", "open-inference-rest"),
+        ("POST", "/invocations", "mlflow"),
+        ("POST", "/deployments/a/invocations", "mlflow"),
         ("DELETE", "/v1/deployments/a/predictions/b", "predictions"),
     ):
         protocol, route, _, _ = table.find(method, path)
@@ -29,6 +34,7 @@ def test_their_routes_do_not_clash(tmp_path):
 def test_they_load_nothing_heavy():
     code = (
         "import sys, modelyard.protocols.tensorflow_rest, modelyard.protocols.records, modelyard.protocols.predictions;"
+        "import modelyard.protocols.mlflow, modelyard.protocols.open_inference_rest.routes;"
         f"print([name for name in {HEAVY} if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -24,6 +24,17 @@ def records_from_csv(body: bytes, signature: Signature) -> list[dict[str, Any]]:
 
     Cells become numbers, text or truth values as the column of the model says. Raises InvalidData that names line and column.
     """
+    (_, header), *lines = csv_lines(body)
+    names = _header(header, signature)
+    convert = [cell_converter(signature.input(name)) for name in names]
+    return [csv_record(names, convert, row, number) for number, row in lines]
+
+
+def csv_lines(body: bytes) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV body that are not empty, with their numbers; the first is the header.
+
+    Raises InvalidData for what is not UTF-8, not CSV or empty.
+    """
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -35,9 +46,7 @@ def records_from_csv(body: bytes, signature: Signature) -> list[dict[str, Any]]:
         raise InvalidData(f"Line {reader.line_num} of the CSV body cannot be read: {error}.") from None
     if not lines:
         raise InvalidData("The CSV body is empty; its first line must be a header with the names of the columns.")
-    names = _header(lines[0][1], signature)
-    convert = [_converter(signature.input(name)) for name in names]
-    return [_record(names, convert, row, number) for number, row in lines[1:]]
+    return lines
 
 
 def _header(cells: list[str], signature: Signature) -> list[str]:
@@ -55,7 +64,8 @@ def _header(cells: list[str], signature: Signature) -> list[str]:
     return names
 
 
-def _record(names: list[str], convert: list[Callable[[str], Any]], row: list[str], number: int) -> dict[str, Any]:
+def csv_record(names: list[str], convert: list[Callable[[str], Any]], row: list[str], number: int) -> dict[str, Any]:
+    """One line as a record. Raises InvalidData that names line and column."""
     if len(row) != len(names):
         raise InvalidData(f"Line {number} of the CSV body has {len(row)} cells, but the header has {len(names)}.")
     record: dict[str, Any] = {}
@@ -67,7 +77,8 @@ def _record(names: list[str], convert: list[Callable[[str], Any]], row: list[str
     return record
 
 
-def _converter(spec: TensorSpec) -> Callable[[str], Any]:
+def cell_converter(spec: TensorSpec) -> Callable[[str], Any]:
+    """What makes a value of a cell in the column of an input; raises ValueError that ends "is not ...". Raises InvalidData for lists."""
     if len(spec.shape) > 2 or (len(spec.shape) == 2 and spec.shape[1] != 1):
         raise InvalidData(f"Input {spec.name!r} takes a list in each record (shape {spec.wire_shape}), which CSV cannot say; send JSON.")
     if spec.datatype is Datatype.BYTES:

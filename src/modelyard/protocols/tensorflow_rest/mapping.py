@@ -26,8 +26,8 @@ def decode_predict(body: bytes, signature: Signature) -> tuple[dict[str, Array],
     if ("instances" in document) == ("inputs" in document):
         raise InvalidRequest("A predict body has either 'instances' (a list of rows) or 'inputs' (whole tensors), and not both.")
     if "inputs" in document:
-        return _columns(document["inputs"], signature), True
-    return _rows(document["instances"], signature), False
+        return columns(document["inputs"], signature), True
+    return rows(document["instances"], signature), False
 
 
 def _document(body: bytes) -> dict[str, Any]:
@@ -53,14 +53,22 @@ def _only_input(signature: Signature, where: str) -> TensorSpec:
     return candidates[0]
 
 
-def _columns(value: Any, signature: Signature) -> dict[str, Array]:
+def columns(value: Any, signature: Signature) -> dict[str, Array]:
+    """Whole tensors by input name; a bare value where the model takes one input.
+
+    Raises InvalidRequest or InvalidTensor.
+    """
     if type(value) is not dict or is_base64(value):
         spec = _only_input(signature, "'inputs'")
         return {spec.name: array_from_json(value, spec)}
     return {name: array_from_json(item, signature.input(name)) for name, item in value.items()}
 
 
-def _rows(instances: Any, signature: Signature) -> dict[str, Array]:
+def rows(instances: Any, signature: Signature) -> dict[str, Array]:
+    """A list of rows, each an object by input name, or a bare value where the model takes one input.
+
+    Raises InvalidRequest or InvalidTensor.
+    """
     if type(instances) is not list:
         raise InvalidRequest(f"'instances' must be a list with one element a row, but {shorten(instances)} came.")
     if not instances:

@@ -10,6 +10,7 @@ from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.journal import Journal
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path
+from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
 from modelyard.protocols.predictions.routes import create_protocol as predictions_protocol
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
@@ -88,7 +89,7 @@ def protocols(settings: Settings, home: Home, plane: DataPlane, holder: Snapshot
     threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
-    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, predictions, health_protocol(ready))
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, predictions, health_protocol(ready))
 
 
 def front_config(settings: Settings) -> FrontConfig:
