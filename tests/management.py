@@ -88,6 +88,7 @@ def running(root: Path) -> Iterator[Platform]:
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},
+        propagate=lambda: True,
         ready=lambda: made.ready,
         metrics=lambda: b"modelyard_up 1\n",
         inference_url="http://0.0.0.0:8000",

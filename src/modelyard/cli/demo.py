@@ -71,7 +71,7 @@ def table_path() -> Path:
 
 def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) -> None:
     """Does every step for real; raises the first ModelyardError, so an exit status of 0 means that all of it worked."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="modelyard-demo-") as temporary:
         folder = Path(temporary)
         place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port))

@@ -66,8 +66,9 @@ def check_rights(caller: Caller, steps: Iterable[Step]) -> None:
 
 
 def apply_steps(caller: Caller, steps: list[Step]) -> Applied:
-    """Carries out the steps; the plan, with the keys that were issued."""
+    """Carries out the steps; the plan, with the keys that were issued. Returns when workers act on it, or after a second."""
     issued = [key for step in steps if step.command is not None and (key := _run(caller, step.command)) is not None]
+    caller.services.propagate()
     return Applied(changes=tuple(step.change for step in steps), keys=tuple(issued))
 
 

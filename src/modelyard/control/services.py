@@ -35,6 +35,8 @@ class Services:
     clock: Clock
     status: Callable[[int], dict[str, Any]]
     """What ``GET /api/v1/status`` answers to a workspace."""
+    propagate: Callable[[], bool]
+    """Returns when all workers act on what is committed, or after a second; whether they do."""
     ready: Callable[[], str]
     """Why this process should get no calls; empty when it should."""
     metrics: Callable[[], bytes]

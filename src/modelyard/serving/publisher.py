@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,14 +21,21 @@ from modelyard.store.snapshot import SnapshotState, SnapshotWriter
 logger = logging.getLogger(__name__)
 
 
+class Published(NamedTuple):
+    """What the newest snapshot holds: the ``state`` counter it was made from, and its own number."""
+
+    counter: int
+    number: int
+
+
 class SnapshotPublisher:
     """Publishes the state of every workspace whenever it has changed. The controller has the only one, used by one thread."""
 
     def __init__(self, store: Store, writer: SnapshotWriter, clock: Clock | None = None, delegation: Delegation | None = None) -> None:
         self._store, self._writer, self._clock = store, writer, clock or SystemClock()
         self._delegation = delegation
-        self._published = -1
-        """The ``state`` counter that the newest snapshot was made from."""
+        self.latest = Published(-1, 0)
+        """Replaced as a whole, so other threads may read it."""
         self._keys: dict[int, tuple[Key, ...]] = {}
         """Keys read before, each with its twin; a key changes only by becoming invalid."""
 
@@ -38,11 +46,11 @@ class SnapshotPublisher:
         """
         with self._store.read() as session:
             counter = session.settings.count(STATE)
-            if counter == self._published:
+            if counter == self.latest.counter:
                 return None
             state = build_state(session, self._valid_keys(session))
         number = self._writer.publish(state)
-        self._published = counter
+        self.latest = Published(counter, number)
         return number
 
     def _valid_keys(self, session: Session) -> tuple[Key, ...]:

@@ -22,6 +22,7 @@ def create(caller: Issuer, body: NewKeyBody) -> Response:
     """Never with more rights than the caller's key has, and no longer valid than it."""
     new = NewKey(label=body.label, actions=tuple(body.actions), deployments=tuple(body.deployments), expires_seconds=body.expires_seconds)
     response = answer(issue(caller, new), 201)
+    caller.services.propagate()
     response.headers["cache-control"] = "no-store"
     return response
 
@@ -34,6 +35,7 @@ def listed(caller: Issuer) -> Response:
 @router.delete("/{key_id}", summary="Ends a key; it is refused within a second", status_code=204, responses=DONE)
 def revoked(caller: Issuer, key_id: str) -> Response:
     caller.services.keys.revoke(caller.actor, key_id)
+    caller.services.propagate()
     return done()
 
 

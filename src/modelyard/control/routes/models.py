@@ -63,7 +63,9 @@ def compared(caller: Reader, name: str, a: Annotated[str, Query(examples=["1"])]
 @router.put("/{name}/aliases/{alias}", summary="Points an alias at a version", responses=returns(Version))
 def aliased(caller: Developer, name: str, alias: str, body: AliasBody) -> Response:
     """Deployments that follow the alias switch within a second."""
-    return answer(caller.services.registry.set_alias(caller.actor, reference(name, body.version), alias))
+    moved = caller.services.registry.set_alias(caller.actor, reference(name, body.version), alias)
+    caller.services.propagate()
+    return answer(moved)
 
 
 @router.delete("/{name}/aliases/{alias}", summary="Removes an alias", status_code=204, responses=DONE)
@@ -74,4 +76,6 @@ def unaliased(caller: Developer, name: str, alias: str) -> Response:
 
 @router.post("/{name}/aliases/{alias}/rollback", summary="Points an alias back at what it meant before", responses=returns(Version))
 def rolled_back(caller: Developer, name: str, alias: str) -> Response:
-    return answer(caller.services.registry.rollback(caller.actor, name, alias))
+    moved = caller.services.registry.rollback(caller.actor, name, alias)
+    caller.services.propagate()
+    return answer(moved)

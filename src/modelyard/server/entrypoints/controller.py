@@ -22,8 +22,9 @@ from modelyard.server.wiring.controller import Controller, Foundation, build, la
 from modelyard.store.home import Home
 
 logger = logging.getLogger("modelyard.controller")
-PUBLISH_SECONDS = 0.1
+PUBLISH_SECONDS = 0.05
 FOLD_SECONDS = 1.0
+UPKEEP_SECONDS = 600.0
 GRACE_SECONDS = 10
 
 
@@ -52,8 +53,9 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     server = _Server(_config(controller), ready)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     threads = [
-        _Background("publisher", lambda: _repeat(stop, PUBLISH_SECONDS, controller.foundation.publisher.publish_if_changed), server),
+        _Background("publisher", lambda: _publish(stop, controller), server),
         _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, controller.ledger.fold), server),
+        _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
     ]
@@ -78,6 +80,18 @@ def _last_fold(controller: Controller, foundation: Foundation) -> None:
         foundation.store.close()
     except ModelyardError as error:
         logger.warning("Usage of the last moments is folded at the next start: %s", error.message)
+
+
+def _publish(stop: threading.Event, controller: Controller) -> None:
+    """Publishes what changed: at once where somebody waits for it, otherwise a few times a second."""
+    wake = controller.propagation.wake
+
+    def step() -> None:
+        wake.wait(PUBLISH_SECONDS)
+        wake.clear()
+        controller.foundation.publisher.publish_if_changed()
+
+    _repeat(stop, 0, step)
 
 
 def _repeat(stop: threading.Event, seconds: float, step: Callable[[], object]) -> None:

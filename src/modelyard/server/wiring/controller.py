@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from modelyard.control.services import Services
@@ -14,6 +15,7 @@ from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
 from modelyard.ledger.fold import Folder
+from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import ProbeLimits, Prober
 from modelyard.server.channel import Handover
@@ -26,6 +28,7 @@ from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.prediction_caller import LoopbackCaller
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.predictions import PredictionRunner, RunnerOptions
+from modelyard.serving.propagation import Propagation
 from modelyard.serving.publisher import SnapshotPublisher
 from modelyard.serving.reports import read_reports
 from modelyard.serving.webhook_sender import sender
@@ -34,10 +37,12 @@ from modelyard.store.backup import migrate_after_backup
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
 from modelyard.store.home import Home
-from modelyard.store.snapshot import SnapshotWriter
+from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 
 PROBE = (sys.executable, "-m", "modelyard.server.entrypoints.probe")
 JOB = (sys.executable, "-m", "modelyard.server.entrypoints.job")
+CACHE_SECONDS = 3600.0
+"""How long an artifact stays laid out after its last use."""
 PASSED_TO_JOBS = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
@@ -62,7 +67,10 @@ class Controller:
     services: Services
     scheduler: JobScheduler
     predictions: PredictionRunner
+    propagation: Propagation
     ledger: Folder
+    upkeep: Callable[[], object]
+    """Tidies what may go: artifacts laid out for versions that nobody serves any more."""
 
 
 def lay_foundation(settings: Settings) -> Foundation:
@@ -88,6 +96,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     settings, home, store, blobs, clock = (foundation.settings, foundation.home, foundation.store, foundation.blobs, foundation.clock)
     limits = ProbeLimits(memory_bytes=settings.probe_memory_bytes, seconds=settings.probe_seconds)
     registry = Registry(store, blobs, Prober(PROBE, limits), clock)
+    propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
     kinds = {"train": TrainJobs(store, registry, deployments).kind()}
     scheduler = JobScheduler(
@@ -112,6 +121,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         authenticate=Authenticator(foundation.keys, clock).authenticate,
         clock=clock,
         status=overview.status,
+        propagate=propagation.wait,
         ready=overview.controller_ready,
         metrics=overview.metrics,
         inference_url=handover.inference_url,
@@ -123,8 +133,16 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         services=services,
         scheduler=scheduler,
         predictions=_predictions(foundation, handover),
-        ledger=Folder(store, home.journal, clock),
+        propagation=propagation,
+        ledger=Folder(store, home.journal, clock, retention_seconds=settings.usage_retention_seconds),
+        upkeep=lambda: _prune(home, blobs),
     )
+
+
+def _prune(home: Home, blobs: Blobs) -> int:
+    with closing(SnapshotReader(home.snapshot)) as snapshots:
+        served = {version.artifact.digest for version in snapshots.load().versions.values()}
+    return ArtifactCache(home.artifacts, blobs).prune(served, CACHE_SECONDS)
 
 
 def _job_options(settings: Settings) -> SchedulerOptions:
