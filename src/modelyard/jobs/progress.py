@@ -60,6 +60,6 @@ class ProgressTail:
 
 def remaining_seconds(fraction: float, elapsed: float) -> float:
     """How long the rest takes when it goes on as it went; negative while that cannot be said."""
-    if fraction < 0.01 or elapsed < 0:
+    if fraction < 0.03 or elapsed < 1:
         return -1.0
     return round(elapsed * (1.0 - fraction) / fraction, 1)

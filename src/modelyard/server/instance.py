@@ -39,9 +39,12 @@ class HomeLock:
         self.descriptor = -1
 
     def __enter__(self) -> HomeLock:
-        """Takes the lock. Raises Conflict that names the process which holds it."""
-        self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Takes the lock. Raises Conflict that names the process which holds it, and for a place that can hold no home."""
+        try:
+            self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Conflict(f"{self._home.root} cannot hold a home: {error.strerror}; choose another folder with --home.") from None
         until = time.monotonic() + RETRY_SECONDS
         while not _lock(self.descriptor, fcntl.LOCK_EX):
             if time.monotonic() > until:

@@ -103,6 +103,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prediction_retention_seconds: Annotated[
         float, Meta(gt=0, description="How long results of asynchronous predictions are kept.", extra=_SECONDS)
     ] = 7 * 86400.0
+    usage_retention_seconds: Annotated[
+        float,
+        Meta(ge=0, description="How long single usage records are kept; sums are kept for ever, as are records with 0.", extra=_SECONDS),
+    ] = 400 * 86400.0
     webhook_secret: Annotated[
         str, Meta(description="Secret that signs webhooks; empty makes one and keeps it in the file webhook.secret of the home.")
     ] = ""
