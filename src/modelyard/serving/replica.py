@@ -67,10 +67,13 @@ class Replica:
         return (self._timing.fixed_us + self._timing.unit_us * size) * self._factor
 
     def learn(self, size: int, taken_us: float) -> None:
-        """Corrects the estimate by what a run really took; slow surprises count at once, fast ones bit by bit."""
+        """Corrects the estimate by what a run really took.
+
+        One slow run may be the machine's hiccup, so the estimate at most doubles at once; slow runs in a row still count quickly.
+        """
+        factor = self._factor
         ratio = taken_us / max(1.0, self._timing.fixed_us + self._timing.unit_us * size)
-        step = _LEARN if ratio < 4 * self._factor else 0.5
-        self._factor = min(100.0, max(0.2, self._factor + step * (ratio - self._factor)))
+        self._factor = max(0.2, min(factor + _LEARN * (ratio - factor), 2 * factor))
 
     def run(self, batch: list[Waiting]) -> tuple[list[Outcome], int]:
         """The outcome of each call, in order, and the microseconds all took.
