@@ -20,7 +20,7 @@ from modelyard.control.declared import (
 )
 from modelyard.control.document import Document
 from modelyard.control.registering import register
-from modelyard.control.routes.keys import issue
+from modelyard.control.routes.keys import issue, revoke
 from modelyard.control.schemas import NewVersionBody
 from modelyard.core.access import Action
 from modelyard.core.api import Applied, IssuedKey
@@ -89,7 +89,7 @@ def _run(caller: Caller, command: Command) -> IssuedKey | None:
         case RemoveDeployment(name):
             services.deployments.undeploy(actor, name)
         case RevokeKey(key_id):
-            services.keys.revoke(actor, key_id)
+            revoke(caller, key_id)
         case IssueKey():
             return _reissue(caller, command)
     return None
@@ -114,7 +114,7 @@ def _reissue(caller: Caller, command: IssueKey) -> IssuedKey:
     )
     made = issue(caller, new)
     if command.replaces:
-        caller.services.keys.revoke(caller.actor, command.replaces)
+        revoke(caller, command.replaces)
     return made
 
 

@@ -191,6 +191,15 @@ def test_nobody_hands_out_more_than_they_hold(http: httpx.Client) -> None:
         assert caller.post("/api/v1/keys", json={"actions": ["infer"]}).status_code == 201
 
 
+def test_nobody_ends_a_key_with_more_rights_than_theirs(http: httpx.Client) -> None:
+    admin = http.get("/api/v1/keys").json()[0]["id"]
+    with key(http, actions=["keys", "infer"]) as caller:
+        assert "rights" in refused(caller.delete(f"/api/v1/keys/{admin}"), 403, "permission_denied")
+        mine = caller.post("/api/v1/keys", json={"actions": ["infer"]}).json()["id"]
+        assert caller.delete(f"/api/v1/keys/{mine}").status_code == 204
+    assert "last one" in refused(http.delete(f"/api/v1/keys/{admin}"), 409, "conflict")
+
+
 def test_a_key_for_one_deployment_sees_and_changes_no_other(http: httpx.Client) -> None:
     push(http)
     for name in ("mine", "other"):

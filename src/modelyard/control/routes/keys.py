@@ -11,6 +11,7 @@ from modelyard.control.answers import DONE, answer, done, returns
 from modelyard.control.schemas import NewKeyBody
 from modelyard.core.access import Action, Key
 from modelyard.core.api import IssuedKey, KeyView
+from modelyard.core.errors import PermissionDenied
 from modelyard.identity.keys import NewKey
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
@@ -34,7 +35,7 @@ def listed(caller: Issuer) -> Response:
 
 @router.delete("/{key_id}", summary="Ends a key; it is refused within a second", status_code=204, responses=DONE)
 def revoked(caller: Issuer, key_id: str) -> Response:
-    caller.services.keys.revoke(caller.actor, key_id)
+    revoke(caller, key_id)
     caller.services.propagate()
     return done()
 
@@ -43,6 +44,18 @@ def issue(caller: Caller, new: NewKey) -> IssuedKey:
     """A new key with its secret, within the rights of the caller."""
     key, secret = caller.services.keys.create(caller.actor, new, within=caller.grant)
     return IssuedKey(**_fields(key), key=secret)
+
+
+def revoke(caller: Caller, key_id: str) -> None:
+    """Ends a key that has no more rights than the caller's own.
+
+    Raises NotFound, PermissionDenied, Conflict for the last administrator's key.
+    """
+    key, grant = caller.services.keys.get(caller.workspace_id, key_id), caller.grant
+    within = not grant.deployments or (key.deployments and grant.deployments.issuperset(key.deployments))
+    if not within or not grant.actions.issuperset(key.actions):
+        raise PermissionDenied(f"Key {key_id!r} has rights that yours lacks, so yours cannot revoke it; ask whoever holds them.")
+    caller.services.keys.revoke(caller.actor, key_id)
 
 
 def view(key: Key) -> KeyView:
