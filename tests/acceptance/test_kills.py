@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
@@ -41,11 +40,12 @@ def processes(platform: RunningPlatform, entry: str) -> list[psutil.Process]:
 
 
 @pytest.fixture(scope="module")
-def client(platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Client:
+def client(platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     client = Client(platform.url, platform.admin_key)
     client.push(write_adder(tmp_path_factory.mktemp("graphs") / "adder.onnx", 10.0), "adder")
     client.deploy("adder@1", "adder")
-    return client
+    yield client
+    client.close()
 
 
 def calls_work(platform: RunningPlatform) -> bool:
@@ -125,15 +125,10 @@ def test_a_training_job_whose_process_is_killed_is_retried_and_stores_one_versio
 
 
 def test_usage_of_answered_calls_survives_a_killed_worker(platform: RunningPlatform, client: Client) -> None:
-    issued = client.keys.create(deployments=["adder"], label="counted")
-    headers = {"authorization": f"Bearer {issued.key}"}
-    url = f"{platform.inference}/v2/models/adder/infer"
-
-    def key_works() -> bool:
-        return httpx.post(url, json=BODY, headers=headers).status_code == 200
-
-    eventually(key_works, 5, "the new key works")
-    answered = 1
+    client.deploy("adder@1", "counted")
+    headers = {"authorization": f"Bearer {client.keys.create(deployments=['counted']).key}"}
+    url = f"{platform.inference}/v2/models/counted/infer"
+    answered = 0
     for turn in range(40):
         if turn == 20:
             os.kill(processes(platform, "worker")[0].pid, signal.SIGKILL)
@@ -142,12 +137,9 @@ def test_usage_of_answered_calls_survives_a_killed_worker(platform: RunningPlatf
     assert answered >= 35
 
     def counted() -> int:
-        rows = client.platform.usage(deployment="adder")
-        return sum(row["calls"] for row in rows if row.get("key") == issued.id and row.get("status_class", 2) == 2)
+        rows = client.platform.usage(by=["deployment_id", "status"])
+        return sum(row["calls"] for row in rows if row["deployment"] == "counted" and row["status"] == 2)
 
-    eventually(
-        lambda: counted() >= answered,
-        15,
-        f"all {answered} answered calls are in the ledger, not {counted()}: {json.dumps(client.platform.usage())[:800]}",
-    )
-    assert counted() == answered
+    eventually(lambda: counted() >= answered, 15, f"{answered} answered calls are in the ledger")
+    # A call that the kill broke off after its record was written has one too.
+    assert answered <= counted() <= answered + 1
