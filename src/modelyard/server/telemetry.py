@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
@@ -13,17 +14,24 @@ from modelyard.observability.exports import read_export, write_export
 from modelyard.observability.metrics import SECONDS, Metrics
 from modelyard.protocols.call import Call
 
+logger = logging.getLogger(__name__)
+PIECE_SECONDS = 0.02
+"""How long notes gather: long enough to be worked off together, short enough not to hold up calls when they are."""
 _NAMELESS = frozenset({401, 403, 404, 405})
 """Answers to names that may be made up: they would make endless label values."""
 
 
 class Telemetry:
-    """Belongs to the event loop. ``note`` is on every call's path; ``flush`` is called by a timer."""
+    """Belongs to the event loop. ``note`` is on every call's path; what it notes is worked off in small pieces soon after.
 
-    def __init__(self, export_path: Path, access_log: AccessLog | None, connections: Callable[[], int] = int) -> None:
+    ``later`` runs something after so many seconds, as a loop's ``call_later`` does.
+    """
+
+    def __init__(self, export_path: Path, access_log: AccessLog | None, later: Callable[[float, Callable[[], None]], object]) -> None:
         self._export_path = export_path
         self._log = access_log
-        self.connections = connections
+        self._later = later
+        self.connections: Callable[[], int] = int
         """How many connections are open."""
         self._waiting: list[Access] = []
         metrics = self._metrics = Metrics()
@@ -42,7 +50,10 @@ class Telemetry:
         """Notes an answered call; the form that ``Handler`` asks for."""
         exchange = call.exchange
         cost = call.cost
-        self._waiting.append(
+        waiting = self._waiting
+        if not waiting:
+            self._later(PIECE_SECONDS, self.flush)
+        waiting.append(
             Access(
                 time.time_ns(),
                 exchange.method,
@@ -63,14 +74,20 @@ class Telemetry:
         )
 
     def flush(self) -> None:
-        """Counts and logs what was noted since the last time, and exports the counters."""
+        """Counts and logs what was noted since the last time."""
         waiting, self._waiting = self._waiting, []
         if waiting:
             self._count(waiting)
             if self._log is not None:
                 self._log.write(waiting)
+
+    def export(self) -> None:
+        """Writes the counters for others to read. A full disk delays that, no more."""
         self._open.set(self.connections())
-        write_export(self._export_path, self._metrics.export())
+        try:
+            write_export(self._export_path, self._metrics.export())
+        except OSError as error:
+            logger.warning("The counters cannot be written: %s", error.strerror)
 
     def _count(self, entries: list[Access]) -> None:
         answered: Tally[tuple[str, str, int]] = Tally()

@@ -21,15 +21,21 @@ def call(name="penguins", rows=2):
     )
 
 
+def never(seconds, run):
+    """A loop that does not come to it."""
+
+
 def page(folder):
     return render(read_exports(folder)).decode()
 
 
 def test_answers_are_counted_and_logged(tmp_path):
-    telemetry = Telemetry(export_path(tmp_path, 0), AccessLog(tmp_path / "access.log"), lambda: 3)
+    telemetry = Telemetry(export_path(tmp_path, 0), AccessLog(tmp_path / "access.log"), never)
+    telemetry.connections = lambda: 3
     telemetry.note(call(), 200, 40)
     telemetry.note(call(), 429, 10)
     telemetry.flush()
+    telemetry.export()
     where = 'deployment="penguins",protocol="open-inference-rest"'
     assert f'modelyard_requests_total{{{where},status="200"}} 1.0' in page(tmp_path)
     assert f'modelyard_requests_total{{{where},status="429"}} 1.0' in page(tmp_path)
@@ -41,17 +47,31 @@ def test_answers_are_counted_and_logged(tmp_path):
 
 
 def test_names_that_may_be_made_up_make_no_series(tmp_path):
-    telemetry = Telemetry(export_path(tmp_path, 0), None, lambda: 0)
+    telemetry = Telemetry(export_path(tmp_path, 0), None, never)
     for number in range(3):
         telemetry.note(call(f"made-up-{number}"), 404, 10)
     telemetry.flush()
+    telemetry.export()
     assert "made-up" not in page(tmp_path)
     assert 'modelyard_requests_total{deployment="",protocol="open-inference-rest",status="404"} 3.0' in page(tmp_path)
 
 
 def test_successor_in_a_slot_counts_on(tmp_path):
     for _ in range(2):
-        telemetry = Telemetry(export_path(tmp_path, 1), None, lambda: 0)
+        telemetry = Telemetry(export_path(tmp_path, 1), None, never)
         telemetry.note(call(), 200, 1)
         telemetry.flush()
+        telemetry.export()
     assert 'status="200"} 2.0' in page(tmp_path)
+
+
+def test_notes_are_worked_off_together_soon_after_the_first(tmp_path):
+    asked = []
+    telemetry = Telemetry(export_path(tmp_path, 0), AccessLog(tmp_path / "access.log"), lambda seconds, run: asked.append(run))
+    for _ in range(3):
+        telemetry.note(call(), 200, 1)
+    (run,) = asked
+    run()
+    assert len((tmp_path / "access.log").read_text().splitlines()) == 3
+    telemetry.note(call(), 200, 1)
+    assert len(asked) == 2

@@ -21,7 +21,7 @@ from modelyard.server.wiring.worker import Worker, build
 from modelyard.store.home import Home
 
 logger = logging.getLogger("modelyard.worker")
-FLUSH_SECONDS = 0.5
+EXPORT_SECONDS = 0.5
 SETTLE_SECONDS = 15.0
 """After this time a worker accepts calls although some version still loads; calls of that one are told so."""
 
@@ -33,7 +33,7 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     worker = build(settings, handover)
     reconciling = loop.create_task(worker.reconciler.run())
-    flushing = loop.create_task(_flush(worker))
+    exporting = loop.create_task(_export(worker))
     ended = loop.create_task(stop.wait())
     settled = loop.create_task(worker.reconciler.settled.wait())
     await asyncio.wait({settled, ended, reconciling}, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -42,11 +42,11 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
         await asyncio.wait({settled, ended, reconciling}, return_when=asyncio.FIRST_COMPLETED)
         if settled.done():
             channel.say(Said.READY)
-        await asyncio.wait({ended, reconciling, flushing}, return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in (reconciling, flushing) if task.done()]
+        await asyncio.wait({ended, reconciling, exporting}, return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in (reconciling, exporting) if task.done()]
     for task in failed:
         logger.critical("The worker's own work died; it ends and is started again", exc_info=task.exception())
-    await _end(worker, settings, [reconciling, flushing, settled, ended])
+    await _end(worker, settings, [reconciling, exporting, settled, ended])
     return 1 if failed else 0
 
 
@@ -60,13 +60,14 @@ async def _end(worker: Worker, settings: Settings, tasks: Sequence[asyncio.Task[
         with suppress(asyncio.CancelledError):
             await task
     worker.telemetry.flush()
+    worker.telemetry.export()
     worker.journal.close()
 
 
-async def _flush(worker: Worker) -> None:
+async def _export(worker: Worker) -> None:
     while True:
-        await asyncio.sleep(FLUSH_SECONDS)
-        worker.telemetry.flush()
+        worker.telemetry.export()
+        await asyncio.sleep(EXPORT_SECONDS)
 
 
 def main() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -62,7 +63,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), ReconcilerOptions(slot=slot, reports=home.run)
     )
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
-    telemetry = Telemetry(export_path(home.run, slot), log)
+    telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
     handler = Handler(
         protocols(settings, home, plane, holder),
         Gate(holder, journal, clock),
