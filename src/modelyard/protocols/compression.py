@@ -8,6 +8,8 @@ from modelyard.core.errors import InvalidRequest, TooLarge, Unsupported
 
 _GZIP = 16 + zlib.MAX_WBITS
 _MAX_RATIO = 200
+_MAX_MEMBERS = 16
+"""Streams that one gzip body may join; each costs a copy of what is left."""
 _FREE = 1 << 20
 """Bytes below which the ratio is not looked at: a small body of zeros is honest."""
 WORTH = 1024
@@ -56,6 +58,8 @@ def _inflate(body: bytes, window: int, limit: int, name: str) -> bytes:
         if not engine.eof:
             raise InvalidRequest(f"The {name} body ends early.")
         parts.append(part)
+        if len(parts) == _MAX_MEMBERS and engine.unused_data:
+            raise InvalidRequest(f"The {name} body joins more than {_MAX_MEMBERS} streams; send it as one.")
         rest = engine.unused_data if window == _GZIP else b""
     return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -140,7 +140,7 @@ def _from_bytes(data: memoryview, spec: TensorSpec) -> Array:
         return decode_tensor(bytes(data), spec.datatype, shape)
     except InvalidTensor as error:
         raise InvalidTensor(f"Input {spec.name!r}: {error.message}") from None
-    except ValueError:
+    except (ValueError, OverflowError):
         raise _too_big(spec) from None
 
 
@@ -158,12 +158,12 @@ def _from_json(tensor: AnyTensor, spec: TensorSpec) -> Array:
         raise InvalidTensor(
             f"Input {spec.name!r} says shape {list(shape)}, which has {element_count(shape)} elements, but its data has {array.size}."
         )
-    if spec.datatype is Datatype.BF16:
-        array = decode_tensor(encode_tensor(array.reshape(shape), Datatype.BF16), Datatype.BF16, shape)
     try:
-        return array.reshape(shape)
-    except ValueError:
+        array = array.reshape(shape)
+    except (ValueError, OverflowError):
         raise _too_big(spec) from None
+    # What JSON says more precisely than bfloat16 can hold is rounded, as a binary tensor would be.
+    return array if spec.datatype is not Datatype.BF16 else decode_tensor(encode_tensor(array, Datatype.BF16), Datatype.BF16, shape)
 
 
 def _concrete(spec: TensorSpec) -> tuple[int, ...]:
