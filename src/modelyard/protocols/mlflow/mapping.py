@@ -13,7 +13,7 @@ import orjson
 
 from modelyard.core.errors import InvalidRequest, InvalidTensor, did_you_mean
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensors import Array
+from modelyard.core.tensors import Array, Datatype
 from modelyard.protocols.json_tensors import array_from_json, json_from_array, parse_json, rows_from_array, shorten
 from modelyard.protocols.mlflow.schemas import FORMATS, PARAMS, Frame, frame_from_records, frame_from_split
 from modelyard.protocols.records.table import cell_converter, csv_lines, csv_record
@@ -106,11 +106,19 @@ def _from_frame(frame: Frame, signature: Signature) -> dict[str, Array]:
     for spec in signature.inputs:
         place = columns.get(spec.name)
         if place is not None:
-            found[spec.name] = array_from_json([row[place] for row in frame.rows], spec)
+            found[spec.name] = array_from_json(_values(frame, place, spec), spec)
         elif not spec.optional:
             hint = did_you_mean(spec.name, columns)
             raise InvalidTensor(f"The data frame lacks the column {spec.name!r}.{hint} Give null where its value is unknown.")
     return found
+
+
+def _values(frame: Frame, place: int, spec: TensorSpec) -> list[Any]:
+    values = [row[place] for row in frame.rows]
+    if spec.datatype is Datatype.BYTES:
+        # pandas has NaN for missing text too, and MLflow's clients write it.
+        return [None if type(value) is float and value != value else value for value in values]  # noqa: PLR0124  # NaN alone differs from itself
+    return values
 
 
 def _places(frame: Frame, signature: Signature) -> dict[str, int]:

@@ -62,7 +62,12 @@ def test_every_form_of_a_table_gives_labels(body):
     assert PENGUINS.requests[-1].outputs == ("label",)
 
 
-def test_csv_gives_the_same(tmp_path):
+def test_missing_text_may_be_nan_as_pandas_has_it():
+    answer = invoke(PENGUINS, b'{"dataframe_split": {"columns": ["mass", "island"], "data": [[1, NaN]]}}')
+    assert answer.json == {"predictions": ["Gentoo"]}
+
+
+def test_csv_gives_the_same():
     answer = invoke(PENGUINS, b"id,mass,island\na,2,Biscoe\nb,7.5,\n", b"text/csv; charset=utf-8")
     assert answer.json == {"predictions": ["Adelie", "Gentoo"]}
 
