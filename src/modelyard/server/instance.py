@@ -41,7 +41,9 @@ class HomeLock:
     def __enter__(self) -> HomeLock:
         """Takes the lock. Raises Conflict that names the process which holds it, and for a place that can hold no home."""
         try:
-            self._home.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._home.root.parent.mkdir(parents=True, exist_ok=True)
+            for folder in (self._home.root, self._home.run):
+                folder.mkdir(mode=0o700, exist_ok=True)
             self.descriptor = os.open(self._home.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise Conflict(f"{self._home.root} cannot hold a home: {error.strerror}; choose another folder with --home.") from None

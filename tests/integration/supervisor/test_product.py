@@ -6,9 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from modelyard.server.detach import start_detached
@@ -63,6 +65,7 @@ def test_platform_starts_in_the_background_serves_and_stops(home):
     assert status == 200
     assert "modelyard_workers 2.0" in page
     assert all(key not in path.read_text() for path in home.logs.iterdir())
+    assert home.root.stat().st_mode & 0o077 == 0
     assert stop(home, 60).pid == running.pid
     wait_until_gone(running.pid)
     assert find(home) is None
@@ -109,6 +112,39 @@ def test_inference_goes_on_while_the_controller_is_dead(home):
     # The listening socket outlives the controller, so this waits for the next one instead of being refused.
     assert get(running.management_url, "/readyz")[0] == 200
     assert json.loads(get(running.management_url, "/api/v1/status", key)[1])["controller"]["pid"] != pid
+
+
+def test_worker_that_is_asked_to_end_fails_no_call_and_is_replaced(home):
+    _, notices = start(home)
+    (key,) = [notice.text for notice in notices if notice.told is Told.ADMIN_KEY]
+    running = find(home)
+    stopping, problems, answered = threading.Event(), [], []
+
+    def call():
+        with httpx.Client(headers={"authorization": f"Bearer {key}"}, timeout=20, trust_env=False) as client:
+            while not stopping.is_set():
+                try:
+                    status = client.get(f"{running.inference_url}/v2").status_code
+                    (answered if status == 200 else problems).append(status)
+                except httpx.TransportError as error:
+                    problems.append(repr(error))
+
+    def workers():
+        return {worker["pid"] for worker in json.loads(get(running.management_url, "/api/v1/status", key)[1])["workers"]}
+
+    threads = [threading.Thread(target=call) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for pid in sorted(workers()):
+        os.kill(pid, signal.SIGTERM)
+        wait_until_gone(pid)
+        while len(workers()) < 2:
+            assert not problems
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    assert not problems
+    assert len(answered) > 20
 
 
 def test_start_that_cannot_succeed_says_why(home):
