@@ -48,6 +48,7 @@ class Call:
         "cost",
         "exchange",
         "grant",
+        "message",
         "params",
         "permit",
         "plane",
@@ -68,6 +69,8 @@ class Call:
         """Path parameters, percent-decoded."""
         self.body = b""
         """The request's body with its content coding removed."""
+        self.message: Any = None
+        """What ``Route.locate`` read of the body, where it did."""
         self.grant = NOBODY
         self.permit: Permit | None = None
         self.cost = Cost()

@@ -35,8 +35,9 @@ class Route:
     kind: CallKind = CallKind.OTHER
     names_deployment: bool = False
     """The pattern has ``{name}``, the deployment that the right is needed for."""
-    scoped: bool = False
-    """The pattern names no deployment: the one that the key is scoped to is meant, and stands in the parameters as ``name``."""
+    locate: Callable[[Call], None] | None = None
+    """Where the pattern names no deployment: finds the one that is meant, in the key's scope or in the body, and puts it among the
+    parameters as ``name``. Called after authentication, before admission; raises ModelyardError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class RouteTable:
             else:
                 node.parameter = node.parameter or _Node(protocol)
                 node = node.parameter
-        if route.names_deployment != ("name" in names or route.scoped):
+        if route.names_deployment != ("name" in names or route.locate is not None):
             raise ValueError(f"{protocol.name}: {route.method} {route.pattern}: names_deployment must say whether there is a {{name}}.")
         if route.method in node.methods:
             raise ValueError(f"{protocol.name}: {route.method} {route.pattern} is already a route of {node.methods[route.method][0].name}.")

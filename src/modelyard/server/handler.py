@@ -13,7 +13,6 @@ from typing import Protocol as Seam
 from modelyard.core.access import Action, Grant
 from modelyard.core.errors import Internal, ModelyardError, NotFound, Unsupported
 from modelyard.core.exchange import Exchange
-from modelyard.gate.check import scoped_deployment
 from modelyard.gate.permit import Permit
 from modelyard.protocols.call import Call, Finished
 from modelyard.protocols.compression import decompress
@@ -80,8 +79,8 @@ class Handler:
             raise Internal("A call without a right was to be admitted.")
         headers = exchange.headers
         call.grant = grant = gate.authenticate(headers, exchange.query)
-        if route.scoped:
-            call.params["name"] = scoped_deployment(grant, exchange.path)
+        if route.locate is not None:
+            route.locate(call)
         call.permit = gate.admit(grant, route.action, call.params["name"] if route.names_deployment else None, own_id)
         coding = headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)

@@ -7,12 +7,18 @@ from modelyard.core.access import Action
 from modelyard.core.errors import Unavailable
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
+from modelyard.gate.check import scoped_deployment
 from modelyard.protocols.call import Call
 from modelyard.protocols.mlflow import mapping
 from modelyard.protocols.mlflow.errors import JSON, error_reply, media_type_reply
 from modelyard.protocols.routing import Protocol, Reply, Route
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
+
+
+def in_scope(call: Call) -> None:
+    """Means the one deployment that the key is scoped to."""
+    call.params["name"] = scoped_deployment(call.grant, call.exchange.path)
 
 
 def invocations(call: Call) -> None:
@@ -59,7 +65,7 @@ PROTOCOL = Protocol(
     "mlflow",
     ProtocolId.MLFLOW,
     (
-        Route("POST", "/invocations", Action.INFER, invocations, CallKind.INFER, names_deployment=True, scoped=True),
+        Route("POST", "/invocations", Action.INFER, invocations, CallKind.INFER, names_deployment=True, locate=in_scope),
         Route("POST", f"{_NAMED}/invocations", Action.INFER, invocations, CallKind.INFER, names_deployment=True),
         Route("GET", "/ping", None, ping),
         Route("GET", "/health", None, ping),

@@ -101,7 +101,7 @@ def _general_arrays(body: AnyBody, rest: memoryview) -> dict[str, Array]:
         if tensor.name in arrays:
             raise InvalidTensor(f"Input {tensor.name!r} comes twice; send each once.")
         parameters = tensor.parameters or _NO_PARAMETERS
-        _refuse_shared_memory(parameters, f"input {tensor.name!r}")
+        refuse_shared_memory(parameters, f"input {tensor.name!r}")
         spec = _spec(tensor)
         size = parameters.get("binary_data_size")
         if size is None:
@@ -141,7 +141,7 @@ def _from_bytes(data: memoryview, spec: TensorSpec) -> Array:
     except InvalidTensor as error:
         raise InvalidTensor(f"Input {spec.name!r}: {error.message}") from None
     except (ValueError, OverflowError):
-        raise _too_big(spec) from None
+        raise too_big(spec) from None
 
 
 def _from_json(tensor: AnyTensor, spec: TensorSpec) -> Array:
@@ -161,7 +161,7 @@ def _from_json(tensor: AnyTensor, spec: TensorSpec) -> Array:
     try:
         array = array.reshape(shape)
     except (ValueError, OverflowError):
-        raise _too_big(spec) from None
+        raise too_big(spec) from None
     # What JSON says more precisely than bfloat16 can hold is rounded, as a binary tensor would be.
     return array if spec.datatype is not Datatype.BF16 else decode_tensor(encode_tensor(array, Datatype.BF16), Datatype.BF16, shape)
 
@@ -170,14 +170,15 @@ def _concrete(spec: TensorSpec) -> tuple[int, ...]:
     return tuple(size for size in spec.shape if isinstance(size, int))
 
 
-def _too_big(spec: TensorSpec) -> InvalidTensor:
+def too_big(spec: TensorSpec) -> InvalidTensor:
+    """The error of a shape that NumPy refuses."""
     return InvalidTensor(f"Input {spec.name!r} has a shape that no array can have: {spec.wire_shape[:8]}.")
 
 
 def _with_wishes(body: FastBody[Any] | AnyBody, arrays: dict[str, Array], version: str) -> Decoded:
     parameters = body.parameters or _NO_PARAMETERS
-    _refuse_sequences(parameters)
-    request = InferRequest(arrays, version=version, deadline_ns=_deadline(parameters))
+    refuse_sequences(parameters)
+    request = InferRequest(arrays, version=version, deadline_ns=deadline_of(parameters))
     binary = parameters.get("binary_data_output") is True
     if not body.outputs:
         return Decoded(request, body.id, None, binary)
@@ -192,7 +193,7 @@ def _with_wishes(body: FastBody[Any] | AnyBody, arrays: dict[str, Array], versio
 
 def _wish(output: OutputWish, binary: bool) -> Wish:
     parameters = output.parameters or _NO_PARAMETERS
-    _refuse_shared_memory(parameters, f"output {output.name!r}")
+    refuse_shared_memory(parameters, f"output {output.name!r}")
     own = parameters.get("binary_data", binary)
     if not isinstance(own, bool):
         raise InvalidRequest(f"The parameter binary_data of output {output.name!r} must be true or false.")
@@ -202,17 +203,19 @@ def _wish(output: OutputWish, binary: bool) -> Wish:
     return Wish(own, classes)
 
 
-def _refuse_shared_memory(parameters: Parameters, where: str) -> None:
+def refuse_shared_memory(parameters: Parameters, where: str) -> None:
+    """Raises Unsupported for a tensor that lies in shared memory."""
     if "shared_memory_region" in parameters:
         raise Unsupported(f"Shared memory is not supported here ({where}); send the data in the body.")
 
 
-def _refuse_sequences(parameters: Parameters) -> None:
+def refuse_sequences(parameters: Parameters) -> None:
+    """Raises Unsupported for a request that is part of a sequence."""
     if parameters.get("sequence_id") or parameters.get("sequence_start") or parameters.get("sequence_end"):
         raise Unsupported("Sequences are not supported: no state is kept between calls. Send each call complete.")
 
 
-def _deadline(parameters: Parameters) -> int:
+def deadline_of(parameters: Parameters) -> int:
     """The monotonic time at which the request parameter ``timeout`` (microseconds) runs out; 0 without one."""
     timeout = parameters.get("timeout", 0)
     if type(timeout) is not int or timeout < 0:

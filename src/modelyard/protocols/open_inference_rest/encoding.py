@@ -46,7 +46,7 @@ def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:
 def _output(spec: TensorSpec, array: Array, wish: Wish, response: InferResponse, chunks: list[bytes]) -> dict[str, Any]:
     datatype = spec.datatype
     if wish.classes:
-        array, datatype = _classify(array, wish.classes, response.signature.classes), Datatype.BYTES
+        array, datatype = classify(array, wish.classes, response.signature.classes), Datatype.BYTES
     described: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": array.shape}
     if wish.binary:
         data = encode_tensor(array, datatype)
@@ -67,7 +67,7 @@ def _texts(name: str, array: Array) -> list[str]:
         raise Unsupported(f"Output {name!r} holds bytes that are not UTF-8 text; ask for it with binary_data true.") from None
 
 
-def _classify(array: Array, count: int, classes: tuple[str, ...]) -> Array:
+def classify(array: Array, count: int, classes: tuple[str, ...]) -> Array:
     """Triton's classification: of each row the ``count`` largest values as ``value:index[:class]``."""
     if array.dtype.kind not in "fiu" or array.ndim == 0:
         raise Unsupported("Only outputs that are lists of numbers can be classified; leave the parameter classification out.")

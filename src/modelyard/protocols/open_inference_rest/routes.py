@@ -28,7 +28,8 @@ def _document(call: Call, document: Any) -> None:
     call.reply(200, JSON, orjson.dumps(document))
 
 
-def _view(call: Call) -> ServedView:
+def view_of(call: Call) -> ServedView:
+    """The version that the parameters ``name`` and ``version`` mean; raises NotFound and Unavailable."""
     return call.plane.served(call.grant.workspace_id, call.name, call.params.get("version", ""))
 
 
@@ -60,7 +61,7 @@ def infer(call: Call) -> None:
 
 def metadata(call: Call) -> None:
     """``GET /v2/models/{name}``."""
-    _document(call, schemas.model_metadata(_view(call)))
+    _document(call, schemas.model_metadata(view_of(call)))
 
 
 def model_ready(call: Call) -> None:
@@ -73,19 +74,29 @@ def model_ready(call: Call) -> None:
 
 def config(call: Call) -> None:
     """``GET …/config``."""
-    _document(call, schemas.model_config(_view(call)))
+    _document(call, schemas.model_config(view_of(call)))
 
 
 def statistics(call: Call) -> None:
     """``GET …/stats``: of one version where the path names it, else of all."""
-    views = [_view(call)] if "version" in call.params else call.plane.lanes(call.grant.workspace_id, call.name)
-    _document(call, {"model_stats": [schemas.model_statistics(view) for view in views]})
+    _document(call, statistics_document(call))
+
+
+def statistics_document(call: Call) -> dict[str, Any]:
+    """Statistics of what the parameters ``name`` and ``version`` mean."""
+    views = [view_of(call)] if "version" in call.params else call.plane.lanes(call.grant.workspace_id, call.name)
+    return {"model_stats": [schemas.model_statistics(view) for view in views]}
 
 
 def all_statistics(call: Call) -> None:
     """``GET /v2/models/stats``: of every deployment that the key may call."""
+    _document(call, all_statistics_document(call))
+
+
+def all_statistics_document(call: Call) -> dict[str, Any]:
+    """Statistics of every deployment that the key may call."""
     views = [view for name in _names(call) for view in call.plane.lanes(call.grant.workspace_id, name)]
-    _document(call, {"model_stats": [schemas.model_statistics(view) for view in views]})
+    return {"model_stats": [schemas.model_statistics(view) for view in views]}
 
 
 def _names(call: Call) -> list[str]:
@@ -94,15 +105,19 @@ def _names(call: Call) -> list[str]:
 
 def index(call: Call) -> None:
     """``POST /v2/repository/index``: versions of every deployment that the key may call; ``{"ready": true}`` leaves out the others."""
-    wanted = _object(call).get("ready", False)
+    _document(call, index_entries(call, ready_only=bool(_object(call).get("ready", False))))
+
+
+def index_entries(call: Call, *, ready_only: bool) -> list[dict[str, str]]:
+    """Versions of every deployment that the key may call, and, unless only ready ones are wanted, deployments that have none yet."""
     entries: list[dict[str, str]] = []
     for name in _names(call):
         views = call.plane.lanes(call.grant.workspace_id, name)
         entries += [{"name": name, "version": str(view.number), "state": "READY", "reason": ""} for view in views]
-        if not views and not wanted:
+        if not views and not ready_only:
             state, reason = call.plane.state(call.grant.workspace_id, name)
             entries.append({"name": name, "version": "", "state": _STATES.get(state, "UNAVAILABLE"), "reason": reason})
-    _document(call, entries)
+    return entries
 
 
 _STATES = {DeploymentState.PENDING: "LOADING", DeploymentState.LOADING: "LOADING"}
@@ -110,12 +125,16 @@ _STATES = {DeploymentState.PENDING: "LOADING", DeploymentState.LOADING: "LOADING
 
 def load(call: Call) -> None:
     """``POST …/load``: what is deployed is loaded already, so this only says whether it is."""
-    parameters = _object(call).get("parameters")
-    if parameters:
+    check_load(call, with_parameters=bool(_object(call).get("parameters")))
+    call.reply(200, JSON, b"{}")
+
+
+def check_load(call: Call, *, with_parameters: bool) -> None:
+    """Raises Unavailable while the deployment loads, Unsupported for a request to load something else."""
+    if with_parameters:
         raise Unsupported("A model's configuration and files cannot be changed by loading it; push a new version with: modelyard push")
     if not call.plane.ready(call.grant.workspace_id, call.name):
         raise Unavailable(f"Deployment {call.name!r} is still loading; try again shortly.", retry_after=1.0)
-    call.reply(200, JSON, b"{}")
 
 
 def unload(call: Call) -> None:
