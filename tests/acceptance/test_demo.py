@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from modelyard.testing.platform import answers
 
 
 @pytest.mark.timeout(180)
@@ -28,3 +31,22 @@ def test_the_demo_fails_loudly_when_a_step_does_not_work(tmp_path: Path) -> None
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.timeout(180)
+def test_the_demo_serves_until_it_is_interrupted_and_then_stops_everything(tmp_path: Path) -> None:
+    command = [sys.executable, "-u", "-m", "modelyard.cli.main", "demo", "--home", str(tmp_path / "home")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL)
+    assert process.stdout is not None
+    inference = ""
+    for line in process.stdout:
+        if "inference http" in line:
+            inference = line.split("inference ")[1].split(",")[0]
+        if "Serving until Ctrl-C" in line:
+            break
+    assert answers(f"{inference}/readyz")
+    process.send_signal(signal.SIGINT)
+    with process.stdout:
+        process.stdout.read()
+    assert process.wait(60) == 0
+    assert not answers(f"{inference}/readyz")
