@@ -74,10 +74,9 @@ def test_a_result_is_stored_and_delivered_once_signed_with_a_retry(receiver: Rec
             time.sleep(0.05)
         assert found["result"]["predictions"][0]["y"] == [6.0, 7.0]
         assert receiver.told.wait(30), "the webhook was not told again after it had failed"
-        assert (
-            httpx.get(f"{url}/{identity}", headers={"authorization": "Bearer " + client.keys.create(deployments=["none"]).key}).status_code
-            == 404
-        )
+        client.deploy("adder@1", "other")
+        foreign = {"authorization": f"Bearer {client.keys.create(deployments=['other']).key}"}
+        assert httpx.get(f"{url}/{identity}", headers=foreign).status_code == 404
     told, text = receiver.deliveries[-1]
     signed = f"{told['webhook-id']}.{told['webhook-timestamp']}.".encode() + text
     wanted = base64.b64encode(hmac.new(b"a secret of thirty-two bytes....", signed, hashlib.sha256).digest()).decode()
