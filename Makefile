@@ -63,7 +63,7 @@ soak: $(VENV)/.test
 	MODELYARD_SOAK=1 $(BIN)/python -m pytest tests/integration tests/acceptance --timeout 3600 $(ARGS)
 
 fuzz: $(VENV)/.test
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -k "hypothesis or random or property or any_" tests/unit $(ARGS)
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -m hypothesis tests/unit $(ARGS)
 
 docs: $(VENV)/.check
 	$(BIN)/python scripts/reference.py

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -13,7 +14,9 @@ pytest.register_assert_rewrite("modelyard.testing")
 
 # Machines of tests are shared: how long an example takes says nothing.
 settings.register_profile("modelyard", deadline=None)
-settings.load_profile("modelyard")
+# `make fuzz`: the same properties on many more inputs.
+settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "modelyard"))
 
 
 @pytest.fixture(scope="session")
