@@ -37,7 +37,8 @@ class Route:
     """The pattern has ``{name}``, the deployment that the right is needed for."""
     locate: Callable[[Call], None] | None = None
     """Where the pattern names no deployment: finds the one that is meant, in the key's scope or in the body, and puts it among the
-    parameters as ``name``. Called after authentication, before admission; raises ModelyardError."""
+    parameters as ``name``; where it finds none, the right is asked for in general. Called after authentication, before admission;
+    raises ModelyardError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,8 @@ class RouteTable:
         protocol, route, names = entry
         if "%" in path:
             values = [value.replace("%2F", "/").replace("%25", "%") for value in values]
+        if len(names) == 1:
+            return protocol, route, {names[0]: values[0]}, ()
         return protocol, route, dict(zip(names, values, strict=True)), ()
 
     def _straight(self, segments: list[str], values: list[str]) -> _Node | None:

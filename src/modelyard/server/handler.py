@@ -6,6 +6,7 @@ Route, key, permit, body, then the protocol. It finds things by table lookup, wa
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from typing import Protocol as Seam
@@ -13,13 +14,20 @@ from typing import Protocol as Seam
 from modelyard.core.access import Action, Grant
 from modelyard.core.errors import Internal, ModelyardError, NotFound, Unsupported
 from modelyard.core.exchange import Exchange
+from modelyard.core.usage import CallKind
+from modelyard.gate.counters import Awaited
 from modelyard.gate.permit import Permit
 from modelyard.protocols.call import Call, Finished
 from modelyard.protocols.compression import decompress
 from modelyard.protocols.routing import Protocol, Reply, RouteTable
 from modelyard.serving.dataplane import DataPlane
 
+Later = Callable[..., object]
+"""``loop.call_later``: seconds, a callable, its arguments."""
 _LONGEST_ID = 128
+_WAIT_S = 0.02
+_PATIENCE_NS = 200_000_000
+_MOST_WAITING = 128
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -30,15 +38,18 @@ class Admission(Seam):
     def authenticate(self) -> Callable[[Mapping[bytes, bytes], str], Grant]:
         """The grant of the key in headers; raises Unauthenticated."""
 
-    def admit(self, grant: Grant, action: Action, deployment: str | None, request_id: bytes) -> Permit:
-        """A permit for one call; raises PermissionDenied, NotFound, LimitExceeded or Unavailable."""
+    def admit(  # on every call's path, where keywords cost time
+        self, grant: Grant, action: Action, deployment: str | None, request_id: bytes, kind: CallKind = CallKind.OTHER
+    ) -> Permit:
+        """A permit for one call; raises PermissionDenied, NotFound, LimitExceeded, Awaited or Unavailable."""
 
 
 class Handler:
     """Answers exchanges by the routes of ``protocols``.
 
     Every route but health needs a key, and whoever has none learns nothing of which paths exist. ``max_body_bytes`` bounds a body
-    after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters.
+    after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters. ``later`` is the
+    event loop's ``call_later``, with which calls wait for what a limit lacks for moments only; without it they are refused at once.
     """
 
     def __init__(
@@ -49,12 +60,15 @@ class Handler:
         *,
         max_body_bytes: int = 64 * 1024 * 1024,
         finished: Finished | None = None,
+        later: Later | None = None,
     ) -> None:
         self._table = RouteTable(protocols)
         self._gate = gate
         self._plane = plane
         self._max_body = max_body_bytes
         self._finished = finished
+        self._later = later
+        self._waiting = 0
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
 
@@ -74,17 +88,38 @@ class Handler:
             call.guard(self._run, call, own_id)
 
     def _run(self, call: Call, own_id: bytes) -> None:
-        exchange, route, gate = call.exchange, call.route, self._gate
+        exchange, route = call.exchange, call.route
+        call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+        if route is not None and route.locate is not None:
+            route.locate(call)
+        self._admit(call, own_id, 0)
+
+    def _admit(self, call: Call, own_id: bytes, until_ns: int) -> None:
+        exchange, route = call.exchange, call.route
         if route is None or route.action is None:
             raise Internal("A call without a right was to be admitted.")
-        headers = exchange.headers
-        call.grant = grant = gate.authenticate(headers, exchange.query)
-        if route.locate is not None:
-            route.locate(call)
-        call.permit = gate.admit(grant, route.action, call.params["name"] if route.names_deployment else None, own_id)
-        coding = headers.get(b"content-encoding")
+        name = call.params.get("name") if route.names_deployment else None
+        try:
+            call.permit = self._gate.admit(call.grant, route.action, name, own_id, route.kind)
+        except Awaited as error:
+            self._wait(call, own_id, until_ns, error)
+            return
+        coding = exchange.headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
         route.run(call)
+
+    def _wait(self, call: Call, own_id: bytes, until_ns: int, error: Awaited) -> None:
+        """Tries again in a moment, for a while, unless too many calls do so already."""
+        now = time.monotonic_ns()
+        until_ns = until_ns or now + _PATIENCE_NS
+        if self._later is None or self._waiting >= _MOST_WAITING or now >= until_ns or call.exchange.aborted is not None:
+            raise error.instead
+        self._waiting += 1
+        self._later(_WAIT_S, self._try_again, call, own_id, until_ns)
+
+    def _try_again(self, call: Call, own_id: bytes, until_ns: int) -> None:
+        self._waiting -= 1
+        call.guard(self._admit, call, own_id, until_ns)
 
     def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
         exchange = call.exchange
