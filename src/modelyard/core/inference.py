@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.signature import Signature
@@ -12,8 +13,7 @@ from modelyard.core.tensors import Array
 _NONE = Signature(inputs=(), outputs=())
 
 
-@dataclass(slots=True)
-class InferRequest:
+class InferRequest(msgspec.Struct):
     """Decoded inputs of one call to a deployment."""
 
     inputs: dict[str, Array]
@@ -25,8 +25,7 @@ class InferRequest:
     """Monotonic time after which nobody waits for the answer; 0 for none."""
 
 
-@dataclass(slots=True)
-class InferResponse:
+class InferResponse(msgspec.Struct):
     """Outputs of one call, with what they cost."""
 
     outputs: dict[str, Array]
@@ -40,8 +39,7 @@ class InferResponse:
     """Of the version that computed it: with weights it need not be the one that decoded the call."""
 
 
-@dataclass(slots=True)
-class Cost:
+class Cost(msgspec.Struct):
     """What a call has used, filled in as it becomes known; read when its permit is settled."""
 
     rows: int = 0
@@ -51,7 +49,7 @@ class Cost:
     queue_us: int = 0
     compute_us: int = 0
     version_id: int = 0
-    cached: bool = field(default=False)
+    cached: bool = False
 
 
 InferDone = Callable[[InferResponse | ModelyardError], None]

@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelyard.core.errors import DeadlineExceeded, ModelyardError, Unavailable
 from modelyard.core.inference import InferResponse
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature
-from modelyard.serving.replica import Outcome, Replica, Waiting, may_batch
+from modelyard.serving.replica import Outcome, Replica, Result, Waiting, may_batch
+from modelyard.serving.statistics import CallStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +36,13 @@ class BatchOptions:
     """Runs of one version in threads at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(NamedTuple):
     """What answers say of the version that computed them."""
 
     model: str
     number: int
     version_id: int
     signature: Signature
-
-
-Result = tuple[list[Outcome], int]
 
 
 class Batcher:
@@ -67,7 +65,11 @@ class Batcher:
         self._loop = loop
         self._shared = profile.row_independent and may_batch(replica.signature)
         self._inline_us = options.inline_us if profile.inline else -1.0
+        self._keyed = self._shared and not replica.uniform
+        """Whether only calls of equal shapes may share a run."""
+        self._line: deque[Waiting] = deque()
         self._queues: dict[object, deque[Waiting]] = {}
+        """Where shapes matter: calls by their shapes."""
         self._waiting = 0
         self._busy = 0
         self._scheduled = False
@@ -77,11 +79,10 @@ class Batcher:
         """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable when too many wait."""
         if self._waiting >= self._options.max_waiting:
             raise Unavailable("Too many calls wait for this deployment; try again shortly.", retry_after=1.0)
-        key = self._key(call)
-        queue = self._queues.get(key)
-        if queue is None:
-            queue = self._queues[key] = deque()
-        queue.append(call)
+        if self._keyed:
+            self._queues.setdefault(_key(call), deque()).append(call)
+        else:
+            self._line.append(call)
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
@@ -91,12 +92,6 @@ class Batcher:
         """Calls ``closed`` once the last call is answered; none may be submitted after this."""
         self._retired = closed
         self._close_if_idle()
-
-    def _key(self, call: Waiting) -> object:
-        """Calls of equal keys may share a run."""
-        if self._replica.uniform or not self._shared:
-            return None
-        return tuple([(name, array.shape[1:]) for name, array in call.inputs.items()])
 
     def _flush(self) -> None:
         self._scheduled = False
@@ -113,7 +108,7 @@ class Batcher:
 
     def _take(self) -> tuple[list[Waiting], int]:
         """The next batch and its size; may be empty, when nobody waits for those calls any more."""
-        key, queue = next(iter(self._queues.items()))
+        queue = next(iter(self._queues.values())) if self._keyed else self._line
         batch: list[Waiting] = []
         rows, most = 0, self._options.max_rows if self._shared else 1
         now_ns = time.monotonic_ns()
@@ -130,10 +125,12 @@ class Batcher:
             rows += call.rows
             if not self._shared:
                 break
-        # Other shapes have their turn before the rest of these.
-        del self._queues[key]
-        if queue:
-            self._queues[key] = queue
+        if self._keyed:
+            # Other shapes have their turn before the rest of these.
+            key = next(iter(self._queues))
+            del self._queues[key]
+            if queue:
+                self._queues[key] = queue
         if self._replica.uniform:
             return batch, rows
         return batch, sum([self._replica.size(call.inputs, call.rows) for call in batch])
@@ -145,7 +142,7 @@ class Batcher:
         def ended(future: Future[Result]) -> None:
             self._loop.call_soon_threadsafe(self._ended, batch, size, began_ns, future)
 
-        self._executor.submit(self._replica.run, batch).add_done_callback(ended)
+        self._executor.submit(self._replica.run_apart, batch).add_done_callback(ended)
 
     def _ended(self, batch: list[Waiting], size: int, began_ns: int, future: Future[Result]) -> None:
         self._busy -= 1
@@ -153,30 +150,40 @@ class Batcher:
         self._flush()
 
     def _finish(self, batch: list[Waiting], size: int, began_ns: int, result: Result) -> None:
-        outcomes, taken_us = result
-        self._replica.learn(size, taken_us)
-        identity = self._identity
+        outcomes, taken_us, computed_us = result
+        self._replica.learn(size, computed_us)
         ended_ns = time.monotonic_ns()
-        rows = sum([call.rows for call in batch]) or 1
-        part = 1.0 / len(batch)
-        wall_ns = time.time_ns()
+        rows = sum([call.rows for call in batch])
+        row_us = taken_us / (rows or 1)
+        self._count(batch, outcomes, began_ns, ended_ns, row_us)
+        model, number, version_id, signature = self._identity
         for call, outcome in zip(batch, outcomes, strict=True):
-            statistics = call.statistics
             if isinstance(outcome, ModelyardError):
-                statistics.failure((ended_ns - call.arrived_ns) // 1000)
                 call.done(outcome)
                 continue
             queue_us = (began_ns - call.arrived_ns) // 1000
-            share_us = round(taken_us * call.rows / rows)
-            statistics.success(call.rows, queue_us, taken_us, (ended_ns - call.arrived_ns) // 1000)
-            statistics.executions += part
-            statistics.shared_us += share_us
+            share_us = int(row_us * call.rows + 0.5) if rows else taken_us
+            call.done(InferResponse(outcome, model, number, version_id, call.rows, queue_us, share_us, signature))
+
+    def _count(self, batch: list[Waiting], outcomes: list[Outcome], began_ns: int, ended_ns: int, row_us: float) -> None:
+        """Counts the calls of a run, for each deployment that takes part in it."""
+        wall_ns = time.time_ns()
+        groups: dict[CallStatistics, list[Waiting]] = {}
+        for call, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, ModelyardError):
+                call.statistics.failure((ended_ns - call.arrived_ns) // 1000)
+                continue
+            group = groups.get(call.statistics)
+            if group is None:
+                groups[call.statistics] = [call]
+            else:
+                group.append(call)
+        for statistics, calls in groups.items():
+            rows = sum([call.rows for call in calls])
+            statistics.success([call.arrived_ns for call in calls], rows, began_ns, ended_ns)
+            statistics.executions += len(calls) / len(batch)
+            statistics.shared_us += round(row_us * rows)
             statistics.last_ns = wall_ns
-            call.done(
-                InferResponse(
-                    outcome, identity.model, identity.number, identity.version_id, call.rows, queue_us, share_us, identity.signature
-                )
-            )
 
     def _refuse(self, call: Waiting, now_ns: int) -> None:
         call.statistics.failure((now_ns - call.arrived_ns) // 1000)
@@ -187,3 +194,8 @@ class Batcher:
         if closed is not None and not self._waiting and not self._busy:
             self._retired = None
             closed(self._replica)
+
+
+def _key(call: Waiting) -> object:
+    """Calls of equal keys may share a run."""
+    return tuple([(name, array.shape[1:]) for name, array in call.inputs.items()])

@@ -61,6 +61,7 @@ class Routes:
         # Seeded, so that tests repeat; shares over many calls are all that matters.
         self._random = random.Random(deployment.id).random  # noqa: S311
         self._single = self.lanes[0] if len(self.lanes) == 1 else None
+        self._heaviest = max(self.lanes, key=lambda lane: lane.weight, default=None)
         self._bounds = list(accumulate(lane.weight for lane in self.lanes))
         self._total = self._bounds[-1] if self._bounds else 0
         self._selected = self._by_version()
@@ -112,9 +113,9 @@ class Routes:
         """The lane that answers questions about the deployment: the selected one, or the one with most traffic."""
         if version:
             return self._select(version)
-        if not self.lanes:
+        if self._heaviest is None:
             raise self._unavailable()
-        return max(self.lanes, key=lambda lane: lane.weight)
+        return self._heaviest
 
     def _select(self, version: str) -> Lane:
         lane = self._selected.get(version)

@@ -18,10 +18,22 @@ class Stage:
         self.buckets = [0] * (len(BOUNDS_US) + 1)
         self.total_us = 0
 
-    def add(self, duration_us: int) -> None:
-        """Counts one duration."""
-        self.buckets[bisect_left(BOUNDS_US, duration_us)] += 1
-        self.total_us += duration_us
+    def add_equal(self, duration_us: int, count: int) -> None:
+        """Counts the same duration ``count`` times."""
+        self.buckets[bisect_left(BOUNDS_US, duration_us)] += count
+        self.total_us += duration_us * count
+
+    def add_since(self, began_ns: list[int], ended_ns: int) -> None:
+        """Counts durations with one end and sorted beginnings: those of one turn mostly share a bucket, which two looks tell."""
+        count = len(began_ns)
+        longest = bisect_left(BOUNDS_US, (ended_ns - began_ns[0]) // 1000)
+        shortest = bisect_left(BOUNDS_US, (ended_ns - began_ns[-1]) // 1000)
+        self.total_us += (ended_ns * count - sum(began_ns)) // 1000
+        if longest == shortest:
+            self.buckets[longest] += count
+            return
+        for began in began_ns:
+            self.buckets[bisect_left(BOUNDS_US, (ended_ns - began) // 1000)] += 1
 
     @property
     def count(self) -> int:
@@ -50,13 +62,14 @@ class CallStatistics:
         """Time that the run took which answered a call, as the caller felt it."""
         self.total = Stage()
 
-    def success(self, rows: int, queue_us: int, compute_us: int, total_us: int) -> None:
-        """Counts one answered call."""
-        self.succeeded += 1
+    def success(self, arrived_ns: list[int], rows: int, began_ns: int, ended_ns: int) -> None:
+        """Counts the calls that one run answered, with ``rows`` rows in all; ``arrived_ns`` is in order of arrival."""
+        count = len(arrived_ns)
+        self.succeeded += count
         self.rows += rows
-        self.queue.add(queue_us)
-        self.compute.add(compute_us)
-        self.total.add(total_us)
+        self.compute.add_equal((ended_ns - began_ns) // 1000, count)
+        self.queue.add_since(arrived_ns, began_ns)
+        self.total.add_since(arrived_ns, ended_ns)
 
     def failure(self, total_us: int) -> None:
         """Counts one call that got an error."""

@@ -219,13 +219,15 @@ def test_an_idle_retired_replica_is_closed_at_once(threads):
     run(main)
 
 
-def test_runs_that_are_slower_than_expected_move_to_threads(threads):
+def test_runs_that_are_slower_than_expected_move_to_threads_and_back(threads):
     async def main():
-        seen = []
+        seen, busy = [], [0.003]
 
         def compute(inputs):
             seen.append(threading.current_thread() is threading.main_thread())
-            time.sleep(0.01)
+            until = time.thread_time() + busy[0]
+            while time.thread_time() < until:
+                pass
             return {"y": inputs["x"]}
 
         model = FunctionModel(signature(), compute)
@@ -234,5 +236,9 @@ def test_runs_that_are_slower_than_expected_move_to_threads(threads):
             await call(plane, {"x": rows(1)})
         assert seen[0]
         assert not seen[-1]
+        busy[0] = 0.0
+        for _ in range(60):
+            await call(plane, {"x": rows(1)})
+        assert seen[-1]
 
     run(main)

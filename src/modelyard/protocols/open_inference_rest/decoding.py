@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -22,8 +21,7 @@ MAX_RANK = 32
 _NO_PARAMETERS: Parameters = {}
 
 
-@dataclass(slots=True)
-class Wish:
+class Wish(msgspec.Struct):
     """How one output is wanted."""
 
     binary: bool
@@ -31,8 +29,7 @@ class Wish:
     """With Triton's classification extension: how many of the best."""
 
 
-@dataclass(slots=True)
-class Decoded:
+class Decoded(msgspec.Struct):
     """An infer request, and how its answer is to be written."""
 
     request: InferRequest
@@ -130,7 +127,7 @@ def _spec(tensor: AnyTensor) -> TensorSpec:
         raise InvalidTensor(f"Input {tensor.name!r} has the unknown datatype {tensor.datatype[:32]!r}.{hint}") from None
     if len(tensor.shape) > MAX_RANK:
         raise InvalidTensor(f"Input {tensor.name!r} has {len(tensor.shape)} dimensions; at most {MAX_RANK} are possible.")
-    return TensorSpec(name=tensor.name, datatype=datatype, shape=tuple(tensor.shape))
+    return TensorSpec(name=tensor.name, datatype=datatype, shape=tensor.shape)
 
 
 def _from_bytes(data: memoryview, spec: TensorSpec) -> Array:

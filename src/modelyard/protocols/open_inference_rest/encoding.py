@@ -26,6 +26,10 @@ def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:
 
     Raises Unsupported for text that is not UTF-8 and is wanted as JSON.
     """
+    if decoded.wishes is None and not decoded.binary:
+        plain = _plain(name, decoded.id, response)
+        if plain is not None:
+            return 200, JSON, plain
     specs = {spec.name: spec for spec in response.signature.outputs}
     outputs: list[dict[str, Any]] = []
     chunks: list[bytes] = []
@@ -41,6 +45,22 @@ def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:
         return 200, JSON, head
     headers = [(b"content-type", b"application/octet-stream"), (b"inference-header-content-length", str(len(head)).encode())]
     return 200, headers, b"".join([head, *chunks])
+
+
+def _plain(name: str, request_id: str, response: InferResponse) -> bytes | None:
+    """The usual answer, all outputs as JSON numbers, put together from bytes; None when some output is text."""
+    parts: list[bytes] = []
+    arrays = response.outputs
+    for spec in response.signature.outputs:
+        if spec.datatype is Datatype.BYTES:
+            return None
+        array = arrays[spec.name]
+        values = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
+        described = (orjson.dumps(spec.name), spec.datatype.encode(), orjson.dumps(array.shape), values)
+        parts.append(b'{"name":%b,"datatype":"%b","shape":%b,"data":%b}' % described)
+    own = b'"id":%b,' % orjson.dumps(request_id) if request_id else b""
+    head = (orjson.dumps(name), response.version, own, parts[0] if len(parts) == 1 else b",".join(parts))
+    return b'{"model_name":%b,"model_version":"%d",%b"outputs":[%b]}' % head
 
 
 def _output(spec: TensorSpec, array: Array, wish: Wish, response: InferResponse, chunks: list[bytes]) -> dict[str, Any]:

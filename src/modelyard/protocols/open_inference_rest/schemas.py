@@ -31,7 +31,7 @@ class FastTensor(msgspec.Struct, Generic[T], gc=False):
     """An input whose data is a flat JSON list."""
 
     name: str
-    shape: list[Size]
+    shape: tuple[Size, ...]
     datatype: str
     data: T
     parameters: Parameters | None = None
@@ -50,7 +50,7 @@ class AnyTensor(msgspec.Struct):
     """An input with data of any form, or with its data in the binary part."""
 
     name: str
-    shape: list[Size]
+    shape: tuple[Size, ...]
     datatype: str
     data: Any = msgspec.UNSET
     parameters: Parameters | None = None

@@ -24,9 +24,11 @@ class ReplyEncoder:
     An answer is ``head`` + one of the tails + what the tail asks for: a length and an empty line.
     """
 
-    __slots__ = ("close_tail", "close_unsized", "constants", "keep_tail", "keep_unsized", "old_keep_tail")
+    __slots__ = ("close_tail", "close_unsized", "constants", "keep_tail", "keep_unsized", "names", "old_keep_tail")
 
     def __init__(self) -> None:
+        self.names: set[bytes] = set()
+        """Names of fields that were found good; few, because answers are ours."""
         self.constants: dict[tuple[int, Headers], bytes] = {}
         """Heads by status and constant headers."""
         self.set_date(0)
@@ -56,8 +58,11 @@ class ReplyEncoder:
         if encoded.count(b"\n") != lines or encoded.count(b"\r") != lines or b"\0" in encoded:
             raise ValueError(f"A header of the answer contains a line break or NUL: {headers!r}.")
         for name, _ in headers:
-            if name in OWN_HEADERS or not name or name.translate(None, _TOKEN):
-                raise ValueError(f"The header {name!r} is set by the front, or is no lower-case header name.")
+            if name not in self.names:
+                if name in OWN_HEADERS or not name or name.translate(None, _TOKEN):
+                    raise ValueError(f"The header {name!r} is set by the front, or is no lower-case header name.")
+                if len(self.names) < _CONSTANTS:
+                    self.names.add(name)
         if type(headers) is tuple:
             if len(self.constants) >= _CONSTANTS:
                 self.constants.clear()
