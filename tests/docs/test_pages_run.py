@@ -28,13 +28,14 @@ class Place:
     """A folder with the table, and the environment of a reader whose ports are other than the documented ones."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.port, self.management = folder, free_port(), free_port()
+        self.folder, self.port, self.management, self.grpc = folder, free_port(), free_port(), free_port()
         shutil.copy(ROOT / "examples" / "data" / "penguins.csv", folder / "penguins.csv")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")} | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MODELYARD_HOME": str(folder / "home"),
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_MANAGEMENT_PORT": str(self.management),
+            "MODELYARD_GRPC_PORT": str(self.grpc),
             "MODELYARD_URL": f"http://127.0.0.1:{self.management}",
             "MODELYARD_WORKERS": "2",
         }
@@ -53,7 +54,8 @@ class Place:
         return done.stdout
 
     def page(self, page: Path) -> str:
-        return self.run(script_of(page, {"127.0.0.1:8000": f"127.0.0.1:{self.port}", "127.0.0.1:8080": f"127.0.0.1:{self.management}"}))
+        ports = {8000: self.port, 8001: self.grpc, 8080: self.management}
+        return self.run(script_of(page, {f"127.0.0.1:{port}": f"127.0.0.1:{own}" for port, own in ports.items()}))
 
     def stop(self) -> None:
         subprocess.run(["modelyard", "down"], cwd=self.folder, env=self.environment, capture_output=True, timeout=60)

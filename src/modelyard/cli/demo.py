@@ -109,7 +109,12 @@ def _platform(place: Place, key: str) -> Iterator[subprocess.Popen[bytes]]:
     with place.log.open("ab") as log:
         # A session of its own, so that Ctrl-C reaches only the demo, which then stops the platform in order.
         server = subprocess.Popen(
-            command, env=os.environ | {"MODELYARD_ADMIN_KEY": key}, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            command,
+            env=os.environ | {"MODELYARD_ADMIN_KEY": key, "MODELYARD_GRPC_PORT": "0"},
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             _wait_ready(server, place)

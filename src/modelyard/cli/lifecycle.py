@@ -80,6 +80,8 @@ def _tell(notice: Notice) -> None:
     """Shows what the supervisor tells, to be read while it runs."""
     if notice.told is Told.LISTENING:
         print(f"Inference:  {notice.inference_url}\nManagement: {notice.management_url}", flush=True)
+        if notice.grpc_address:
+            print(f"gRPC:       {notice.grpc_address}", flush=True)
     elif notice.told is Told.ADMIN_KEY:
         print(_key_text(notice.text), flush=True)
     elif notice.told is Told.READY:

@@ -27,6 +27,8 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The listening socket to serve on."""
     inference_url: str = ""
     management_url: str = ""
+    grpc_address: str = ""
+    """``host:port`` that workers listen on for gRPC; empty where it is off."""
     boot: str = ""
     """32 hex digits, new for each start of the platform."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from itertools import count
 from typing import Protocol as Seam
 
@@ -72,12 +73,20 @@ class Handler:
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
 
+    def carrying(self, protocols: Sequence[Protocol]) -> Handler:
+        """The same for other protocols, which another listener carries."""
+        other = copy(self)
+        other._table = RouteTable(protocols)
+        return other
+
     def __call__(self, exchange: Exchange) -> None:
         own_id = self._boot + next(self._counter).to_bytes(8, "big")
         given = exchange.headers.get(b"x-request-id")
         request_id = own_id.hex() if given is None else _usable(given) or own_id.hex()
         protocol, route, params, allowed = self._table.find(exchange.method, exchange.path)
         call = Call(exchange, protocol, self._plane, request_id, self._finished)
+        if given is not None:
+            call.own_id = own_id.hex()
         call.route = route
         call.params = params
         if route is None:

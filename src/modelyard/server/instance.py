@@ -26,6 +26,7 @@ class Instance(msgspec.Struct, frozen=True, kw_only=True):
     pid: int
     inference_url: str
     management_url: str
+    grpc_address: str = ""
     version: str
     started_ns: int
     ready: bool = False

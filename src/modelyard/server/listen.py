@@ -63,6 +63,32 @@ def listen(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
     return listener
 
 
+def reserve(host: str, port: int) -> socket.socket | None:
+    """Holds a port for gRPC, whose library opens sockets itself: each worker listens on the same port with SO_REUSEPORT.
+
+    The socket that is given back never listens; as long as it is open, no second platform can reserve the port. None where ``host`` is
+    a Unix socket. Raises Conflict when anything holds the port, InvalidRequest when it cannot be listened on.
+    """
+    if "/" in host:
+        return None
+    with listen(host, port) as probe:
+        address = probe.getsockname()
+    holder = socket.socket(probe.family, socket.SOCK_STREAM)
+    try:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        holder.bind(address)
+    except OSError as error:
+        holder.close()
+        raise _bind_error(f"{host}:{port}", error) from None
+    return holder
+
+
+def grpc_address(holder: socket.socket) -> str:
+    """A reserved address as gRPC writes it: ``127.0.0.1:8001`` or ``[::1]:8001``."""
+    host, port = holder.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def inherit_listener(descriptor: int) -> socket.socket:
     """The listening socket that a parent process handed down by number."""
     try:

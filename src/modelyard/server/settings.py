@@ -47,6 +47,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     port: Annotated[Port, Meta(description="Port of the inference listener; 0 takes a free one.")] = 8000
     management_port: Annotated[Port, Meta(description="Port of the management listener; 0 takes a free one.")] = 8080
+    grpc_port: Annotated[
+        int, Meta(ge=-1, le=65535, description="Port of the gRPC listener, on the same address; 0 takes a free one, -1 turns gRPC off.")
+    ] = 8001
     workers: Annotated[int, Meta(ge=0, le=512, description="Inference processes; 0 means one for each CPU core.")] = 0
     database_url: Annotated[
         str, Meta(description="Database of the controller: sqlite:///… or postgresql://…; empty for a SQLite file inside the home.")
@@ -256,6 +259,8 @@ def _quantity(text: str, unit: str, kind: Any, source: str) -> float | int | str
 def _check(settings: Settings) -> None:
     if settings.admin_key and len(settings.admin_key) < 16:
         raise InvalidRequest(f"{PREFIX}ADMIN_KEY has fewer than 16 characters; choose a longer one.")
+    if settings.grpc_port > 0 and settings.grpc_port in (settings.port, settings.management_port):
+        raise InvalidRequest(f"Port {settings.grpc_port} cannot be that of gRPC and of another listener; choose another {PREFIX}GRPC_PORT.")
     if settings.port and settings.port == settings.management_port:
         raise InvalidRequest(f"Inference and management cannot both listen on port {settings.port}; choose another --management-port.")
 

@@ -28,7 +28,7 @@ from modelyard.observability.logging import configure
 from modelyard.server.channel import Handover, Said
 from modelyard.server.child import Child, Program
 from modelyard.server.instance import HomeLock, Instance, url_of
-from modelyard.server.listen import listen
+from modelyard.server.listen import grpc_address, listen, reserve
 from modelyard.server.settings import PREFIX, Settings
 from modelyard.store.home import Home
 from modelyard.store.upgrade import prepare_home
@@ -58,6 +58,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
     inference_url: str = ""
     management_url: str = ""
+    grpc_address: str = ""
 
 
 Tell = Callable[[Notice], None]
@@ -85,6 +86,9 @@ def run(settings: Settings, tell: Tell, commands: Commands = PRODUCT) -> int:
         kept = prepare_home(home)
         inference = stack.enter_context(listen(settings.host, settings.port))
         management = stack.enter_context(listen(settings.host, settings.management_port))
+        grpc = reserve(settings.host, settings.grpc_port) if settings.grpc_port >= 0 else None
+        if grpc is not None:
+            stack.enter_context(grpc)
         configure("supervisor", settings.log_level, home.logs)
         if kept is not None:
             logger.info("The home was upgraded; what it was before is kept in %s", kept)
@@ -92,7 +96,7 @@ def run(settings: Settings, tell: Tell, commands: Commands = PRODUCT) -> int:
         stack.callback(os.close, output)
         if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
             os.ftruncate(output, 0)
-        base = Base(settings, lock, (inference, management), output, commands)
+        base = Base(settings, lock, (inference, management), grpc, output, commands)
         return Supervisor(base, tell).run()
 
 
@@ -104,6 +108,8 @@ class Base:
     lock: HomeLock
     sockets: tuple[socket.socket, socket.socket]
     """Inference and management."""
+    grpc: socket.socket | None
+    """Holds the port of gRPC."""
     output: int
     commands: Commands
 
@@ -117,6 +123,7 @@ class Supervisor:
         self._home = Home(settings.home)
         self._inference, self._management = base.sockets
         self._urls = url_of(self._inference), url_of(self._management)
+        self._grpc = grpc_address(base.grpc) if base.grpc is not None else ""
         self._output = base.output
         self._boot = secrets.token_hex(16)
         self._environment = child_environment(os.environ)
@@ -134,8 +141,9 @@ class Supervisor:
         """Starts everything, keeps it running, and stops it in order."""
         with self._signals():
             self._publish()
-            self._tell(Notice(told=Told.LISTENING, inference_url=self._urls[0], management_url=self._urls[1]))
-            logger.info("Started", extra={"inference_url": self._urls[0], "management_url": self._urls[1], "version": __version__})
+            self._tell(self._notice(Told.LISTENING))
+            where = {"inference_url": self._urls[0], "management_url": self._urls[1], "grpc_address": self._grpc}
+            logger.info("Started", extra=where | {"version": __version__})
             while not self._asked and not self._fatal:
                 self._start_due()
                 self._wait(self._next_due())
@@ -159,6 +167,7 @@ class Supervisor:
                 descriptor=listener.fileno(),
                 inference_url=self._urls[0],
                 management_url=self._urls[1],
+                grpc_address=self._grpc,
                 boot=self._boot,
             )
 
@@ -222,7 +231,10 @@ class Supervisor:
         self._was_ready = True
         self._publish()
         logger.info("Ready after %.2f s", (time.time_ns() - self._started_ns) / 1e9)
-        self._tell(Notice(told=Told.READY, inference_url=self._urls[0], management_url=self._urls[1]))
+        self._tell(self._notice(Told.READY))
+
+    def _notice(self, told: Told) -> Notice:
+        return Notice(told=told, inference_url=self._urls[0], management_url=self._urls[1], grpc_address=self._grpc)
 
     def _bury(self, child: Child, code: int) -> None:
         if self._asked or self._fatal or child.asked_to_stop:
@@ -258,6 +270,7 @@ class Supervisor:
                 pid=os.getpid(),
                 inference_url=self._urls[0],
                 management_url=self._urls[1],
+                grpc_address=self._grpc,
                 version=__version__,
                 started_ns=self._started_ns,
                 ready=self._was_ready,

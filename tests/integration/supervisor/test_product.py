@@ -20,7 +20,20 @@ from modelyard.server.supervisor import Told
 from modelyard.store.home import Home
 from modelyard.testing.engine_contract import wait_until_gone
 
-HEAVY = ("sqlalchemy", "fastapi", "starlette", "uvicorn", "pydantic", "prometheus_client", "onnx", "sklearn", "pandas", "torch")
+HEAVY = (
+    "grpc",
+    "google.protobuf",
+    "sqlalchemy",
+    "fastapi",
+    "starlette",
+    "uvicorn",
+    "pydantic",
+    "prometheus_client",
+    "onnx",
+    "sklearn",
+    "pandas",
+    "torch",
+)
 
 
 def get(url, path, key=""):
@@ -44,7 +57,7 @@ def home(tmp_path):
 
 def start(home, **changes):
     notices = []
-    settings = Settings(home=home.root, port=0, management_port=0, workers=2, **changes)
+    settings = Settings(home=home.root, port=0, management_port=0, grpc_port=0, workers=2, **changes)
     started = start_detached(settings, notices.append)
     return started, notices
 

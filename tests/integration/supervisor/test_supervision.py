@@ -24,7 +24,7 @@ SECRET = "an-admin-key-from-outside"
 
 class Platform:
     def __init__(self, home, controller="controller", worker="worker", **settings):
-        chosen = Settings(home=home, port=settings.pop("port", 0), management_port=0, workers=2, admin_key=SECRET, **settings)
+        chosen = Settings(home=home, port=settings.pop("port", 0), management_port=0, grpc_port=0, workers=2, admin_key=SECRET, **settings)
         self.home = Home(home)
         self.process = subprocess.Popen(
             [sys.executable, PLATFORM, controller, worker],

@@ -16,7 +16,7 @@ from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.core.exchange import Exchange
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
-from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener, listen, listener_url
+from modelyard.server.listen import Acceptor, LoadBoard, grpc_address, inherit_listener, listen, listener_url, reserve
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://"), ("0.0.0.0", "http://127.0.0.1:")])
@@ -160,3 +160,27 @@ def test_workers_share_connections_evenly_and_one_that_closes_leaves_the_queue_t
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
+
+
+def test_a_reserved_port_is_shared_by_those_who_mean_to_and_refused_to_all_others():
+    with reserve("127.0.0.1", 0) as holder:
+        address = holder.getsockname()
+        assert grpc_address(holder) == f"127.0.0.1:{address[1]}"
+        with socket.socket() as worker:
+            for option in (socket.SO_REUSEADDR, socket.SO_REUSEPORT):  # as gRPC sets them
+                worker.setsockopt(socket.SOL_SOCKET, option, 1)
+            worker.bind(address)
+            worker.listen()
+            with socket.create_connection(address):
+                worker.accept()[0].close()
+            for take in (reserve, listen):
+                with pytest.raises(Conflict, match="in use"):
+                    take(*address)
+        with pytest.raises(Conflict, match="in use"):
+            reserve(*address)
+    with reserve(*address):
+        pass
+
+
+def test_nothing_is_reserved_beside_a_unix_socket(tmp_path):
+    assert reserve(str(tmp_path / "socket"), 8001) is None

@@ -52,6 +52,8 @@ def test_values_are_written_as_people_write_them(variable, text, name, value):
         ("MODELYARD_ACCESS_LOG", "perhaps", "cannot be used"),
         ("MODELYARD_LOG_LEVEL", "loud", "cannot be used"),
         ("MODELYARD_MANAGEMENT_PORT", "8000", "both listen on port 8000"),
+        ("MODELYARD_GRPC_PORT", "8080", "another MODELYARD_GRPC_PORT"),
+        ("MODELYARD_GRPC_PORT", "-2", "MODELYARD_GRPC_PORT is '-2'"),
     ],
 )
 def test_malformed_values_are_refused_with_a_sentence(variable, text, sentence):

@@ -163,7 +163,7 @@ class GrpcFront:
         except RuntimeError:
             port = 0
         if not port:
-            raise Conflict(f"{config.address} cannot be listened on for gRPC; choose another --grpc-port.")
+            raise Conflict(f"{config.address} cannot be listened on for gRPC; set MODELYARD_GRPC_PORT to another port.")
         await self._server.start()
         return port
 

@@ -1,0 +1,27 @@
+"""The gRPC listener of a worker. Imported only where it is on: grpc and protobuf cost every worker memory."""
+
+from __future__ import annotations
+
+from modelyard.protocols.open_inference_grpc.routes import PROTOCOL, STREAMED
+from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
+from modelyard.server.handler import Handler
+from modelyard.server.settings import Settings
+
+UNARY = (PROTOCOL,)
+"""Protocols whose methods take one message and give one."""
+STREAMS = (STREAMED,)
+"""Protocols whose methods take and give streams of messages."""
+
+
+def build(settings: Settings, address: str, handler: Handler) -> GrpcFront:
+    """A front on ``address`` with every gRPC protocol, behind the gate and in front of the data plane of ``handler``."""
+    config = GrpcConfig(
+        address=address,
+        max_message_bytes=settings.max_body_bytes,
+        max_head_bytes=settings.max_head_bytes,
+        max_calls=settings.max_connections,
+        call_timeout_s=settings.request_timeout_seconds,
+    )
+    paths = [route.pattern for protocol in UNARY for route in protocol.routes]
+    streams = [route.pattern for protocol in STREAMS for route in protocol.routes]
+    return GrpcFront(handler.carrying((*UNARY, *STREAMS)), paths, streams, config)
