@@ -210,7 +210,7 @@ def test_an_address_that_cannot_be_bound_is_said():
     async def start():
         await GrpcFront(lambda exchange: None, [], [], GrpcConfig(address="192.0.2.1:1")).start()
 
-    with pytest.raises(Conflict, match="--grpc-port"):
+    with pytest.raises(Conflict, match="MODELYARD_GRPC_PORT"):
         asyncio.run(start())
 
 
