@@ -39,6 +39,8 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
     await asyncio.wait({settled, ended, reconciling}, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     if not ended.done() and not reconciling.done():
         worker.acceptor.start()
+        if worker.grpc is not None:
+            await worker.grpc.start()
         await asyncio.wait({settled, ended, reconciling}, return_when=asyncio.FIRST_COMPLETED)
         if settled.done():
             channel.say(Said.READY)
@@ -51,7 +53,8 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
 
 
 async def _end(worker: Worker, settings: Settings, tasks: Sequence[asyncio.Task[Any]]) -> None:
-    cut_off = await worker.front.drain(settings.drain_seconds)
+    carried = worker.grpc.drain(settings.drain_seconds) if worker.grpc is not None else asyncio.sleep(0)
+    cut_off, _ = await asyncio.gather(worker.front.drain(settings.drain_seconds), carried)
     if cut_off:
         logger.warning("%d calls were cut off after %g s of draining", cut_off, settings.drain_seconds)
     for task in tasks:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol as Seam
 
 from modelyard.core.clock import SystemClock
+from modelyard.core.plugins import load_string
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.journal import Journal
 from modelyard.observability.access_log import AccessLog
@@ -36,6 +38,15 @@ from modelyard.store.home import Home
 from modelyard.store.snapshot import SnapshotReader
 
 DISK_THREADS = 4
+GRPC = "modelyard.server.wiring.grpc:build"
+"""Imported only where gRPC is on."""
+
+
+class Listener(Seam):
+    """A front that opens its own sockets."""
+
+    async def start(self) -> int: ...
+    async def drain(self, timeout_s: float) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +58,8 @@ class Worker:
     reconciler: Reconciler
     telemetry: Telemetry
     journal: Journal
+    grpc: Listener | None = None
+    """None where gRPC is off."""
 
 
 def build(settings: Settings, handover: Handover) -> Worker:
@@ -76,7 +89,8 @@ def build(settings: Settings, handover: Handover) -> Worker:
     board = LoadBoard(home.run / "connections", settings.worker_count)
     acceptor = Acceptor(front, inherit_listener(handover.descriptor), board, slot)
     front.accept_from(acceptor)
-    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal)
+    grpc: Listener | None = load_string(GRPC)(settings, handover.grpc_address, handler) if handover.grpc_address else None
+    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal, grpc=grpc)
 
 
 def protocols(settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder) -> tuple[Protocol, ...]:
