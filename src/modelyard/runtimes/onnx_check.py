@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # protobuf ships no stubs
+from google.protobuf.message import DecodeError
 
 from modelyard.core.errors import InvalidArtifact
 
