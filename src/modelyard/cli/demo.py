@@ -38,6 +38,7 @@ RECORD = {
     "sex": None,  # missing on purpose: the graph imputes it
     "year": 2007,
 }
+GRPC_PORT = 8001
 START_SECONDS = 30.0
 
 
@@ -50,6 +51,7 @@ class Place:
     """What the platform prints; outside the home, which must be empty at its first start."""
     port: int
     management_port: int
+    grpc_port: int
 
     @property
     def url(self) -> str:
@@ -74,7 +76,7 @@ def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) 
     console = Console(highlight=False, soft_wrap=True)
     with tempfile.TemporaryDirectory(prefix="modelyard-demo-") as temporary:
         folder = Path(temporary)
-        place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port))
+        place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port), _free(GRPC_PORT))
         key = "demo_" + secrets.token_urlsafe(32)
         began = time.monotonic()
         console.print(f"[bold]1. Start[/] the platform in {place.home}")
