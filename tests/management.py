@@ -17,6 +17,7 @@ from modelyard.core.clock import SystemClock
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import InvalidRequest
 from modelyard.gate.authenticate import Authenticator
+from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.queue import JobQueue
@@ -83,6 +84,8 @@ def running(root: Path) -> Iterator[Platform]:
         blobs=blobs,
         registry=Registry(store, blobs, Prober(PROBE), clock),
         keys=keys,
+        limits=LimitService(store, clock),
+        prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, lambda: None),
         deployments=DeploymentService(store, workers.reports),
         authenticate=Authenticator(keys, clock).authenticate,

@@ -34,6 +34,8 @@ COMMANDS: dict[str, Entry] = {
     "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),
     "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
     "keys": Entry(GOVERN, "modelyard.cli.keys", "Create, list and revoke API keys."),
+    "limits": Entry(GOVERN, "modelyard.cli.limits", "Set, list and remove limits and budgets."),
+    "prices": Entry(GOVERN, "modelyard.cli.limits", "Set and list what calls cost."),
     "apply": Entry(GOVERN, "modelyard.cli.declared", "Make the platform what a file says."),
     "backup": Entry(GOVERN, "modelyard.cli.maintenance", "Write everything the platform keeps to one file."),
     "restore": Entry(GOVERN, "modelyard.cli.maintenance", "Make a home from a backup."),

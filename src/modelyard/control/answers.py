@@ -8,11 +8,33 @@ import msgspec
 from fastapi import Response
 
 from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Upload, Whoami
-from modelyard.core.events import AuditEvent
+from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.jobs import Job
+from modelyard.core.limits import Limit
 from modelyard.core.models import Dataset, Model, Version
+from modelyard.core.prices import Price
+from modelyard.core.usage import Trace, UsageRow
 
-PUBLISHED = (Applied, AuditEvent, Dataset, DeploymentView, ErrorBody, IssuedKey, Job, KeyView, LogChunk, Model, Upload, Version, Whoami)
+PUBLISHED = (
+    Applied,
+    AuditEvent,
+    AuditReport,
+    Dataset,
+    DeploymentView,
+    ErrorBody,
+    IssuedKey,
+    Job,
+    KeyView,
+    Limit,
+    LogChunk,
+    Model,
+    Price,
+    Trace,
+    Upload,
+    UsageRow,
+    Version,
+    Whoami,
+)
 """What answers are made of, as components of the OpenAPI document."""
 _REFERENCE = "#/components/schemas/{name}"
 

@@ -13,10 +13,10 @@ from modelyard.control import errors
 from modelyard.control.answers import components
 from modelyard.control.envelope import Envelope
 from modelyard.control.guard import PUBLIC, Guard
-from modelyard.control.routes import datasets, declared, deployments, health, jobs, keys, models, platform, usage, versions
+from modelyard.control.routes import audit, datasets, declared, deployments, health, jobs, keys, limits, models, platform, prices, usage, versions
 from modelyard.control.services import Services
 
-ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, usage, declared)
+ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, limits, prices, usage, audit, declared)
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:
 `Authorization: Bearer KEY`. A refusal answers `{"error": {"code", "message"}}`; codes are stable."""
 

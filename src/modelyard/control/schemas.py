@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from modelyard.core.access import Action
+from modelyard.core.limits import Scope
 
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Short = Annotated[str, StringConstraints(max_length=200)]
@@ -128,3 +129,40 @@ class GarbageBody(Body):
 
     min_age_seconds: float = Field(86400.0, ge=0)
     """Only uploads older than this; never less than the platform's own floor."""
+
+
+class LimitBody(Body):
+    """A limit to set."""
+
+    scope: Scope
+    """Whose use is counted together."""
+    subject: str = Field("", max_length=63, examples=["penguins"])
+    """The key's id or the deployment's name; nothing for the workspace and the platform."""
+    limit: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(examples=["100/min"])
+    """How much in which time: ``100/min``, ``5000 rows/day``, ``10 USD/month``, ``1000 requests total``, ``4 concurrent``."""
+    revision: int | None = Field(None, ge=0)
+    """The revision that was read before (0: there was none); the change is refused when somebody else was faster. Left out, it is
+    not checked."""
+
+
+Money = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
+
+
+class PriceBody(Body):
+    """A price to add: amounts in the currency's unit, as text so that nothing is rounded."""
+
+    deployment: str = Field("", max_length=63, examples=["penguins"])
+    """Empty for every deployment that has no price of its own."""
+    version: str = Field("", max_length=80, examples=["penguins@2"])
+    """For one version only."""
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(examples=["USD"])
+    call: Money = Field("0", examples=["0.0005"])
+    row: Money = "0"
+    tokens_in: Money = "0"
+    """For 1000 tokens, like the next two."""
+    tokens_out: Money = "0"
+    tokens_cached: Money = "0"
+    compute_second: Money = "0"
+    explanation: Money = "0"
+    effective_ns: int = Field(0, ge=0)
+    """From when on (nanoseconds since the epoch); 0 for now."""

@@ -8,8 +8,10 @@ from typing import Any
 
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
+from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
+from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
 from modelyard.serving.deployments import DeploymentService
 from modelyard.store.blobs import Blobs
@@ -29,6 +31,9 @@ class Services:
     blobs: Blobs
     registry: Registry
     keys: KeyService
+    audit: AuditLog
+    limits: LimitService
+    prices: PriceService
     jobs: JobQueue
     deployments: DeploymentService
     authenticate: Authenticate

@@ -25,6 +25,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelyard.core.limits import Standing
 
 
 class ModelyardError(Exception):
@@ -112,6 +116,8 @@ class LimitExceeded(ModelyardError):
     """A rate, quota or budget refuses the call; carries ``retry_after``."""
 
     code = "limit_exceeded"
+    standings: tuple[Standing, ...] = ()
+    """Where the caller stands with the limits that bind it, where that is known."""
 
 
 class Unavailable(ModelyardError):

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from modelyard.core.inference import Cost
+from modelyard.core.limits import Standing
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Caller, Journal
+from modelyard.gate.limiter import Reservation
 
 
 class Permit:
     """The right to make one call, and the duty to record it. Holds what was reserved for the call until it is settled."""
 
-    __slots__ = ("_journal", "caller")
+    __slots__ = ("_journal", "_reservation", "caller", "standings")
 
-    def __init__(self, journal: Journal, caller: Caller) -> None:
+    def __init__(self, journal: Journal, caller: Caller, reservation: Reservation | None = None) -> None:
         self._journal: Journal | None = journal
+        self._reservation = reservation
+        self.standings: tuple[Standing, ...] = ()
+        """Where the caller stands with its limits, once the permit is settled; empty when none binds it."""
         self.caller = caller
         """Request id, workspace, key, deployment."""
 
@@ -32,4 +37,9 @@ class Permit:
         if journal is None:
             raise RuntimeError("A permit was settled twice.")
         self._journal = None
+        reservation = self._reservation
+        if reservation is not None:
+            # First, so that a process killed in between has counted a call too many and never one too few.
+            reservation.settle(status, cost, bytes_in + bytes_out)
+            self.standings = reservation.standings()
         journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)

@@ -10,6 +10,7 @@ from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Abort, Exchange, Headers
 from modelyard.core.inference import Cost, InferRequest, InferResponse
+from modelyard.core.limits import Measure, Standing
 from modelyard.core.usage import CallKind
 from modelyard.protocols.compression import INLINE, WORTH, choose, compress
 from modelyard.protocols.routing import Body, Protocol, Reply, Route
@@ -126,6 +127,7 @@ class Call:
         if accepted is not None:
             headers, body = _compressed(accepted, headers, body)
         permit = self.permit
+        standings: tuple[Standing, ...] = ()
         if permit is not None:
             self.permit = None
             exchange = self.exchange
@@ -136,8 +138,12 @@ class Call:
                 permit.settle(settled, self.cost, self.protocol.id, kind, len(exchange.body), size)
             except ModelyardError as error:
                 status, headers, body = self._error(error)
+            standings = permit.standings
         self.answered = True
-        self.exchange.respond(status, [*headers, (b"x-request-id", self.request_id.encode())], body)
+        more = [*headers, (b"x-request-id", self.request_id.encode())]
+        if standings:
+            more += limit_headers(standings)
+        self.exchange.respond(status, more, body)
         if self._finished is not None:
             self._finished(self, status, body_size(body))
 
@@ -152,7 +158,27 @@ class Call:
             more.append((b"www-authenticate", b"Bearer"))
         if error.retry_after is not None and isinstance(error, LimitExceeded | Unavailable):
             more.append((b"retry-after", str(max(1, -int(-error.retry_after // 1))).encode()))
+        if isinstance(error, LimitExceeded):
+            more += limit_headers(error.standings)
         return status, [*headers, *more], body
+
+
+def limit_headers(standings: tuple[Standing, ...]) -> list[tuple[bytes, bytes]]:
+    """``x-ratelimit-limit-requests`` and the like: the amount, what is left of it, and the seconds until it begins anew."""
+    found = []
+    for standing in standings:
+        limit, remaining, reset = _RATELIMIT[standing.measure]
+        found.append((limit, b"%d" % standing.amount))
+        found.append((remaining, b"%d" % standing.remaining))
+        if standing.reset_seconds >= 0:
+            found.append((reset, b"%ds" % -(-standing.reset_seconds // 1)))
+    return found
+
+
+_RATELIMIT = {
+    measure: tuple([f"x-ratelimit-{what}-{measure.value.replace('_', '-')}".encode() for what in ("limit", "remaining", "reset")])
+    for measure in Measure
+}
 
 
 def body_size(body: Body) -> int:

@@ -18,6 +18,7 @@ from modelyard.sdk.async_resources.datasets import AsyncDatasets
 from modelyard.sdk.async_resources.deployments import AsyncDeployments
 from modelyard.sdk.async_resources.jobs import AsyncJobs, OnProgress
 from modelyard.sdk.async_resources.keys import AsyncKeys
+from modelyard.sdk.async_resources.limits import AsyncPrices, AsyncUsageLimits
 from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_transport import AsyncTransport
@@ -50,6 +51,8 @@ class AsyncClient:
         self.jobs = AsyncJobs(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.limits = AsyncUsageLimits(self._transport)
+        self.prices = AsyncPrices(self._transport)
         self.platform = AsyncPlatform(self._transport)
         self.inference = AsyncInference(self._transport, self.platform)
 

@@ -20,6 +20,7 @@ from modelyard.sdk.resources.datasets import Datasets
 from modelyard.sdk.resources.deployments import Deployments
 from modelyard.sdk.resources.jobs import Jobs, OnProgress
 from modelyard.sdk.resources.keys import Keys
+from modelyard.sdk.resources.limits import Prices, UsageLimits
 from modelyard.sdk.resources.models import Models
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.settings import client_settings
@@ -51,6 +52,8 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
+        self.limits = UsageLimits(self._transport)
+        self.prices = Prices(self._transport)
         self.platform = Platform(self._transport)
         self.inference = Inference(self._transport, self.platform)
 

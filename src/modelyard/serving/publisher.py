@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ from modelyard.core.access import Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, Route, ServedDeployment, ServedVersion, Target
 from modelyard.core.errors import NotFound
+from modelyard.core.limits import Limit, Scope, ServedLimit
 from modelyard.core.models import Model, Version
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
@@ -76,7 +78,33 @@ def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
         keys=keys,
+        limits=tuple(served_limits(session.limits.all(), deployments, keys)),
+        prices=tuple(session.prices.all()),
     )
+
+
+def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeployment], keys: Iterable[Key]) -> Iterator[ServedLimit]:
+    """Limits with the ids of what they are for; those of keys and deployments that are not there limit nobody and are left out."""
+    limits = list(limits)
+    if not limits:
+        return
+    ids = {(Scope.DEPLOYMENT, deployment.workspace_id, deployment.name): deployment.id for deployment in deployments}
+    ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys}
+    for limit in limits:
+        fixed = {Scope.PLATFORM: 0, Scope.WORKSPACE: limit.workspace_id}.get(limit.scope)
+        subject_id = fixed if fixed is not None else ids.get((limit.scope, limit.workspace_id, limit.subject))
+        if subject_id is not None:
+            yield ServedLimit(
+                id=limit.id,
+                revision=limit.revision,
+                scope=limit.scope,
+                subject_id=subject_id,
+                subject=limit.subject,
+                measure=limit.measure,
+                window=limit.window,
+                amount=limit.amount,
+                currency=limit.currency,
+            )
 
 
 class _Resolver:

@@ -21,9 +21,12 @@ from modelyard.store.datasets import DatasetsTable
 from modelyard.store.deployments import DeploymentsTable
 from modelyard.store.jobs import JobsTable
 from modelyard.store.keys import KeysTable
+from modelyard.store.leases import LeasesTable
+from modelyard.store.limits import LimitsTable
 from modelyard.store.migrate import migrate
 from modelyard.store.models import ModelsTable
 from modelyard.store.predictions import PredictionsTable
+from modelyard.store.prices import PricesTable
 from modelyard.store.settings import SettingsTable
 from modelyard.store.usage import UsageTable
 from modelyard.store.versions import VersionsTable
@@ -46,6 +49,9 @@ class Session:
         self.audit = AuditTable(connection, clock)
         self.predictions = PredictionsTable(connection, clock)
         self.usage = UsageTable(connection, clock)
+        self.limits = LimitsTable(connection, clock)
+        self.leases = LeasesTable(connection, clock)
+        self.prices = PricesTable(connection, clock)
         self.settings = SettingsTable(connection)
 
 

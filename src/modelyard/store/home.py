@@ -29,6 +29,8 @@ class Home:
         """Stored requests and results of asynchronous predictions."""
         self.run = self.root / "run"
         """Lock, process ids, workers' reports: meaningful only while the platform runs."""
+        self.limits = self.root / "limits"
+        """The machine's counters of limits; they outlive the platform's processes."""
         self.logs = self.root / "logs"
         self.temporary = self.root / "tmp"
         """Unfinished uploads; emptied at start."""
@@ -49,6 +51,7 @@ class Home:
             self.jobs,
             self.predictions,
             self.run,
+            self.limits,
             self.logs,
             self.temporary,
         ):

@@ -27,6 +27,8 @@ from modelyard.core.access import Action, Grant, Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import ServedDeployment, ServedVersion
 from modelyard.core.errors import Unavailable
+from modelyard.core.limits import ServedLimit
+from modelyard.core.prices import Price
 
 MAGIC = b"MYSNAP\r\n"
 FORMAT = 1
@@ -53,12 +55,17 @@ class SnapshotState(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[ServedVersion, ...]
     keys: tuple[Key, ...]
     """Valid keys; revoked ones are left out."""
+    limits: tuple[ServedLimit, ...] = ()
+    prices: tuple[Price, ...] = ()
+    """In the order in which they take effect."""
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
     workspaces: dict[int, str]
     deployments: list[ServedDeployment]
     versions: list[ServedVersion]
+    limits: tuple[ServedLimit, ...] = ()
+    prices: tuple[Price, ...] = ()
 
 
 class Snapshot:
@@ -70,6 +77,8 @@ class Snapshot:
         self.created_ns = created_ns
         self.workspaces = section.workspaces
         self.deployments = section.deployments
+        self.limits = section.limits
+        self.prices = section.prices
         self.versions = {version.id: version for version in section.versions}
         self._by_name = {(deployment.workspace_id, deployment.name): deployment for deployment in section.deployments}
         self._keys = keys
@@ -276,7 +285,13 @@ def _sync_folder(folder: Path) -> None:
 
 def _encode(state: SnapshotState, number: int, now_ns: int) -> Iterator[bytes]:
     section = msgspec.msgpack.encode(
-        _Section(workspaces=state.workspaces, deployments=list(state.deployments), versions=list(state.versions))
+        _Section(
+            workspaces=state.workspaces,
+            deployments=list(state.deployments),
+            versions=list(state.versions),
+            limits=state.limits,
+            prices=state.prices,
+        )
     )
     records, texts = _encode_keys(state.keys)
     head = _HEADER.pack(MAGIC, FORMAT, _KEY.size, number, now_ns, len(section), zlib.crc32(section), len(records) // _KEY.size, len(texts))

@@ -22,7 +22,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration: what a fresh database is stamped with."""
 
 metadata = MetaData(
@@ -302,4 +302,59 @@ usage_minutes = Table(
     _count("compute_us"),
     _count("bytes_in"),
     _count("bytes_out"),
+)
+
+limits = Table(
+    "limits",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("scope", String(16), nullable=False),  # core.limits.Scope
+    Column("subject", String(63), nullable=False),
+    Column("measure", String(16), nullable=False),
+    Column("window", String(16), nullable=False),
+    _count("amount"),
+    Column("currency", String(3), nullable=False, server_default=""),
+    _text("created_by"),
+    _time("created_ns"),
+    _time("updated_ns"),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
+    UniqueConstraint("workspace_id", "scope", "subject", "measure", "window"),
+    sqlite_autoincrement=True,
+)
+
+leases = Table(
+    "leases",
+    metadata,
+    # No foreign keys: what was leased under a limit that is gone must not stop its removal.
+    Column("limit_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("window_ns", BigInteger, primary_key=True, autoincrement=False),  # when the window began
+    Column("holder", String(64), primary_key=True),  # one machine's counters
+    Column("workspace_id", BigInteger, nullable=False),
+    Column("node", String(64), nullable=False),  # the home that the holder belongs to
+    _count("granted"),
+    _count("spent"),
+    _time("updated_ns"),
+)
+
+prices = Table(
+    "prices",
+    metadata,
+    _id(),
+    _workspace(),
+    Column("deployment", String(63), nullable=False),
+    Column("version_id", BigInteger, nullable=False, server_default="0"),
+    Column("currency", String(3), nullable=False),
+    _count("call"),
+    _count("row"),
+    _count("tokens_in"),
+    _count("tokens_out"),
+    _count("tokens_cached"),
+    _count("compute_second"),
+    _count("explanation"),
+    _time("effective_ns"),
+    _text("created_by"),
+    _time("created_ns"),
+    Index(None, "workspace_id", "deployment"),
+    sqlite_autoincrement=True,
 )

@@ -11,6 +11,7 @@ from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Exchange, Headers
 from modelyard.core.inference import Cost
+from modelyard.core.limits import Standing
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
@@ -57,6 +58,8 @@ class MemoryExchange(Exchange):
 class MemoryPermit:
     """Remembers how it was settled; may refuse to be."""
 
+    standings: tuple[Standing, ...] = ()
+
     def __init__(self, settled: list[tuple[int, Cost, ProtocolId, CallKind, int, int]], refuse: ModelyardError | None = None) -> None:
         self._settled, self._refuse = settled, refuse
 
@@ -86,7 +89,14 @@ class OpenGate:
             raise Unauthenticated("This needs a key.")
         return self.grant
 
-    def admit(self, grant: Grant, action: Action, deployment: str | None, request_id: bytes) -> Any:  # noqa: ARG002  # as the gate
+    def admit(  # as gate.check.Gate
+        self,
+        grant: Grant,  # noqa: ARG002  # as the gate
+        action: Action,
+        deployment: str | None,
+        request_id: bytes,
+        kind: CallKind = CallKind.OTHER,  # noqa: ARG002  # as the gate
+    ) -> Any:
         if self.refuse is not None:
             raise self.refuse
         self.admitted.append((action, deployment, request_id))

@@ -24,6 +24,8 @@ from modelyard.store.home import Home
 logger = logging.getLogger("modelyard.controller")
 PUBLISH_SECONDS = 0.05
 FOLD_SECONDS = 1.0
+SUPPLY_SECONDS = 0.02
+"""So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
 UPKEEP_SECONDS = 600.0
 GRACE_SECONDS = 10
 
@@ -54,8 +56,9 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     threads = [
         _Background("publisher", lambda: _publish(stop, controller), server),
-        _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, controller.ledger.fold), server),
+        _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, lambda: _fold(controller)), server),
         _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
+        _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
     ]
@@ -80,6 +83,11 @@ def _last_fold(controller: Controller, foundation: Foundation) -> None:
         foundation.store.close()
     except ModelyardError as error:
         logger.warning("Usage of the last moments is folded at the next start: %s", error.message)
+
+
+def _fold(controller: Controller) -> None:
+    controller.ledger.fold()
+    controller.supplier.folded()
 
 
 def _publish(stop: threading.Event, controller: Controller) -> None:

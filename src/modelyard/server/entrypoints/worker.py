@@ -22,6 +22,8 @@ from modelyard.store.home import Home
 
 logger = logging.getLogger("modelyard.worker")
 EXPORT_SECONDS = 0.5
+TICK_SECONDS = 0.025
+"""How long units of limits lie idle in one worker before others can use them."""
 SETTLE_SECONDS = 15.0
 """After this time a worker accepts calls although some version still loads; calls of that one are told so."""
 
@@ -34,6 +36,7 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
     worker = build(settings, handover)
     reconciling = loop.create_task(worker.reconciler.run())
     exporting = loop.create_task(_export(worker))
+    ticking = loop.create_task(_tick(worker))
     ended = loop.create_task(stop.wait())
     settled = loop.create_task(worker.reconciler.settled.wait())
     await asyncio.wait({settled, ended, reconciling}, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
@@ -44,11 +47,11 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
         await asyncio.wait({settled, ended, reconciling}, return_when=asyncio.FIRST_COMPLETED)
         if settled.done():
             channel.say(Said.READY)
-        await asyncio.wait({ended, reconciling, exporting}, return_when=asyncio.FIRST_COMPLETED)
-    failed = [task for task in (reconciling, exporting) if task.done()]
+        await asyncio.wait({ended, reconciling, exporting, ticking}, return_when=asyncio.FIRST_COMPLETED)
+    failed = [task for task in (reconciling, exporting, ticking) if task.done()]
     for task in failed:
         logger.critical("The worker's own work died; it ends and is started again", exc_info=task.exception())
-    await _end(worker, settings, [reconciling, exporting, settled, ended])
+    await _end(worker, settings, [reconciling, exporting, ticking, settled, ended])
     return 1 if failed else 0
 
 
@@ -64,7 +67,14 @@ async def _end(worker: Worker, settings: Settings, tasks: Sequence[asyncio.Task[
             await task
     worker.telemetry.flush()
     worker.telemetry.export()
+    worker.limiter.close()
     worker.journal.close()
+
+
+async def _tick(worker: Worker) -> None:
+    while True:
+        await asyncio.sleep(TICK_SECONDS)
+        worker.limiter.tick()
 
 
 async def _export(worker: Worker) -> None:

@@ -11,6 +11,9 @@ from modelyard.control.services import Services
 from modelyard.core.clock import SystemClock
 from modelyard.engines.local import LocalEngine
 from modelyard.gate.authenticate import Authenticator
+from modelyard.gate.counters import Counters
+from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.supply import Supplier
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
@@ -69,6 +72,7 @@ class Controller:
     predictions: PredictionRunner
     propagation: Propagation
     ledger: Folder
+    supplier: Supplier
     upkeep: Callable[[], object]
     """Tidies what may go: artifacts laid out for versions that nobody serves any more."""
 
@@ -116,6 +120,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         blobs=blobs,
         registry=registry,
         keys=foundation.keys,
+        limits=LimitService(store, clock),
+        prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
         deployments=deployments,
         authenticate=Authenticator(foundation.keys, clock).authenticate,
@@ -134,6 +140,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         scheduler=scheduler,
         predictions=_predictions(foundation, handover),
         propagation=propagation,
+        supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
         ledger=Folder(store, home.journal, clock, retention_seconds=settings.usage_retention_seconds),
         upkeep=lambda: _prune(home, blobs),
     )

@@ -10,7 +10,9 @@ from typing import Protocol as Seam
 from modelyard.core.clock import SystemClock
 from modelyard.core.plugins import load_string
 from modelyard.gate.check import Gate, SnapshotHolder
+from modelyard.gate.counters import Counters
 from modelyard.gate.journal import Journal
+from modelyard.gate.limiter import Limiter
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path
 from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
@@ -58,6 +60,7 @@ class Worker:
     reconciler: Reconciler
     telemetry: Telemetry
     journal: Journal
+    limiter: Limiter
     grpc: Listener | None = None
     """None where gRPC is off."""
 
@@ -70,6 +73,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     home, clock, slot = Home(settings.home), SystemClock(), handover.slot
     holder = SnapshotHolder()
     plane = DataPlane()
+    limiter = Limiter(Counters(home.limits), clock)
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
     reconciler = Reconciler(
@@ -79,10 +83,11 @@ def build(settings: Settings, handover: Handover) -> Worker:
     telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
     handler = Handler(
         protocols(settings, home, plane, holder),
-        Gate(holder, journal, clock),
+        Gate(holder, journal, clock, limiter),
         plane,
         max_body_bytes=settings.max_body_bytes,
         finished=telemetry.note,
+        later=asyncio.get_running_loop().call_later,
     )
     front = Http1Front(handler, front_config(settings))
     telemetry.connections = lambda: front.connections
@@ -90,7 +95,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     acceptor = Acceptor(front, inherit_listener(handover.descriptor), board, slot)
     front.accept_from(acceptor)
     grpc: Listener | None = load_string(GRPC)(settings, handover.grpc_address, handler) if handover.grpc_address else None
-    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal, grpc=grpc)
+    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal, limiter=limiter, grpc=grpc)
 
 
 def protocols(settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder) -> tuple[Protocol, ...]:

@@ -1,0 +1,150 @@
+"""Setting limits and prices: each change with its audit row in the same transaction."""
+
+from __future__ import annotations
+
+import msgspec
+
+from modelyard.core.clock import Clock
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
+from modelyard.core.events import Actor
+from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, check_quantity
+from modelyard.core.prices import RATES, Price, check_rates
+from modelyard.gate.counters import CAPACITY
+from modelyard.store.database import Session, Store
+from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
+
+LATEST_NS = 1 << 62
+_MONEY = Quantity(measure=Measure.MONEY, window=Window.TOTAL, amount=1, currency="USD")
+
+
+class LimitService:
+    """Sets, lists and removes the limits of workspaces. Safe to use from several threads."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    def set(self, actor: Actor, scope: Scope, subject: str, quantity: Quantity, *, expect_revision: int | None = None) -> Limit:
+        """Creates a limit, or changes the amount of the one with this scope, subject, measure and window.
+
+        ``expect_revision`` is what was read before (0: that there was none); None does not check. Raises InvalidRequest, NotFound for
+        a subject that does not exist, PermissionDenied for the platform from another workspace, Conflict when somebody was faster.
+        """
+        check_quantity(quantity)
+        with self._store.write() as session:
+            _check_subject(session, actor, scope, subject)
+            _check_currency(session, actor.workspace_id, quantity.currency)
+            wish = Limit(
+                id=0,
+                workspace_id=actor.workspace_id,
+                scope=scope,
+                subject=subject,
+                created_by=actor.name,
+                **msgspec.structs.asdict(quantity),
+            )
+            current = session.limits.find(wish)
+            if expect_revision is not None and expect_revision != (current.revision if current else 0):
+                stands = f"it is {current.text} at revision {current.revision}" if current else "there is none"
+                raise Conflict(f"The limit has changed: {stands}, not at revision {expect_revision}; read it again.")
+            if current is None:
+                if len(session.limits.all()) >= CAPACITY:
+                    raise Conflict(f"There are {CAPACITY} limits already, more than workers can count; remove some.")
+                made = session.limits.add(wish)
+                session.audit.append(actor, "limit.create", _subject(made), after={"limit": made.text})
+                return made
+            if current.amount == quantity.amount and current.currency == quantity.currency:
+                return current
+            if current.currency != quantity.currency:
+                raise Conflict(f"The limit counts {current.currency}; remove it before you set one in {quantity.currency}.")
+            made = session.limits.change(actor.workspace_id, current.id, quantity.amount, current.revision)
+            session.audit.append(actor, "limit.change", _subject(made), before={"limit": current.text}, after={"limit": made.text})
+            return made
+
+    def list(self, workspace_id: int) -> list[Limit]:
+        """Limits that a workspace has set."""
+        with self._store.read() as session:
+            return session.limits.list(workspace_id)
+
+    def remove(self, actor: Actor, limit_id: int) -> None:
+        """Ends a limit; workers stop counting by it within a second.
+
+        Raises NotFound.
+        """
+        with self._store.write() as session:
+            gone = session.limits.remove(actor.workspace_id, limit_id)
+            session.audit.append(actor, "limit.remove", _subject(gone), before={"limit": gone.text})
+
+
+class PriceService:
+    """Adds and lists prices. Safe to use from several threads."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store, self._clock = store, clock
+
+    def add(self, actor: Actor, price: Price, version: str = "") -> Price:
+        """A price from ``effective_ns`` on (0: from now); ``version`` is ``model@number`` where it is for one version only.
+
+        Raises InvalidRequest for rates that cannot be and for a time that has passed: what was used is billed as it was priced.
+        """
+        check_rates(price)
+        now = self._clock.time_ns()
+        if price.effective_ns and not now - 60_000_000_000 <= price.effective_ns < LATEST_NS:
+            raise InvalidRequest("A price takes effect now or later; what was used before stays priced as it was.")
+        with self._store.write() as session:
+            if price.deployment:
+                _check_subject(session, actor, Scope.DEPLOYMENT, price.deployment)
+            _check_currency(session, actor.workspace_id, price.currency)
+            made = session.prices.add(
+                msgspec.structs.replace(
+                    price,
+                    workspace_id=actor.workspace_id,
+                    version_id=_version_id(session, actor.workspace_id, version) if version else 0,
+                    effective_ns=price.effective_ns or now,
+                    created_by=actor.name,
+                )
+            )
+            after = {name: getattr(made, name) for name in (*RATES, "currency", "version_id", "effective_ns") if getattr(made, name)}
+            session.audit.append(actor, "price.add", f"deployment:{made.deployment or '*'}", after=after)
+            return made
+
+    def list(self, workspace_id: int) -> list[Price]:
+        """Prices, past and to come, by deployment in the order in which they take effect."""
+        with self._store.read() as session:
+            return session.prices.list(workspace_id)
+
+
+def _subject(limit: Limit) -> str:
+    return f"{limit.scope.value}:{limit.subject}" if limit.subject else limit.scope.value
+
+
+def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str) -> None:
+    if scope in {Scope.PLATFORM, Scope.WORKSPACE}:
+        if subject:
+            raise InvalidRequest(f"A limit on the {scope.value} names nobody; leave {subject[:60]!r} out.")
+        if scope is Scope.PLATFORM and actor.workspace_id != DEFAULT_WORKSPACE_ID:
+            raise PermissionDenied("Only administrators of the platform limit all of it; limit your workspace instead.")
+        return
+    if scope is Scope.KEY:
+        known = [key.public_id for key in session.keys.list(actor.workspace_id)] if subject else []
+    else:
+        known = [deployment.name for deployment in session.deployments.list(actor.workspace_id)]
+    if subject not in known:
+        raise NotFound(f"There is no {scope.value} {subject[:60]!r} to limit or price.{did_you_mean(subject, known)}")
+
+
+def _check_currency(session: Session, workspace_id: int, currency: str) -> None:
+    """A workspace counts in one currency: no rate of exchange is ever guessed."""
+    if not currency:
+        return
+    check_quantity(msgspec.structs.replace(_MONEY, currency=currency))
+    used = {price.currency for price in session.prices.list(workspace_id)}
+    used |= {limit.currency for limit in [*session.limits.list(workspace_id), *session.limits.platform()] if limit.currency}
+    if used - {currency}:
+        raise Conflict(f"This workspace counts in {', '.join(sorted(used))}; use that instead of {currency}.")
+
+
+def _version_id(session: Session, workspace_id: int, reference: str) -> int:
+    model, _, number = reference.partition("@")
+    found = session.versions.get(workspace_id, model, int(number)) if number.isdecimal() and len(number) < 10 else None
+    if found is None:
+        raise NotFound(f"There is no version {reference[:80]!r}; name it like penguins@1.")
+    return found.id

@@ -1,0 +1,185 @@
+import pytest
+
+from gate_machine import Machine, limit
+from modelyard.core.clock import ManualClock
+from modelyard.core.errors import LimitExceeded, Unavailable
+from modelyard.core.inference import Cost
+from modelyard.core.limits import Measure, Scope, Window
+from modelyard.core.prices import Price
+from modelyard.gate.counters import Awaited
+
+
+@pytest.fixture
+def machine(tmp_path):
+    machine = Machine(tmp_path, ManualClock())
+    yield machine
+    machine.close()
+
+
+def test_without_limits_nothing_is_reserved(machine):
+    assert machine.reserve() is None
+
+
+@pytest.mark.parametrize("amount", [1, 2, 7, 100])
+def test_exactly_the_amount_is_admitted_over_all_workers(machine, amount):
+    machine.publish(limit(amount))
+    assert machine.admitted(3 * amount + 20) == amount
+
+
+def test_a_new_window_begins_with_the_whole_amount(machine):
+    machine.publish(limit(5, window=Window.SECOND))
+    for _ in range(3):
+        assert machine.admitted(20) == 5
+        machine.clock.advance(1)
+
+
+def test_a_clock_that_is_set_back_gives_nothing_twice(machine):
+    machine.publish(limit(5))
+    assert machine.admitted(10) == 5
+    machine.clock.set_back(3600)
+    assert machine.admitted(10) == 0
+    machine.clock.advance(60)
+    assert machine.admitted(10) == 5
+
+
+def test_a_refusal_says_what_is_used_up_and_until_when(machine):
+    machine.publish(limit(3, subject="1f3a"))
+    for _ in range(3):
+        assert machine.call()
+    with pytest.raises(LimitExceeded) as refused:
+        machine.reserve()
+    assert "3 requests/minute for key '1f3a'" in refused.value.message
+    assert "3 spent, 0 reserved" in refused.value.message
+    assert 0 < refused.value.retry_after <= 60
+    (standing,) = refused.value.standings
+    assert (standing.measure, standing.amount, standing.remaining) == (Measure.REQUESTS, 3, 0)
+
+
+def test_units_that_another_worker_holds_are_awaited_and_come(machine):
+    machine.publish(limit(1))
+    held = machine.reserve(0)
+    with pytest.raises(Awaited) as refused:
+        machine.reserve(1)
+    assert isinstance(refused.value.instead, LimitExceeded)
+    assert "1 reserved" in refused.value.message
+    assert refused.value.retry_after <= 1
+    held.settle(200, Cost(), 0)
+    with pytest.raises(LimitExceeded):
+        machine.reserve(1)
+
+
+def test_idle_units_of_one_worker_serve_another(machine):
+    machine.publish(limit(1000))
+    for _ in range(40):
+        assert machine.call(0)
+    machine.tick()
+    machine.tick()
+    assert sum(machine.call(1) for _ in range(2000)) == 960
+
+
+def test_all_limits_bind_or_none_is_touched(machine):
+    key, deployment = limit(10), limit(2, id=2, scope=Scope.DEPLOYMENT)
+    workspace, platform = limit(100, id=3, scope=Scope.WORKSPACE), limit(100, id=4, scope=Scope.PLATFORM, subject_id=0)
+    machine.publish(key, deployment, workspace, platform)
+    assert machine.admitted(20) == 2
+    machine.publish(key, workspace, platform)
+    assert machine.admitted(20) == 8, "refused calls took nothing of the others"
+
+
+def test_other_keys_and_deployments_are_not_bound(machine):
+    machine.publish(limit(1), limit(1, id=2, scope=Scope.DEPLOYMENT, subject_id=2))
+    assert machine.admitted(5) == 1
+    assert machine.reserve(key_id=2) is None
+    assert machine.reserve(key_id=2, deployment=2) is not None
+
+
+def test_a_changed_amount_holds_at_once_for_what_is_left(machine):
+    machine.publish(limit(5))
+    assert machine.admitted(10) == 5
+    machine.publish(limit(8, revision=2))
+    assert machine.admitted(10) == 3
+    machine.publish(limit(2, revision=3))
+    assert machine.admitted(10) == 0
+    machine.clock.advance(60)
+    assert machine.admitted(10) == 2
+
+
+def test_concurrent_calls_are_counted_while_they_run(machine):
+    machine.publish(limit(3, Measure.CONCURRENT, Window.NONE))
+    running = [machine.reserve(worker) for worker in (0, 1, 0)]
+    for worker in (0, 1):
+        with pytest.raises(Unavailable):
+            machine.reserve(worker)
+    running.pop().settle(500, Cost(), 0)
+    running.append(machine.reserve(1))
+    for one in running:
+        one.settle(200, Cost(), 0)
+    assert machine.admitted(50) == 50
+
+
+def test_rows_are_counted_as_they_were_and_estimated_as_they_are(machine):
+    machine.publish(limit(100, Measure.ROWS))
+    assert machine.call(rows=10)
+    reservation = machine.reserve()
+    ((_, reserved),) = reservation.varied
+    assert reserved == 10
+    reservation.settle(200, Cost(rows=10), 0)
+    assert sum(machine.call(rows=10) for _ in range(30)) == 8
+
+
+def test_rows_overshoot_by_no_more_than_one_estimates_error(machine):
+    machine.publish(limit(100, Measure.ROWS))
+    assert machine.call(rows=1)
+    assert machine.call(rows=150), "nobody could know"
+    assert not machine.call(rows=1)
+    machine.clock.advance(60)
+    assert machine.call(rows=1)
+
+
+@pytest.mark.parametrize(
+    ("measure", "cost", "size", "count"),
+    [
+        (Measure.BYTES, {}, 25, 4),
+        (Measure.COMPUTE_MS, {"compute_us": 25_000}, 0, 4),
+        (Measure.TOKENS_IN, {"tokens_in": 25}, 0, 4),
+        (Measure.TOKENS_OUT, {"tokens_out": 50}, 0, 2),
+    ],
+)
+def test_every_measure_is_counted(machine, measure, cost, size, count):
+    machine.publish(limit(100, measure))
+    assert sum(machine.call(size=size, **cost) for _ in range(20)) == count
+
+
+def test_money_is_counted_by_price_and_only_for_answers(machine):
+    price = Price(id=1, workspace_id=1, deployment="iris", currency="USD", call=300_000)
+    machine.publish(limit(1_000_000, Measure.MONEY, currency="USD"), prices=(price,))
+    for _ in range(5):
+        assert machine.call(status=500)
+    assert sum(machine.call() for _ in range(20)) == 3, "a price for each call is known beforehand and never overshoots"
+
+
+def test_standings_tell_the_nearest_limit_of_each_measure(machine):
+    machine.publish(limit(100), limit(10, id=2, scope=Scope.DEPLOYMENT), limit(50, Measure.ROWS, id=3))
+    reservation = machine.reserve()
+    reservation.settle(200, Cost(rows=20), 0)
+    found = {standing.measure: standing for standing in reservation.standings()}
+    assert (found[Measure.REQUESTS].amount, found[Measure.REQUESTS].remaining) == (10, 9)
+    assert found[Measure.ROWS].remaining == 30
+    assert 0 <= found[Measure.ROWS].reset_seconds <= 60
+
+
+def test_a_dead_workers_unused_units_come_back_and_its_spent_ones_do_not(tmp_path):
+    machine = Machine(tmp_path, ManualClock())
+    machine.publish(limit(10))
+    assert machine.call(0)
+    machine.reserve(0)
+    machine.workers[0].close()
+    machine.workers[0] = machine.workers[1]
+    assert machine.admitted(30) == 9
+    machine.close()
+
+
+def test_long_windows_wait_for_the_controller(machine):
+    machine.publish(limit(10, window=Window.DAY))
+    with pytest.raises(Awaited, match="cannot be looked up now"):
+        machine.reserve()
