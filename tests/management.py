@@ -21,6 +21,7 @@ from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.queue import JobQueue
+from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import Prober
 from modelyard.serving.deployments import DeploymentService
@@ -84,6 +85,7 @@ def running(root: Path) -> Iterator[Platform]:
         blobs=blobs,
         registry=Registry(store, blobs, Prober(PROBE), clock),
         keys=keys,
+        audit=AuditLog(store, bytes(32), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, lambda: None),

@@ -137,8 +137,8 @@ def test_usage_of_answered_calls_survives_a_killed_worker(platform: RunningPlatf
     assert answered >= 35
 
     def counted() -> int:
-        rows = client.platform.usage(by=["deployment_id", "status"])
-        return sum(row["calls"] for row in rows if row["deployment"] == "counted" and row["status"] == 2)
+        rows = client.platform.usage(by=["status"], deployment="counted")
+        return sum(row.calls for row in rows if row.status == "2xx")
 
     eventually(lambda: counted() >= answered, 15, f"{answered} answered calls are in the ledger")
     # A call that the kill broke off after its record was written has one too.

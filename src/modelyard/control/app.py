@@ -13,7 +13,21 @@ from modelyard.control import errors
 from modelyard.control.answers import components
 from modelyard.control.envelope import Envelope
 from modelyard.control.guard import PUBLIC, Guard
-from modelyard.control.routes import audit, datasets, declared, deployments, health, jobs, keys, limits, models, platform, prices, usage, versions
+from modelyard.control.routes import (
+    audit,
+    datasets,
+    declared,
+    deployments,
+    health,
+    jobs,
+    keys,
+    limits,
+    models,
+    platform,
+    prices,
+    usage,
+    versions,
+)
 from modelyard.control.services import Services
 
 ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, limits, prices, usage, audit, declared)

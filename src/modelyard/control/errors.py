@@ -9,11 +9,23 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from modelyard.control.refusals import record_refusal
 from modelyard.core.api import ErrorBody, ErrorDetail
-from modelyard.core.errors import Internal, InvalidRequest, ModelyardError, NotFound, TooLarge, Unauthenticated, Unavailable, Unsupported
+from modelyard.core.errors import (
+    Internal,
+    InvalidRequest,
+    ModelyardError,
+    NotFound,
+    PermissionDenied,
+    TooLarge,
+    Unauthenticated,
+    Unavailable,
+    Unsupported,
+)
 
 log = logging.getLogger("modelyard.control")
 
@@ -54,8 +66,10 @@ def error_response(error: ModelyardError) -> Response:
 def install(app: FastAPI) -> None:
     """Makes every error of ``app`` come out in our form."""
 
-    async def expected(_: Request, error: Exception) -> Response:
+    async def expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, ModelyardError)
+        if isinstance(error, PermissionDenied):
+            await run_in_threadpool(record_refusal, request, error)
         if isinstance(error, Internal):
             log.error("internal error", exc_info=error)
         return error_response(error)

@@ -49,3 +49,23 @@ def parse_expiry(text: str, now_ns: int) -> float:
     if not 0.0 < seconds <= LONGEST:
         raise InvalidRequest(f"{text!r} is not a moment to come within a hundred years; choose a later date, or a duration like 30d.")
     return seconds
+
+
+def parse_moment(text: str, now_ns: int) -> int:
+    """The moment that ``text`` means, in nanoseconds: an ISO date or time (``2027-01-31``, its beginning; in UTC unless it says
+    otherwise), or how long before now it was (``7d``). An empty text is 0.
+
+    Raises InvalidRequest that shows the forms.
+    """
+    cleaned = text.strip()
+    if not cleaned:
+        return 0
+    if not re.match(r"\d{4}-", cleaned):
+        return max(0, now_ns - int(parse_duration(cleaned) * 1e9))
+    try:
+        moment = datetime.fromisoformat(cleaned)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, int(moment.timestamp()) * 1_000_000_000)
+    except (ValueError, OverflowError):
+        raise InvalidRequest(f"{text!r} is no moment; write it like 2027-01-31 or 2027-01-31T18:00Z, or how long ago, like 7d.") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 import msgspec
 
@@ -18,6 +18,8 @@ class ProtocolId(IntEnum):
     RECORDS = 5
     OPENAI = 6
     MLFLOW = 7
+    SAGEMAKER = 8
+    VERTEX = 9
 
 
 class CallKind(IntEnum):
@@ -45,6 +47,81 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):
     kind: CallKind
     status: int
     """The HTTP status, or its equivalent."""
+    rows: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    queue_us: int = 0
+    compute_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    cached: bool = False
+
+
+class UsageStep(StrEnum):
+    """Into which periods usage is added up; all in UTC."""
+
+    MINUTE = "minute"
+    HOUR = "hour"
+    DAY = "day"
+    MONTH = "month"
+    ALL = "all"  # the whole time asked for
+
+
+USAGE_GROUPS = ("deployment", "key", "version", "protocol", "kind", "status")
+"""By what usage can be split."""
+
+
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Sums over one period. What was not asked to be split is empty."""
+
+    start_ns: int
+    """When the period begins; 0 for the beginning of the ledger."""
+    deployment: str = ""
+    """Its name; ``#7`` for one that is gone; ``-`` for calls that name none."""
+    key: str = ""
+    """The key's public id."""
+    key_label: str = ""
+    version: str = ""
+    """``model@number``."""
+    protocol: str = ""
+    kind: str = ""
+    status: str = ""
+    """``2xx``, ``4xx`` or ``5xx``."""
+    calls: int = 0
+    cached_calls: int = 0
+    rows: int = 0
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_cached: int = 0
+    queue_us: int = 0
+    compute_us: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One call, and where its answer came from: key, deployment, version, the job that made it and the data it learned from."""
+
+    request_id: str
+    time_ns: int
+    """When it was answered."""
+    status: int
+    protocol: str
+    kind: str
+    key: str = ""
+    key_label: str = ""
+    deployment: str = ""
+    version: str = ""
+    version_digest: str = ""
+    job: int = 0
+    """The job that trained the version; 0 for one that was brought."""
+    job_kind: str = ""
+    dataset: str = ""
+    """``name@number`` of the data set it was trained on."""
+    dataset_digest: str = ""
+    source: str = ""
+    """``train``, ``push`` or the name of an importer."""
     rows: int = 0
     tokens_in: int = 0
     tokens_out: int = 0

@@ -20,12 +20,12 @@ import numpy as np
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Unavailable
 from modelyard.ledger.sums import sum_minutes
+from modelyard.ledger.trace import spans_of
 from modelyard.store.database import Store
-from modelyard.store.segments import SUFFIX, JournalReader, SegmentFile, SegmentRead, is_abandoned
+from modelyard.store.segments import ARCHIVE_SUFFIX, SUFFIX, JournalReader, SegmentFile, SegmentRead, is_abandoned
 
 logger = logging.getLogger(__name__)
 
-ARCHIVE_SUFFIX = SUFFIX + ".gz"
 _BATCH = 16
 """Segments in one transaction: bounds memory after a long absence."""
 _UNFINISHED_SECONDS = 60.0
@@ -57,12 +57,23 @@ class _Part(msgspec.Struct, frozen=True, kw_only=True):
 class Folder:
     """Folds the journals of one home. One process, the controller, has one, and calls it from one thread at a time.
 
-    ``retention_seconds`` is how long raw records stay in the archive; 0 keeps them for ever.
+    ``retention_seconds`` is how long raw records stay in the archive, ``minute_retention_seconds`` how long sums by minute stay
+    beside those by hour and day; 0 keeps them for ever.
     """
 
-    def __init__(self, store: Store, folder: Path, clock: Clock, *, retention_seconds: float = 400 * 86400.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: Path,
+        clock: Clock,
+        *,
+        retention_seconds: float = 400 * 86400.0,
+        minute_retention_seconds: float = 0.0,
+    ) -> None:
         self._store, self._folder, self._clock = store, folder, clock
         self._retention = retention_seconds
+        self._minute_retention = minute_retention_seconds
+        self._pruned = 0
         self._archive = folder / "archive"
         self._quarantine = folder / "quarantine"
         for made in (folder, self._archive, self._quarantine):
@@ -97,6 +108,7 @@ class Folder:
             self._retire(ended)
             archived += sum(1 for part in ended if part.read.position)
         self._forget_archived(found, positions)
+        self._prune()
         report = FoldReport(records=records, segments=segments, archived=archived, removed=self._expire(), damaged=tuple(damaged))
         if report.damaged:
             logger.error("Usage records are damaged and were set aside in %s: %s", self._quarantine, ", ".join(report.damaged))
@@ -141,11 +153,19 @@ class Folder:
         if not parts:
             return
         _sync(self._archive)
+        # Before the originals go, so that a call can be traced at any moment.
+        self._index([part for part in parts if part.read.position])
         for part in parts:
             part.segment.path.unlink(missing_ok=True)
         # Before the cursors go: an original that came back after a power failure would be counted again.
         _sync(self._folder)
         self._forget([(part.segment.boot, part.segment.name) for part in parts])
+
+    def _index(self, parts: Sequence[_Part]) -> None:
+        spans = [span for part in parts for span in spans_of(part.segment.name, part.segment.request_ids(part.read.position))]
+        if spans:
+            with self._store.write() as session:
+                session.usage_segments.put(spans)
 
     def _forget_archived(self, living: Sequence[SegmentFile], positions: dict[tuple[str, str], int]) -> None:
         """Forgets cursors that a crash left behind between an original's end and its cursor's."""
@@ -169,7 +189,18 @@ class Folder:
         expired = [path for path in self._archive.glob(f"*{ARCHIVE_SUFFIX}") if path.stat().st_mtime < oldest]
         for path in expired:
             path.unlink(missing_ok=True)
+        if expired:
+            with self._store.write() as session:
+                session.usage_segments.remove(path.name.removesuffix(ARCHIVE_SUFFIX) for path in expired)
         return len(expired)
+
+    def _prune(self) -> None:
+        """Drops sums by minute whose retention is over, a day at a time."""
+        oldest = int(self._clock.time_ns() / 1e9 - self._minute_retention) // 86400 * 1440
+        if self._minute_retention and oldest > self._pruned:
+            with self._store.write() as session:
+                session.usage.prune(oldest)
+            self._pruned = oldest
 
 
 def _compress(source: Path, target: Path) -> None:

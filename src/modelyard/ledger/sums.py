@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelyard.store.segments import CACHED
-from modelyard.store.usage import DIMENSIONS, SUMS, UsageMinute
+from modelyard.store.usage import UsageMinute
+from modelyard.store.usage_sums import DIMENSIONS, SUMS
 
 MINUTE_NS = 60_000_000_000
 _MOST = 1 << 40

@@ -50,6 +50,7 @@ class Call:
         "exchange",
         "grant",
         "message",
+        "own_id",
         "params",
         "permit",
         "plane",
@@ -65,6 +66,8 @@ class Call:
         self.plane = plane
         self.request_id = request_id
         """The client's ``x-request-id``, or our own."""
+        self.own_id = ""
+        """Our own id, where ``request_id`` is the client's: what its usage record is found by."""
         self.route: Route | None = None
         self.params: dict[str, str] = {}
         """Path parameters, percent-decoded."""
@@ -140,7 +143,11 @@ class Call:
                 status, headers, body = self._error(error)
             standings = permit.standings
         self.answered = True
+        # Without this, call and exchange would hold each other until the garbage collector comes.
+        self.exchange.on_abort = None
         more = [*headers, (b"x-request-id", self.request_id.encode())]
+        if self.own_id:
+            more.append((b"x-modelyard-request-id", self.own_id.encode()))
         if standings:
             more += limit_headers(standings)
         self.exchange.respond(status, more, body)

@@ -122,11 +122,18 @@ class AsyncTransport:
             raise unreachable(self.settings.url, error) from error
 
     async def download(
-        self, path: str, to: BinaryIO, *, method: str = "GET", timeout: float | None = None, on_bytes: OnBytes | None = None
+        self,
+        path: str,
+        to: BinaryIO,
+        *,
+        method: str = "GET",
+        params: Mapping[str, Any] | None = None,
+        timeout: float | None = None,
+        on_bytes: OnBytes | None = None,
     ) -> int:
         """Writes the body of an answer to ``to``; how many bytes it had."""
         done = 0
-        async with self.stream(method, path, timeout=timeout) as pieces:
+        async with self.stream(method, path, params=params, timeout=timeout) as pieces:
             async for piece in pieces:
                 await async_call(to.write, piece)
                 done += len(piece)

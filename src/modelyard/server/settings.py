@@ -108,8 +108,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 7 * 86400.0
     usage_retention_seconds: Annotated[
         float,
-        Meta(ge=0, description="How long single usage records are kept; sums are kept for ever, as are records with 0.", extra=_SECONDS),
+        Meta(ge=0, description="How long single usage records are kept, for tracing; 0 keeps them for ever.", extra=_SECONDS),
     ] = 400 * 86400.0
+    usage_minute_retention_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            description="How long usage by minute is kept; usage by hour and day is kept for ever, as is that by minute with 0.",
+            extra=_SECONDS,
+        ),
+    ] = 400 * 86400.0
+    audit_sign_seconds: Annotated[
+        float, Meta(gt=0, description="How often the audit log is signed, when it has grown.", extra=_SECONDS)
+    ] = 60.0
     webhook_secret: Annotated[
         str, Meta(description="Secret that signs webhooks; empty makes one and keeps it in the file webhook.secret of the home.")
     ] = ""
@@ -119,6 +130,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     upload_retention_seconds: Annotated[
         float, Meta(gt=0, description="Age at which garbage collection may remove an upload that nothing refers to.", extra=_SECONDS)
     ] = 86400.0
+
+    contract: Annotated[
+        Literal["", "sagemaker", "vertex"],
+        Meta(
+            description="Container contract that the inference listener fulfils in place of all other protocols: sagemaker or vertex. Its "
+            "callers need no key, because the service in front has checked them."
+        ),
+    ] = ""
+    contract_deployment: Annotated[str, Meta(description="Deployment that calls of a contract mean; empty for the only one there is.")] = ""
+    contract_health_route: Annotated[str, Meta(description="Path of Vertex health checks; AIP_HEALTH_ROUTE sets it too.")] = "/ping"
+    contract_predict_route: Annotated[str, Meta(description="Path of Vertex predictions; AIP_PREDICT_ROUTE sets it too.")] = "/predict"
 
     @property
     def worker_count(self) -> int:
@@ -193,6 +215,9 @@ def assemble(environment: Mapping[str, str], flags: Mapping[str, Any] | None = N
     for name, value in (flags or {}).items():
         if value is not None:
             values[name] = _convert(name, value, f"--{name.replace('_', '-')}")
+    if values.get("contract"):
+        values = _of_contract(values["contract"], environment) | values
+        warnings.append(f"Calls on the inference port need no key: that is the contract of {values['contract']}.")
     if "home" in values:
         values["home"] = values["home"].expanduser().resolve()
     else:
@@ -259,10 +284,30 @@ def _quantity(text: str, unit: str, kind: Any, source: str) -> float | int | str
 def _check(settings: Settings) -> None:
     if settings.admin_key and len(settings.admin_key) < 16:
         raise InvalidRequest(f"{PREFIX}ADMIN_KEY has fewer than 16 characters; choose a longer one.")
+    for name in ("contract_health_route", "contract_predict_route"):
+        route = getattr(settings, name)
+        if not route.startswith("/") or set(route) & set("{}?#% ") or route in ("/livez", "/readyz"):
+            raise InvalidRequest(
+                f"{PREFIX}{name.upper()} is {route!r}, which cannot be a route: it must be a plain path of its own, like /predict."
+            )
+    if settings.contract and settings.grpc_port >= 0:
+        raise InvalidRequest(
+            f"gRPC is no part of a container contract, whose callers have no keys; leave {PREFIX}GRPC_PORT out, or set it to -1."
+        )
     if settings.grpc_port > 0 and settings.grpc_port in (settings.port, settings.management_port):
         raise InvalidRequest(f"Port {settings.grpc_port} cannot be that of gRPC and of another listener; choose another {PREFIX}GRPC_PORT.")
     if settings.port and settings.port == settings.management_port:
         raise InvalidRequest(f"Inference and management cannot both listen on port {settings.port}; choose another --management-port.")
+
+
+def _of_contract(contract: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What a container's environment says, and ports as its contract has them; settings of our own come before these."""
+    variables = {"port": "SAGEMAKER_BIND_TO_PORT"}
+    if contract == "vertex":
+        variables = {"port": "AIP_HTTP_PORT", "contract_health_route": "AIP_HEALTH_ROUTE", "contract_predict_route": "AIP_PREDICT_ROUTE"}
+    found: dict[str, Any] = {"port": 8080, "grpc_port": -1}
+    found |= {name: _convert(name, environment[variable], variable) for name, variable in variables.items() if environment.get(variable)}
+    return found | {"management_port": 8081 if found["port"] != 8081 else 8082}
 
 
 def _metas(field: Any) -> tuple[Meta, ...]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from modelyard.core.clock import Clock
-from modelyard.core.events import Actor, AuditEvent
+from modelyard.core.events import Actor, AuditEvent, AuditHead
 from modelyard.store.rows import decode, encode
-from modelyard.store.tables import audit
+from modelyard.store.tables import audit, audit_heads
+
+Events = list[AuditEvent]
+Heads = list[AuditHead]
+_PAGE = 500
 
 
 class AuditTable:
@@ -52,16 +56,46 @@ class AuditTable:
         rows = self._connection.execute(query.order_by(audit.c.id.desc()).limit(limit)).mappings()
         return [decode(row, AuditEvent) for row in rows]
 
+    def events(self, workspace_id: int) -> Iterator[AuditEvent]:
+        """All rows, oldest first, a page in memory."""
+        query = select(audit).where(audit.c.workspace_id == workspace_id).order_by(audit.c.id)
+        for row in self._connection.execute(query, execution_options={"yield_per": _PAGE}).mappings():
+            yield decode(row, AuditEvent)
+
+    def newest(self) -> Events:
+        """The last row of each workspace's log."""
+        last = select(func.max(audit.c.id)).group_by(audit.c.workspace_id)
+        rows = self._connection.execute(select(audit).where(audit.c.id.in_(last)).order_by(audit.c.workspace_id)).mappings()
+        return [decode(row, AuditEvent) for row in rows]
+
+    def count(self, workspace_id: int, up_to: int) -> int:
+        """How many rows a workspace's log has up to the one with id ``up_to``."""
+        where = (audit.c.workspace_id == workspace_id) & (audit.c.id <= up_to)
+        return int(self._connection.execute(select(func.count()).where(where)).scalar_one())
+
     def first_broken(self, workspace_id: int) -> int:
         """Id of the oldest row that does not continue the chain; 0 when the whole chain holds."""
         previous = ""
-        query = select(audit).where(audit.c.workspace_id == workspace_id).order_by(audit.c.id)
-        for row in self._connection.execute(query).mappings():
-            event = decode(row, AuditEvent)
+        for event in self.events(workspace_id):
             if event.previous_hash != previous or event.hash != chain_hash(event):
                 return event.id
             previous = event.hash
         return 0
+
+    def add_head(self, head: AuditHead) -> AuditHead:
+        """Adds a signed head; the same with its id."""
+        identity = self._connection.execute(insert(audit_heads).values(**encode(head)).returning(audit_heads.c.id)).scalar_one()
+        return msgspec.structs.replace(head, id=identity)
+
+    def heads(self, workspace_id: int) -> Heads:
+        """Signed heads, oldest first."""
+        query = select(audit_heads).where(audit_heads.c.workspace_id == workspace_id).order_by(audit_heads.c.id)
+        return [decode(row, AuditHead) for row in self._connection.execute(query).mappings()]
+
+    def last_head(self, workspace_id: int) -> AuditHead | None:
+        query = select(audit_heads).where(audit_heads.c.workspace_id == workspace_id).order_by(audit_heads.c.id.desc()).limit(1)
+        row = self._connection.execute(query).mappings().one_or_none()
+        return None if row is None else decode(row, AuditHead)
 
 
 def _plain(values: Mapping[str, Any] | None) -> dict[str, Any]:

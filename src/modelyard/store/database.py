@@ -29,6 +29,7 @@ from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
 from modelyard.store.settings import SettingsTable
 from modelyard.store.usage import UsageTable
+from modelyard.store.usage_segments import UsageSegmentsTable
 from modelyard.store.versions import VersionsTable
 from modelyard.store.workspaces import WorkspacesTable
 
@@ -49,6 +50,7 @@ class Session:
         self.audit = AuditTable(connection, clock)
         self.predictions = PredictionsTable(connection, clock)
         self.usage = UsageTable(connection, clock)
+        self.usage_segments = UsageSegmentsTable(connection)
         self.limits = LimitsTable(connection, clock)
         self.leases = LeasesTable(connection, clock)
         self.prices = PricesTable(connection, clock)

@@ -32,6 +32,8 @@ class Home:
         self.limits = self.root / "limits"
         """The machine's counters of limits; they outlive the platform's processes."""
         self.logs = self.root / "logs"
+        self.audit_heads = self.root / "audit-heads.jsonl"
+        """Signed states of the audit log, kept outside the database."""
         self.temporary = self.root / "tmp"
         """Unfinished uploads; emptied at start."""
 

@@ -23,6 +23,7 @@ from modelyard.core.usage import CallKind, ProtocolId, UsageRecord
 
 RECORD_SIZE = 128
 SUFFIX = ".journal"
+ARCHIVE_SUFFIX = SUFFIX + ".gz"
 FIELDS = struct.Struct("<16sQQQQQIIIIIIQQHBBB11xQ")
 """Request id, time, workspace, key, deployment, version, rows, tokens in, out, cached, queue µs, compute µs, bytes in, bytes out,
 status, protocol, kind, flags; 11 bytes to spare; number in the segment."""
@@ -132,6 +133,11 @@ class SegmentFile:
         end = position + count
         return SegmentRead(records=records, position=end, damaged=damaged, ended=abandoned or end >= self.header.capacity)
 
+    def request_ids(self, position: int) -> NDArray[np.void]:
+        """The request ids of the first ``position`` records, damaged ones left out by their mark only."""
+        rows = np.frombuffer(self.path.read_bytes()[RECORD_SIZE : (position + 1) * RECORD_SIZE], DTYPE)
+        return np.asarray(rows["request_id"][rows["mark"] == MARK])
+
     def _rest(self, file: BinaryIO, position: int, abandoned: bool) -> bytearray:
         """The bytes of all records up to the last sealed one."""
         left = max(0, self.header.capacity - position) * RECORD_SIZE
@@ -212,11 +218,11 @@ def _sort_out(file: BinaryIO, data: bytearray, position: int, abandoned: bool) -
     damaged: dict[int, bytes] = {}
     for place in range(len(data) // RECORD_SIZE):
         start = place * RECORD_SIZE
-        if _whole(memoryview(data)[start : start + RECORD_SIZE], position + place + 1):
+        if is_whole(memoryview(data)[start : start + RECORD_SIZE], position + place + 1):
             good.append(place)
             continue
         again = os.pread(file.fileno(), RECORD_SIZE, (position + place + 1) * RECORD_SIZE)
-        if _whole(again, position + place + 1):  # it was read while it was written
+        if is_whole(again, position + place + 1):  # it was read while it was written
             data[start : start + RECORD_SIZE] = again
             good.append(place)
         elif start + RECORD_SIZE == len(data) and not abandoned:
@@ -226,6 +232,7 @@ def _sort_out(file: BinaryIO, data: bytearray, position: int, abandoned: bool) -
     return np.array(good, np.intp), damaged
 
 
-def _whole(record: bytes | memoryview, number: int) -> bool:
+def is_whole(record: bytes | memoryview, number: int) -> bool:
+    """Whether 128 bytes are a sound record that is the ``number``-th of its segment."""
     crc, mark = SEAL.unpack_from(record, FIELDS.size)
     return bool(mark == MARK and zlib.crc32(record[: FIELDS.size]) == crc and FIELDS.unpack_from(record)[-1] == number)

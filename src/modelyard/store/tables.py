@@ -1,6 +1,7 @@
 """The schema, as SQLAlchemy tables. ``migrations/`` builds the same, step by step; a test holds both together.
 
-Every table has its ``workspace_id`` but those that know no tenant: ``workspaces`` themselves, ``settings`` and ``usage_cursors``.
+Every table has its ``workspace_id`` but those that know no tenant: ``workspaces`` themselves, ``settings``, ``usage_cursors`` and
+``usage_segments``.
 Times are integer nanoseconds since the epoch (UTC), 0 for "not yet" and "never".
 """
 
@@ -22,7 +23,9 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-HEAD = "0002"
+from modelyard.store.append_only import append_only
+
+HEAD = "0003"
 """The newest migration: what a fresh database is stamped with."""
 
 metadata = MetaData(
@@ -280,29 +283,54 @@ usage_cursors = Table(
     _time("updated_ns"),
 )
 
-usage_minutes = Table(
-    "usage_minutes",
-    metadata,
+def _usage(name: str) -> Table:
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
-    Column("workspace_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("minute", BigInteger, primary_key=True, autoincrement=False),
-    Column("key_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("deployment_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("version_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("protocol", Integer, primary_key=True, autoincrement=False),
-    Column("kind", Integer, primary_key=True, autoincrement=False),
-    Column("status", Integer, primary_key=True, autoincrement=False),
-    _count("calls"),
-    _count("cached_calls"),
-    _count("rows"),
-    _count("tokens_in"),
-    _count("tokens_out"),
-    _count("tokens_cached"),
-    _count("queue_us"),
-    _count("compute_us"),
-    _count("bytes_in"),
-    _count("bytes_out"),
+    dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
+    sums = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached", "queue_us", "compute_us", "bytes_in", "bytes_out")
+    return Table(
+        name,
+        metadata,
+        *(Column(dimension, BigInteger, primary_key=True, autoincrement=False) for dimension in dimensions),
+        *(Column(dimension, Integer, primary_key=True, autoincrement=False) for dimension in ("protocol", "kind", "status")),
+        *(_count(column) for column in sums),
+    )
+
+
+usage_minutes = _usage("usage_minutes")
+usage_hours = _usage("usage_hours")
+"""The same by hour; ``minute`` is the first of the hour."""
+usage_days = _usage("usage_days")
+"""The same by day (UTC)."""
+
+usage_segments = Table(
+    "usage_segments",
+    metadata,
+    # Where an archived record is: the beginnings of the request ids in each segment, and between which numbers those lie.
+    Column("segment", String(120), primary_key=True),
+    Column("prefix", String(16), primary_key=True),
+    _count("first"),
+    _count("last"),
+    Index(None, "prefix", "first"),
 )
+
+audit_heads = Table(
+    "audit_heads",
+    metadata,
+    # No foreign key: a head must be able to outlive the row that it was signed for, to tell that it is gone.
+    _id(),
+    _workspace(),
+    Column("event_id", BigInteger, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("hash", String(64), nullable=False),
+    _time("time_ns"),
+    Column("signer", String(64), nullable=False),
+    Column("signature", String(128), nullable=False),
+    Index(None, "workspace_id", "id"),
+    sqlite_autoincrement=True,
+)
+
+for _table in (audit, audit_heads):
+    append_only(_table)
 
 limits = Table(
     "limits",

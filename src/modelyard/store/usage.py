@@ -1,35 +1,33 @@
-"""Usage by minute, and how far each journal segment is folded into it."""
+"""Usage by minute, hour and day, and how far each journal segment is folded into it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import Any
 
 import msgspec
-from sqlalchemy import BigInteger, Connection, Integer, cast, delete, func, insert, literal_column, select, update
+from sqlalchemy import Connection, RowMapping, Select, Table, Text, cast, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict
 from modelyard.store.rows import decode
-from modelyard.store.tables import usage_cursors, usage_minutes
+from modelyard.store.settings import SettingsTable
+from modelyard.store.tables import deployments, keys, models, usage_cursors, usage_minutes, versions, workspaces
+from modelyard.store.usage_sums import DIMENSIONS, PAGE, SUMS, TABLES, WHOLE, Wanted, read_sums
 
-DIMENSIONS = ("workspace_id", "minute", "key_id", "deployment_id", "version_id", "protocol", "kind", "status")
-SUMS = (
-    "calls",
-    "cached_calls",
-    "rows",
-    "tokens_in",
-    "tokens_out",
-    "tokens_cached",
-    "queue_us",
-    "compute_us",
-    "bytes_in",
-    "bytes_out",
-)
+MINUTES_FROM = "usage.minutes_from"
+_NAMES: dict[str, Select[Any]] = {
+    "key_id": select(keys.c.id, keys.c.public_id, keys.c.label),
+    "deployment_id": select(deployments.c.id, deployments.c.name, literal("")),
+    "version_id": select(versions.c.id, models.c.name + "@" + cast(versions.c.number, Text), literal("")).join_from(
+        versions, models, versions.c.model_id == models.c.id
+    ),
+}
 
 
 class UsageMinute(msgspec.Struct, frozen=True, kw_only=True):
-    """Sums over the calls of one minute that agree in everything above ``calls``; in totals, a dimension not asked for is 0."""
+    """Sums over the calls of one minute that agree in everything above ``calls``."""
 
     workspace_id: int
     minute: int
@@ -53,7 +51,7 @@ class UsageMinute(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UsageTable:
-    """Rows of ``usage_minutes`` and ``usage_cursors``; whoever folds moves both in one transaction."""
+    """Sums of usage and the cursors of segments; whoever folds moves both in one transaction."""
 
     def __init__(self, connection: Connection, clock: Clock) -> None:
         self._connection, self._clock = connection, clock
@@ -85,30 +83,61 @@ class UsageTable:
         self._connection.execute(delete(usage_cursors).where(usage_cursors.c.boot == boot, usage_cursors.c.segment == segment))
 
     def add(self, minutes: Iterable[UsageMinute]) -> None:
-        """Adds sums to what is stored under the same dimensions."""
+        """Adds sums to what is stored of the same dimensions for their minute, hour and day."""
         rows = [msgspec.structs.asdict(minute) for minute in minutes]
-        if not rows:
-            return
+        for length, table in TABLES.items():
+            rows = _rolled_up(rows, length)
+            if rows:
+                self._upsert(table, rows)
+
+    def prune(self, before_minute: int) -> int:
+        """Drops sums by minute of before ``before_minute``, which hours and days keep; how many rows went."""
+        gone = 0
+        for workspace_id in self._connection.execute(select(workspaces.c.id)).scalars().all():
+            old = (usage_minutes.c.workspace_id == workspace_id) & (usage_minutes.c.minute < before_minute)
+            gone += self._connection.execute(delete(usage_minutes).where(old)).rowcount
+        SettingsTable(self._connection).put(MINUTES_FROM, str(max(before_minute, self.minutes_from())))
+        return gone
+
+    def minutes_from(self) -> int:
+        """From which minute on there are sums by minute; 0 while none were dropped."""
+        return SettingsTable(self._connection).count(MINUTES_FROM)
+
+    def sums(self, wanted: Wanted) -> Iterator[Sequence[RowMapping]]:
+        """See ``read_sums``."""
+        return read_sums(self._connection, wanted, self.minutes_from())
+
+    def totals(self, workspace_id: int, *, since_minute: int = 0, until_minute: int = 0, by: Iterable[str] = ()) -> list[UsageMinute]:
+        """Sums from ``since_minute`` to before ``until_minute`` (0: to the end), split by the dimensions named in ``by``."""
+        split = tuple(by)
+        period = 1 if "minute" in split else WHOLE
+        kept = tuple(name for name in split if name != "minute")
+        wanted = Wanted(workspace_id=workspace_id, since=since_minute, until=until_minute, period=period, by=kept)
+        return [decode(row, UsageMinute) for page in self.sums(wanted) for row in page]
+
+    def names(self, dimension: str, ids: Collection[int]) -> dict[int, tuple[str, str]]:
+        """What people call keys, deployments and versions that still exist: id → name, and a key's label."""
+        found: dict[int, tuple[str, str]] = {}
+        wanted = list(ids)
+        for at in range(0, len(wanted), PAGE):
+            rows = self._connection.execute(_NAMES[dimension].where(_NAMES[dimension].selected_columns[0].in_(wanted[at : at + PAGE])))
+            found |= {row[0]: (row[1], row[2]) for row in rows}
+        return found
+
+    def _upsert(self, table: Table, rows: list[dict[str, int]]) -> None:
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
-        statement = dialect.insert(usage_minutes)
-        added = {name: usage_minutes.c[name] + statement.excluded[name] for name in SUMS}
+        statement = dialect.insert(table)
+        added = {name: table.c[name] + statement.excluded[name] for name in SUMS}
         self._connection.execute(statement.on_conflict_do_update(index_elements=list(DIMENSIONS), set_=added), rows)
 
-    def totals(
-        self, workspace_id: int, *, since_minute: int = 0, until_minute: int = 0, by: Iterable[str] = (), key_id: int = 0
-    ) -> list[UsageMinute]:
-        """Sums from ``since_minute`` to before ``until_minute`` (0: to the end), split by the dimensions named in ``by``."""
-        kept = {"workspace_id", *by}
-        unknown = kept.difference(DIMENSIONS)
-        if unknown:
-            raise Conflict(f"Usage has no dimension {', '.join(sorted(unknown))}.")
-        columns = [usage_minutes.c[name] if name in kept else literal_column("0", Integer).label(name) for name in DIMENSIONS]
-        sums = [cast(func.sum(usage_minutes.c[name]), BigInteger).label(name) for name in SUMS]
-        query = select(*columns, *sums).where(usage_minutes.c.workspace_id == workspace_id, usage_minutes.c.minute >= since_minute)
-        if until_minute:
-            query = query.where(usage_minutes.c.minute < until_minute)
-        if key_id:
-            query = query.where(usage_minutes.c.key_id == key_id)
-        grouped = [usage_minutes.c[name] for name in DIMENSIONS if name in kept]
-        rows = self._connection.execute(query.group_by(*grouped).order_by(*grouped)).mappings()
-        return [decode(row, UsageMinute) for row in rows]
+
+def _rolled_up(rows: list[dict[str, int]], length: int) -> list[dict[str, int]]:
+    """Sums of rows that fall into the same period of ``length`` minutes and agree otherwise."""
+    found: dict[tuple[int, ...], dict[str, int]] = {}
+    for each in rows:
+        row = each | {"minute": each["minute"] - each["minute"] % length}
+        same = found.setdefault(tuple(row[name] for name in DIMENSIONS), row)
+        if same is not row:
+            for name in SUMS:
+                same[name] += row[name]
+    return list(found.values())

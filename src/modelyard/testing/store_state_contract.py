@@ -9,7 +9,6 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from sqlalchemy import update
 
 from modelyard.core.access import Action, Key
 from modelyard.core.clock import ManualClock
@@ -19,7 +18,6 @@ from modelyard.core.events import Actor
 from modelyard.core.jobs import Job, JobStatus, Limits, Progress
 from modelyard.store.database import Session, Store
 from modelyard.store.predictions import Prediction, PredictionStatus
-from modelyard.store.tables import audit
 from modelyard.store.usage import UsageMinute
 
 ACTOR = Actor(name="ana", workspace_id=1, address="127.0.0.1", request_id="r1")
@@ -164,12 +162,6 @@ class StoreStateContract:
         assert session.audit.list(1, limit=1)[0].id == second.id
         assert session.audit.first_broken(1) == 0
 
-    @pytest.mark.parametrize("column", ["actor", "subject", "action", "hash", "previous_hash"])
-    def test_a_changed_audit_row_shows(self, session: Session, column: str) -> None:
-        events = [session.audit.append(ACTOR, "a.b", str(number)) for number in range(3)]
-        session.connection.execute(update(audit).where(audit.c.id == events[1].id).values({column: "f" * 60}))
-        assert session.audit.first_broken(1) == events[1].id
-
     def test_predictions_end_once_and_are_told_until_taken(self, session: Session, clock: ManualClock) -> None:
         made = session.predictions.add(Prediction(id="p1", workspace_id=1, key_id=1, deployment="d", webhook="http://x"))
         assert session.predictions.get(1, "p1") == made
@@ -209,7 +201,7 @@ class StoreStateContract:
                 session.usage.advance("boot", "seg", expect, position)
         assert [(total.calls, total.rows) for total in session.usage.totals(1)] == [(7, 3 * 2**40)]
         split = session.usage.totals(1, since_minute=100, until_minute=101, by=("status",))
-        assert [(total.status, total.calls, total.minute) for total in split] == [(200, 4, 0), (500, 1, 0)]
+        assert [(total.status, total.calls, total.minute) for total in split] == [(200, 4, 100), (500, 1, 100)]
         assert session.usage.totals(2) == []
         session.usage.forget("boot", "seg")
         assert session.usage.cursor("boot", "seg") == 0

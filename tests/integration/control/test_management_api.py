@@ -308,7 +308,7 @@ def test_retry_after_is_a_header_and_a_field(http: httpx.Client, platform: Platf
 def test_status_metrics_usage_and_the_recipe_schema_answer(http: httpx.Client) -> None:
     assert http.get("/api/v1/status").json()["inference_url"].endswith(":8000")
     assert http.get("/metrics").text == "modelyard_up 1\n"
-    assert http.get("/api/v1/usage", params={"since": "2027-01-01T00:00:00Z", "by": "minute"}).json() == []
+    assert http.get("/api/v1/usage", params={"since": "2027-01-01T00:00:00Z", "by": "key,version", "step": "day"}).json() == []
     refused(http.get("/api/v1/usage", params={"since": "yesterday"}), 400, "invalid_request")
     assert "target" in http.get("/api/v1/schemas/recipe").json()["properties"]
 

@@ -11,7 +11,7 @@ from modelyard.core.clock import ManualClock
 from modelyard.core.errors import Conflict
 from modelyard.store import migrate
 from modelyard.store.database import Store
-from modelyard.store.tables import HEAD, metadata, settings, usage_cursors, workspaces
+from modelyard.store.tables import HEAD, metadata, settings, usage_cursors, usage_segments, workspaces
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_a_database_of_another_program_is_refused(store):
 
 def test_every_table_knows_its_workspace():
     without = {table.name for table in metadata.tables.values() if "workspace_id" not in table.columns}
-    assert without == {workspaces.name, settings.name, usage_cursors.name}
+    assert without == {workspaces.name, settings.name, usage_cursors.name, usage_segments.name}
 
 
 def test_a_fresh_sqlite_database_is_ready_without_alembic(tmp_path):

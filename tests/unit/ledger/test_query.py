@@ -1,12 +1,20 @@
+from collections import Counter
+from itertools import count
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelyard.core.access import Key
 from modelyard.core.deployments import Deployment, Target
-from modelyard.core.errors import InvalidRequest
-from modelyard.ledger.query import Step, UsageQuery
+from modelyard.core.errors import InvalidRequest, NotFound
+from modelyard.core.usage import UsageStep
+from modelyard.ledger.query import UsageQuery, UsageWish
+from modelyard.store.database import Store
 from modelyard.store.usage import UsageMinute
 
 DAY = 1440
+MINUTE = 60_000_000_000
 
 
 @pytest.fixture
@@ -14,7 +22,7 @@ def query(store):
     with store.write() as session:
         first = session.deployments.add(Deployment(id=0, workspace_id=1, name="iris", targets=(Target(model="m", version="1"),)))
         second = session.deployments.add(Deployment(id=0, workspace_id=1, name="churn", targets=(Target(model="m", version="1"),)))
-        key = session.keys.add(Key(id=0, workspace_id=1, public_id="abc", digest="0" * 64))
+        key = session.keys.add(Key(id=0, workspace_id=1, public_id="abc", digest="0" * 64, label="shop"))
         used = [
             (10 * DAY, first.id, key.id, 2, 3),
             (10 * DAY + 59, first.id, 99, 2, 1),
@@ -30,45 +38,124 @@ def query(store):
     return UsageQuery(store)
 
 
+def ask(query, workspace_id=1, **changes):
+    return query.usage(UsageWish(workspace_id=workspace_id, **({"step": UsageStep.DAY} | changes)))
+
+
 def told(rows):
-    return [(row.start_ns // 60_000_000_000, row.deployment, row.calls) for row in rows]
+    return [(row.start_ns // MINUTE, row.deployment, row.calls) for row in rows]
 
 
 def test_days_by_deployment(query):
-    assert told(query.usage(1)) == [(10 * DAY, "churn", 1), (10 * DAY, "iris", 4), (11 * DAY, "#77", 1), (11 * DAY, "-", 4)]
+    assert told(ask(query)) == [(10 * DAY, "churn", 1), (10 * DAY, "iris", 4), (11 * DAY, "#77", 1), (11 * DAY, "-", 4)]
 
 
 def test_hours_and_minutes(query):
-    assert told(query.usage(1, step=Step.HOUR, deployment="iris")) == [(10 * DAY, "iris", 4)]
-    assert told(query.usage(1, step=Step.MINUTE, deployment="iris")) == [(10 * DAY, "iris", 3), (10 * DAY + 59, "iris", 1)]
+    assert told(ask(query, step=UsageStep.HOUR, deployment="iris")) == [(10 * DAY, "iris", 4)]
+    assert told(ask(query, step=UsageStep.MINUTE, deployment="iris")) == [(10 * DAY, "iris", 3), (10 * DAY + 59, "iris", 1)]
+
+
+def test_months_are_those_of_the_calendar(query, store):
+    with store.write() as session:
+        session.usage.add([UsageMinute(workspace_id=1, minute=31 * DAY, deployment_id=1, calls=5)])
+        session.usage.add([UsageMinute(workspace_id=1, minute=59 * DAY - 1, deployment_id=1, calls=7)])
+        session.usage.add([UsageMinute(workspace_id=1, minute=59 * DAY, deployment_id=1, calls=9)])
+    rows = ask(query, step=UsageStep.MONTH, by=())
+    assert [(row.start_ns // MINUTE // DAY, row.calls) for row in rows] == [(0, 10), (31, 12), (59, 9)]
+
+
+def test_the_whole_time_as_one(query):
+    assert [row.calls for row in ask(query, step=UsageStep.ALL, by=())] == [10]
+    assert ask(query, step=UsageStep.ALL, by=(), since_ns=50 * DAY * MINUTE) == []
 
 
 def test_a_range_takes_whole_minutes(query):
-    minute = 60_000_000_000
-    assert sum(row.calls for row in query.usage(1, since_ns=(10 * DAY + 1) * minute, until_ns=11 * DAY * minute)) == 2
-    assert sum(row.calls for row in query.usage(1, until_ns=10 * DAY * minute + 1)) == 3
+    assert sum(row.calls for row in ask(query, since_ns=(10 * DAY + 1) * MINUTE, until_ns=11 * DAY * MINUTE)) == 2
+    assert sum(row.calls for row in ask(query, until_ns=10 * DAY * MINUTE + 1)) == 3
 
 
 def test_other_groups_have_names_too(query):
-    rows = query.usage(1, by=("key", "status", "protocol"))
-    assert {(row.key, row.status, row.protocol, row.calls) for row in rows} == {
-        ("abc", "2xx", "open_inference_rest", 3),
-        ("#99", "2xx", "open_inference_rest", 1),
-        ("abc", "5xx", "open_inference_rest", 1),
-        ("abc", "2xx", "open_inference_rest", 5),
+    rows = ask(query, by=("key", "status", "protocol", "kind"), step=UsageStep.ALL)
+    assert {(row.key, row.key_label, row.status, row.protocol, row.kind, row.calls) for row in rows} == {
+        ("abc", "shop", "2xx", "open_inference_rest", "other", 8),
+        ("#99", "", "2xx", "open_inference_rest", "other", 1),
+        ("abc", "shop", "5xx", "open_inference_rest", "other", 1),
     }
 
 
-def test_one_deployment_without_splitting_by_it(query):
-    (row,) = query.usage(1, by=(), deployment="iris")
+def test_one_deployment_or_key_without_splitting_by_it(query):
+    (row,) = ask(query, by=(), deployment="iris")
     assert (row.deployment, row.calls, row.rows) == ("", 4, 8)
+    assert sum(row.calls for row in ask(query, by=(), key="abc")) == 9
+    assert [row.calls for row in ask(query, by=(), deployment="#77")] == [1]
+
+
+def test_what_is_not_there_is_refused_with_the_nearest(query):
+    with pytest.raises(NotFound, match="Did you mean 'iris'"):
+        ask(query, deployment="irsi")
+    with pytest.raises(NotFound):
+        ask(query, key="nobody")
+
+
+def test_a_key_for_some_deployments_learns_of_no_other(query):
+    assert {row.deployment for row in ask(query, may=frozenset({"iris"}))} == {"iris"}
+    for name in ("churn", "#77"):
+        with pytest.raises(NotFound):
+            ask(query, may=frozenset({"iris"}), deployment=name)
+    assert ask(query, may=frozenset({"gone"})) == []
 
 
 def test_workspaces_see_their_own_only(query):
-    assert [row.calls for row in query.usage(2, by=())] == [1000]
-    assert query.usage(3) == []
+    assert [row.calls for row in ask(query, 2, by=())] == [1000]
+    assert ask(query, 3) == []
 
 
 def test_an_unknown_group_is_refused_with_the_nearest(query):
     with pytest.raises(InvalidRequest, match="Did you mean 'deployment'"):
-        query.usage(1, by=("deploymnet",))
+        ask(query, by=("deploymnet",))
+
+
+def test_an_answer_that_is_too_long_is_refused(query, monkeypatch):
+    monkeypatch.setattr("modelyard.ledger.query.MOST_ROWS", 1)
+    with pytest.raises(InvalidRequest, match="export"):
+        ask(query)
+
+
+def test_hours_and_days_outlive_minutes(query, store):
+    with store.write() as session:
+        assert session.usage.prune(11 * DAY) == 3
+    assert told(ask(query))[:2] == [(10 * DAY, "churn", 1), (10 * DAY, "iris", 4)]
+    # Half an hour can no more be told apart: the whole hour counts.
+    assert sum(row.calls for row in ask(query, since_ns=(10 * DAY + 30) * MINUTE, until_ns=(10 * DAY + 45) * MINUTE)) == 4
+    with pytest.raises(InvalidRequest, match="step=hour"):
+        ask(query, step=UsageStep.MINUTE, since_ns=10 * DAY * MINUTE)
+    assert sum(row.calls for row in ask(query, step=UsageStep.MINUTE)) == 5
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('any') / 'x.db'}")
+    store.migrate()
+    yield store, count(10)
+    store.close()
+
+
+@given(
+    minutes=st.lists(st.integers(0, 4 * DAY), max_size=40),
+    since=st.integers(0, 4 * DAY),
+    length=st.integers(0, 3 * DAY),
+    step=st.sampled_from(UsageStep),
+)
+def test_any_range_sums_to_what_was_counted_in_it(shared, minutes, since, length, step):
+    store, workspaces = shared
+    workspace = next(workspaces)
+    with store.write() as session:
+        session.usage.add([UsageMinute(workspace_id=workspace, minute=minute, key_id=at % 3, calls=1) for at, minute in enumerate(minutes)])
+    until = since + length if length else 0
+    found = ask(UsageQuery(store), workspace, by=("key",), step=step, since_ns=since * MINUTE, until_ns=until * MINUTE)
+    expected = Counter()
+    for at, minute in enumerate(minutes):
+        if since <= minute and (minute < until or not until):
+            start = {"minute": minute, "hour": minute // 60 * 60, "day": minute // DAY * DAY, "month": 0, "all": since}[step]
+            expected[start, f"#{at % 3}" if at % 3 else "-"] += 1
+    assert Counter({(row.start_ns // MINUTE, row.key): row.calls for row in found}) == expected

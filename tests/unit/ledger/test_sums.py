@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from modelyard.ledger.sums import sum_minutes
 from modelyard.store.segments import DTYPE
-from modelyard.store.usage import SUMS
+from modelyard.store.usage_sums import SUMS
 
 RECORD = st.fixed_dictionaries(
     {

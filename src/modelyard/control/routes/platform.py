@@ -1,11 +1,11 @@
-"""The platform as a whole: who is asking, status, audit, usage, backup, garbage."""
+"""The platform as a whole: who is asking, status, backup, garbage."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 
 from modelyard import __version__
@@ -15,7 +15,6 @@ from modelyard.control.archive import Archive
 from modelyard.control.schemas import GarbageBody
 from modelyard.core.access import Action
 from modelyard.core.api import Whoami
-from modelyard.core.events import AuditEvent
 from modelyard.train.recipe import Recipe
 
 router = APIRouter(prefix="/api/v1", tags=["platform"])
@@ -44,13 +43,6 @@ def whoami(caller: Anybody) -> Response:
 @router.get("/status", summary="Processes, deployments, jobs and sizes")
 def status(caller: Reader) -> dict[str, Any]:
     return {**caller.services.status(caller.workspace_id), "version": __version__, "inference_url": caller.inference_url}
-
-
-@router.get("/audit", summary="Changes, newest first", responses=returns(list[AuditEvent]))
-def audit(caller: Administrator, limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int, Query(ge=0)] = 0) -> Response:
-    """``before`` is the id of the last event of the page before."""
-    with caller.services.store.read() as session:
-        return answer(session.audit.list(caller.workspace_id, limit=limit, before_id=before))
 
 
 @router.post("/backup", summary="An archive of everything that restoring needs", responses=BYTES)

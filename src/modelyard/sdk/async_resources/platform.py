@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
+from urllib.parse import quote
 
 from modelyard.core.api import Applied, Whoami
-from modelyard.core.events import AuditEvent
+from modelyard.core.events import AuditEvent, AuditReport
+from modelyard.core.usage import Trace, UsageRow, UsageStep
 from modelyard.sdk.async_transport import AsyncTransport, OnBytes
 
 LONG = 3600.0
@@ -30,10 +32,51 @@ class AsyncPlatform:
         """Changes, newest first."""
         return await self._transport.fetch(list[AuditEvent], "GET", "/api/v1/audit", params={"limit": limit, "before": before or None})
 
-    async def usage(self, *, since: str = "", until: str = "", by: Sequence[str] = ()) -> list[dict[str, Any]]:
-        """What calls used; ``since`` and ``until`` are ISO 8601 times, ``by`` what to split the sums by (``minute``, ``key_id``, …)."""
-        params = {"since": since, "until": until, "by": list(by) or None}
-        return await self._transport.fetch(list[dict[str, Any]], "GET", "/api/v1/usage", params=params)
+    async def verify_audit(self, *, trust: Sequence[str] = ()) -> AuditReport:
+        """Whether the audit log is whole; ``trust`` names public keys (hex) that signed it besides the platform's own."""
+        return await self._transport.fetch(AuditReport, "GET", "/api/v1/audit/verify", params={"trust": list(trust) or None})
+
+    async def export_audit(self, to: BinaryIO) -> int:
+        """Writes the whole audit log with its signed heads to ``to`` as JSON lines; its size in bytes."""
+        return await self._transport.download("/api/v1/audit/export", to, timeout=LONG)
+
+    async def audit_key(self) -> str:
+        """The public key (Ed25519, hex) that signs the audit log's heads."""
+        return (await self._transport.fetch(dict[str, str], "GET", "/api/v1/audit/key"))["public_key"]
+
+    async def usage(
+        self,
+        *,
+        by: Sequence[str] = ("deployment",),
+        since: str = "",
+        until: str = "",
+        step: UsageStep | str = UsageStep.ALL,
+        deployment: str = "",
+        key: str = "",
+    ) -> list[UsageRow]:
+        """What calls used, split by any of ``USAGE_GROUPS``; ``since`` and ``until`` are ISO times or how long ago (``7d``)."""
+        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key}
+        return await self._transport.fetch(list[UsageRow], "GET", "/api/v1/usage", params=params)
+
+    async def export_usage(
+        self,
+        to: BinaryIO,
+        *,
+        format: str = "csv",  # noqa: A002 - the name of the parameter in the API
+        by: Sequence[str] = ("deployment",),
+        since: str = "",
+        until: str = "",
+        step: UsageStep | str = UsageStep.ALL,
+        deployment: str = "",
+        key: str = "",
+    ) -> int:
+        """Writes the same to a file as ``csv``, ``jsonl`` or ``parquet``; its size in bytes."""
+        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key, "format": format}
+        return await self._transport.download("/api/v1/usage/export", to, params=params, timeout=LONG)
+
+    async def trace(self, request_id: str) -> Trace:
+        """One call, by the ``x-modelyard-request-id`` of its answer (``x-request-id`` where the call sent none)."""
+        return await self._transport.fetch(Trace, "GET", f"/api/v1/trace/{quote(request_id, safe='')}")
 
     async def plan(self, document: Mapping[str, Any], *, prune: bool = False) -> Applied:
         """What ``apply`` would change."""
@@ -54,3 +97,7 @@ class AsyncPlatform:
     async def recipe_schema(self) -> dict[str, Any]:
         """The JSON Schema of a training recipe."""
         return await self._transport.fetch(dict[str, Any], "GET", "/api/v1/schemas/recipe")
+
+
+def _usage(by: Sequence[str], since: str, until: str, step: UsageStep | str) -> dict[str, Any]:
+    return {"by": ",".join([by] if isinstance(by, str) else by) or ",", "since": since, "until": until, "step": str(step)}

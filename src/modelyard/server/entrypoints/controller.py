@@ -59,6 +59,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
         _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, lambda: _fold(controller)), server),
         _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
         _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
+        _Background("audit", lambda: _repeat(stop, settings.audit_sign_seconds, controller.services.audit.sign), server),
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
     ]
@@ -80,9 +81,10 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
 def _last_fold(controller: Controller, foundation: Foundation) -> None:
     try:
         controller.ledger.fold()
+        controller.services.audit.sign()
         foundation.store.close()
     except ModelyardError as error:
-        logger.warning("Usage of the last moments is folded at the next start: %s", error.message)
+        logger.warning("Usage and changes of the last moments are folded and signed at the next start: %s", error.message)
 
 
 def _fold(controller: Controller) -> None:

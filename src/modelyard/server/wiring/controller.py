@@ -17,6 +17,7 @@ from modelyard.gate.supply import Supplier
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
+from modelyard.ledger.audit import AuditLog
 from modelyard.ledger.fold import Folder
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
@@ -25,7 +26,7 @@ from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.kinds import TrainJobs
-from modelyard.server.wiring.secrets import home_secret, webhook_secret
+from modelyard.server.wiring.secrets import audit_seed, home_secret, webhook_secret
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.prediction_caller import LoopbackCaller
@@ -120,6 +121,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         blobs=blobs,
         registry=registry,
         keys=foundation.keys,
+        audit=AuditLog(store, audit_seed(home.root), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
@@ -141,7 +143,13 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         predictions=_predictions(foundation, handover),
         propagation=propagation,
         supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
-        ledger=Folder(store, home.journal, clock, retention_seconds=settings.usage_retention_seconds),
+        ledger=Folder(
+            store,
+            home.journal,
+            clock,
+            retention_seconds=settings.usage_retention_seconds,
+            minute_retention_seconds=settings.usage_minute_retention_seconds,
+        ),
         upkeep=lambda: _prune(home, blobs),
     )
 

@@ -14,6 +14,7 @@ from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.server.settings import Settings
 
 FILE = "home.secret"
+AUDIT_FILE = "audit.key"
 WEBHOOK_FILE = "webhook.secret"
 WEBHOOK_PREFIX = "whsec_"
 _BYTES = 32
@@ -32,6 +33,21 @@ def home_secret(home: Path, purpose: str) -> bytes:
     if len(root) != _BYTES:
         raise Conflict(f"{home / FILE} is damaged; remove it, and the next start makes another.")
     return hmac.new(root, purpose.encode(), hashlib.sha256).digest()
+
+
+def audit_seed(home: Path) -> bytes:
+    """The private key that signs the audit log, 32 bytes, made when it is missing and kept in its own file.
+
+    Raises Conflict when that file is damaged.
+    """
+    text = _kept(home / AUDIT_FILE, lambda: secrets.token_hex(_BYTES))
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError:
+        seed = b""
+    if len(seed) != _BYTES:
+        raise Conflict(f"{home / AUDIT_FILE} is damaged; put the right one back, or remove it and the next start makes another.")
+    return seed
 
 
 def webhook_secret(settings: Settings) -> bytes:

@@ -1,0 +1,162 @@
+"""Sums of usage over any time: whole days from the table of days, what is left at both ends from those of hours and minutes.
+
+So an answer reads as few rows as its periods have, however many minutes, and calls, stand behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Integer,
+    RowMapping,
+    Select,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
+
+from modelyard.core.errors import Conflict
+from modelyard.store.tables import usage_days, usage_hours, usage_minutes
+
+DIMENSIONS = ("workspace_id", "minute", "key_id", "deployment_id", "version_id", "protocol", "kind", "status")
+SUMS = (
+    "calls",
+    "cached_calls",
+    "rows",
+    "tokens_in",
+    "tokens_out",
+    "tokens_cached",
+    "queue_us",
+    "compute_us",
+    "bytes_in",
+    "bytes_out",
+)
+TABLES = {1: usage_minutes, 60: usage_hours, 1440: usage_days}
+"""Where sums are, by the length of their period in minutes."""
+DAY = 1440
+MONTH = 31 * DAY
+"""Stands for calendar months, whatever their length."""
+WHOLE = 0
+"""Stands for the whole time asked for, as one period."""
+PAGE = 2000
+_EPOCH_YEAR = 1970
+
+Span = tuple[int, int, int | None]
+"""Length of the periods to read, first minute, minute after the last (None: to the end)."""
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which sums. Times are minutes since the epoch."""
+
+    workspace_id: int
+    since: int = 0
+    until: int = 0
+    """0: to the end."""
+    period: int = WHOLE
+    """1, 60, ``DAY``, ``MONTH`` or ``WHOLE``."""
+    by: tuple[str, ...] = ()
+    """Dimensions that keep sums apart; others are 0 in the answer."""
+    only: Mapping[str, tuple[int, ...]] = {}
+    """Dimension → the ids that count."""
+
+
+def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> Iterator[Sequence[RowMapping]]:
+    """Rows of every dimension and sum, ordered by time and dimensions, in pages. ``minute`` is the first of each period (UTC).
+
+    Before ``minutes_from`` there are no sums by minute, so times count in whole hours there.
+    """
+    unknown = {*wanted.by, *wanted.only}.difference(DIMENSIONS[2:])
+    if unknown:
+        raise Conflict(f"Usage has no dimension {', '.join(sorted(unknown))}.")
+    since = wanted.since if wanted.since >= minutes_from else wanted.since - wanted.since % 60
+    until = wanted.until if wanted.until > minutes_from else -(-wanted.until // 60) * 60
+    if until and until <= since:
+        return
+    coarsest = min(DAY, wanted.period or DAY)
+    if coarsest == 1:
+        since = max(since, minutes_from)
+    parts = [_part(wanted, span) for span in spans(since, until or None, coarsest)]
+    source = parts[0].subquery() if len(parts) == 1 else union_all(*parts).subquery()
+    fixed, expression = _start(connection, wanted, source.c.minute, since)
+    start = expression.label("minute")
+    kept = [source.c[name] for name in DIMENSIONS[2:] if name in wanted.by]
+    empty = [literal_column("0", Integer).label(name) for name in DIMENSIONS[2:] if name not in wanted.by]
+    sums = [cast(func.sum(source.c[name]), BigInteger).label(name) for name in SUMS]
+    grouped = [*([] if fixed else [start]), *kept]
+    workspace = literal(wanted.workspace_id, BigInteger).label("workspace_id")
+    query = select(workspace, start, *kept, *empty, *sums).group_by(*grouped).order_by(*grouped)
+    if not grouped:
+        query = query.having(func.count() > 0)
+    yield from connection.execute(query, execution_options={"yield_per": PAGE}).mappings().partitions(PAGE)
+
+
+def spans(since: int, until: int | None, coarsest: int) -> list[Span]:
+    """What to read for the time from ``since`` to before ``until``: the longest periods that fit, shorter ones at the ends."""
+    lengths = [length for length in sorted(TABLES, reverse=True) if length <= coarsest]
+    return sorted(_cut(since, until, lengths))
+
+
+def _cut(since: int, until: int | None, lengths: Sequence[int]) -> Iterator[Span]:
+    length, *shorter = lengths
+    first = -(-since // length) * length
+    last = None if until is None else until // length * length
+    if last is not None and first >= last:
+        if shorter:
+            yield from _cut(since, until, shorter)
+        return
+    if since < first:
+        yield from _cut(since, first, shorter)
+    yield length, first, last
+    if last is not None and until is not None and last < until:
+        yield from _cut(last, until, shorter)
+
+
+def _part(wanted: Wanted, span: Span) -> Select[Any]:
+    length, first, end = span
+    table = TABLES[length]
+    where = [table.c.workspace_id == wanted.workspace_id, table.c.minute >= first]
+    if end is not None:
+        where.append(table.c.minute < end)
+    where += [table.c[name].in_(ids) for name, ids in wanted.only.items()]
+    return select(table.c.minute, *(table.c[name] for name in wanted.by), *(table.c[name] for name in SUMS)).where(*where)
+
+
+def _start(connection: Connection, wanted: Wanted, minute: ColumnElement[int], since: int) -> tuple[bool, ColumnElement[int]]:
+    """The first minute of the period that a row falls into, and whether that is the same for all."""
+    if wanted.period == WHOLE:
+        return True, literal_column(str(int(since)), BigInteger)
+    if wanted.period != MONTH:
+        return False, minute - minute % literal_column(str(int(wanted.period)), BigInteger)
+    days = TABLES[DAY]
+    ends = select(func.min(days.c.minute), func.max(days.c.minute)).where(days.c.workspace_id == wanted.workspace_id)
+    oldest, newest = connection.execute(ends).one()
+    months = _months(max(since, oldest or 0), newest or 0)
+    starts = [literal_column(str(month), BigInteger) for month in months]
+    if len(starts) == 1:
+        return True, starts[0]
+    return False, case(*((minute < following, month) for month, following in pairwise(starts)), else_=starts[-1])
+
+
+def _months(oldest: int, newest: int) -> list[int]:
+    """The first minutes of all calendar months (UTC) from that of ``oldest`` to that of ``newest``."""
+    first = datetime.fromtimestamp(oldest * 60, UTC)
+    found: list[int] = []
+    number = (first.year - _EPOCH_YEAR) * 12 + first.month - 1
+    while True:
+        start = int(datetime(_EPOCH_YEAR + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) // 60
+        if found and start > newest:
+            return found
+        found.append(start)
+        number += 1
