@@ -32,6 +32,13 @@ def up(
     management_port: Annotated[
         int | None, typer.Option(help="Port of the management API. [env: MODELYARD_MANAGEMENT_PORT; default: 8080]")
     ] = None,
+    grpc_port: Annotated[
+        int | None, typer.Option(help="Port for calls over gRPC; -1 turns it off. [env: MODELYARD_GRPC_PORT; default: 8001]")
+    ] = None,
+    contract: Annotated[
+        str | None,
+        typer.Option(help="sagemaker or vertex: fulfil that container contract, on port 8080, without keys. [env: MODELYARD_CONTRACT]"),
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that answer calls. [env: MODELYARD_WORKERS; default: one a core]")] = None,
     database_url: Annotated[str | None, typer.Option(help="sqlite:///… or postgresql://… [env: MODELYARD_DATABASE_URL]")] = None,
     blob_url: Annotated[str | None, typer.Option(help="A folder or s3://bucket/prefix. [env: MODELYARD_BLOB_URL]")] = None,
@@ -46,6 +53,8 @@ def up(
         "host": host,
         "port": port,
         "management_port": management_port,
+        "grpc_port": grpc_port,
+        "contract": contract,
         "workers": workers,
         "database_url": database_url,
         "blob_url": blob_url,

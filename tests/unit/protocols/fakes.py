@@ -120,5 +120,8 @@ def drive_exchange(protocol, plane, exchange, grant=GRANT):
     assert route is not None, f"no route for {exchange.method} {exchange.path}"
     call = Call(exchange, found, plane, "request-1")
     call.route, call.params, call.body, call.grant = route, params, exchange.body, grant
-    call.guard(route.run, call)
+    if route.locate is not None:
+        call.guard(route.locate, call)
+    if not call.answered:
+        call.guard(route.run, call)
     return exchange.answer

@@ -61,6 +61,39 @@ def test_malformed_values_are_refused_with_a_sentence(variable, text, sentence):
         assemble({variable: text})
 
 
+def test_a_contract_moves_the_ports_and_says_that_it_needs_no_key():
+    settings, warnings = assemble({}, {"contract": "sagemaker"})
+    assert (settings.port, settings.management_port, settings.grpc_port, settings.host) == (8080, 8081, -1, "127.0.0.1")
+    assert "need no key" in warnings[0]
+    settings, _ = assemble({"MODELYARD_CONTRACT": "sagemaker", "SAGEMAKER_BIND_TO_PORT": "8081"})
+    assert (settings.port, settings.management_port) == (8081, 8082)
+    assert assemble({"SAGEMAKER_BIND_TO_PORT": "7000", "AIP_HTTP_PORT": "7001"}).settings.port == 8000
+
+
+def test_vertex_names_its_port_and_routes_and_our_own_settings_win():
+    environment = {"AIP_HTTP_PORT": "7001", "AIP_HEALTH_ROUTE": "/v1/endpoints/1", "AIP_PREDICT_ROUTE": "/v1/endpoints/1:predict"}
+    settings, _ = assemble(environment, {"contract": "vertex"})
+    assert (settings.port, settings.contract_health_route) == (7001, "/v1/endpoints/1")
+    assert settings.contract_predict_route == "/v1/endpoints/1:predict"
+    settings, _ = assemble(environment | {"MODELYARD_CONTRACT_PREDICT_ROUTE": "/mine", "MODELYARD_PORT": "7002"}, {"contract": "vertex"})
+    assert (settings.port, settings.contract_predict_route) == (7002, "/mine")
+
+
+@pytest.mark.parametrize(
+    ("environment", "sentence"),
+    [
+        ({"MODELYARD_CONTRACT": "azure"}, "MODELYARD_CONTRACT is 'azure'"),
+        ({"MODELYARD_CONTRACT": "vertex", "AIP_PREDICT_ROUTE": "predict"}, "plain path"),
+        ({"MODELYARD_CONTRACT": "vertex", "AIP_HEALTH_ROUTE": "/{name}"}, "plain path"),
+        ({"MODELYARD_CONTRACT": "vertex", "AIP_HTTP_PORT": "x"}, "AIP_HTTP_PORT is 'x'"),
+        ({"MODELYARD_CONTRACT": "sagemaker", "MODELYARD_GRPC_PORT": "8001"}, "no part of a container contract"),
+    ],
+)
+def test_contracts_that_cannot_be_kept_are_refused(environment, sentence):
+    with pytest.raises(InvalidRequest, match=sentence):
+        assemble(environment)
+
+
 def test_unknown_variables_are_warned_about_with_the_nearest():
     (warning,) = assemble({"MODELYARD_WORKRES": "2", "MODELYARD_URL": "http://x", "PATH": "/bin"}).warnings
     assert "MODELYARD_WORKRES" in warning

@@ -9,6 +9,7 @@ from typing import Protocol as Seam
 
 from modelyard.core.clock import SystemClock
 from modelyard.core.plugins import load_string
+from modelyard.gate.bound import BoundGate
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.counters import Counters
 from modelyard.gate.journal import Journal
@@ -30,6 +31,7 @@ from modelyard.server.health import health_protocol
 from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
 from modelyard.server.settings import Settings
 from modelyard.server.telemetry import Telemetry
+from modelyard.server.wiring.contracts import contract_protocol
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.loading import VersionLoader
 from modelyard.serving.prediction_files import PredictionFiles
@@ -81,9 +83,11 @@ def build(settings: Settings, handover: Handover) -> Worker:
     )
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
+    gate = Gate(holder, journal, clock, limiter)
+    bound = BoundGate(gate, holder, settings.contract_deployment) if settings.contract else None
     handler = Handler(
-        protocols(settings, home, plane, holder),
-        Gate(holder, journal, clock, limiter),
+        protocols(settings, home, plane, holder, bound),
+        bound or gate,
         plane,
         max_body_bytes=settings.max_body_bytes,
         finished=telemetry.note,
@@ -98,14 +102,18 @@ def build(settings: Settings, handover: Handover) -> Worker:
     return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal, limiter=limiter, grpc=grpc)
 
 
-def protocols(settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder) -> tuple[Protocol, ...]:
-    """Every protocol of the HTTP listener."""
+def protocols(
+    settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder, bound: BoundGate | None = None
+) -> tuple[Protocol, ...]:
+    """Every protocol of the HTTP listener; behind the ``bound`` gate of a container contract, that contract's alone."""
 
     def ready() -> str:
         if not holder.current.number:
             return "This worker has no snapshot yet; the controller writes one when it starts."
         return "" if plane.accepting else "This worker loads its versions, or ends."
 
+    if bound is not None:
+        return (contract_protocol(settings, bound), health_protocol(ready))
     threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)

@@ -1,0 +1,60 @@
+"""The gate of a container contract: every caller is the one principal that was fixed when the platform was started.
+
+SageMaker and Vertex authenticate callers themselves and forward calls without a key. Only the routes of the contract stand behind
+this gate, and its grant may call one deployment and do nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelyard.core.access import Action, Grant
+from modelyard.core.errors import Unavailable, did_you_mean
+from modelyard.gate.check import Gate, SnapshotHolder
+from modelyard.store.snapshot import Snapshot
+
+_WORKSPACE = "default"
+
+
+class BoundGate:
+    """Admits as ``gate`` does, whoever asks.
+
+    The deployment is that of the name, or, without a name, the only one of the default workspace. Calls are recorded under key 0.
+    """
+
+    def __init__(self, gate: Gate, snapshots: SnapshotHolder, deployment: str = "") -> None:
+        self.admit = gate.admit
+        self._snapshots = snapshots
+        self._wanted = deployment
+        self._of: Snapshot | None = None
+        self._grant: Grant | None = None
+
+    def authenticate(self, headers: Mapping[bytes, bytes], query: str) -> Grant:  # noqa: ARG002  # as any gate; nobody needs a key
+        """The bound grant. Raises Unavailable while there is no such deployment, or it is not known which one is meant."""
+        return self.grant()
+
+    def grant(self) -> Grant:
+        """What every caller may do. Raises Unavailable."""
+        snapshot = self._snapshots.current
+        if self._grant is None or self._of is not snapshot:
+            self._grant, self._of = self._bind(snapshot), snapshot
+        return self._grant
+
+    def _bind(self, snapshot: Snapshot) -> Grant:
+        workspace_id = next((number for number, name in snapshot.workspaces.items() if name == _WORKSPACE), 0)
+        names = [deployment.name for deployment in snapshot.deployments if deployment.workspace_id == workspace_id]
+        if self._wanted:
+            if self._wanted not in names:
+                raise Unavailable(f"There is no deployment {self._wanted!r} yet.{did_you_mean(self._wanted, names)}", retry_after=1.0)
+            names = [self._wanted]
+        if not names:
+            raise Unavailable("Nothing is deployed yet; deploy a model first.", retry_after=1.0)
+        if len(names) > 1:
+            raise Unavailable("Several deployments are there; set MODELYARD_CONTRACT_DEPLOYMENT to the one that calls mean.")
+        return Grant(
+            workspace_id=workspace_id,
+            key_id=0,
+            public_id="contract",
+            actions=frozenset({Action.INFER}),
+            deployments=frozenset(names),
+        )

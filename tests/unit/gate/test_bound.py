@@ -1,0 +1,59 @@
+import pytest
+
+from modelyard.core.access import Action
+from modelyard.core.deployments import ServedDeployment
+from modelyard.core.errors import NotFound, PermissionDenied, Unavailable
+from modelyard.gate.bound import BoundGate
+from modelyard.gate.check import SnapshotHolder
+from modelyard.store.snapshot import SnapshotReader, SnapshotState, SnapshotWriter
+
+ID = b"0123456789abcdef"
+
+
+@pytest.fixture
+def publish(tmp_path, clock, snapshots):
+    writer = SnapshotWriter(tmp_path / "snapshot", clock)
+
+    def published(*names):
+        deployments = tuple(ServedDeployment(id=i, workspace_id=w, name=n, revision=1, routes=()) for i, (w, n) in enumerate(names, 1))
+        writer.publish(SnapshotState(workspaces={1: "default", 2: "other"}, deployments=deployments, versions=(), keys=()))
+        snapshots.current = SnapshotReader(tmp_path / "snapshot").load()
+
+    yield published
+    writer.close()
+
+
+def test_everybody_may_call_the_one_deployment_and_do_nothing_else(gate, snapshots, publish):
+    publish((1, "iris"), (2, "foreign"))
+    bound = BoundGate(gate, snapshots)
+    grant = bound.authenticate({}, "")
+    assert (grant.workspace_id, grant.key_id, grant.actions, grant.deployments) == (1, 0, frozenset({Action.INFER}), frozenset({"iris"}))
+    assert bound.admit(grant, Action.INFER, "iris", ID).caller == (ID, 1, 0, 1)
+    with pytest.raises(NotFound):
+        bound.admit(grant, Action.INFER, "foreign", ID)
+    with pytest.raises(PermissionDenied):
+        bound.admit(grant, Action.READ, None, ID)
+
+
+def test_keys_in_headers_make_no_difference(gate, snapshots, publish):
+    publish((1, "iris"))
+    bound = BoundGate(gate, snapshots)
+    assert bound.authenticate({b"authorization": b"Basic x"}, "key=y") == bound.grant()
+
+
+def test_without_a_name_the_one_deployment_must_be_clear(gate, snapshots, publish):
+    bound = BoundGate(gate, SnapshotHolder())
+    with pytest.raises(Unavailable, match="Nothing is deployed"):
+        bound.grant()
+    publish((1, "iris"), (1, "churn"))
+    with pytest.raises(Unavailable, match="MODELYARD_CONTRACT_DEPLOYMENT"):
+        BoundGate(gate, snapshots).grant()
+
+
+def test_a_name_is_waited_for_and_followed(gate, snapshots, publish):
+    publish((1, "iris"), (2, "churn"))
+    bound = BoundGate(gate, snapshots, "churn")
+    with pytest.raises(Unavailable, match="no deployment 'churn' yet"):
+        bound.grant()
+    publish((1, "iris"), (1, "churn"))
+    assert bound.grant().deployments == {"churn"}
