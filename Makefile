@@ -46,6 +46,7 @@ check: $(VENV)/.check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/unasync.py --check
+	$(BIN)/python scripts/protos.py --check
 	$(BIN)/python scripts/reference.py --check
 	$(BIN)/python scripts/budgets.py
 	$(BIN)/python scripts/links.py
@@ -54,6 +55,7 @@ format: $(VENV)/.check
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/python scripts/unasync.py
+	$(BIN)/python scripts/protos.py
 	$(BIN)/python scripts/reference.py
 
 bench: $(VENV)/.test
