@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from modelyard.store.usage_sums import DAY, MONTH, SUMS, WHOLE, Wanted
 
 DIMENSIONS = dict(zip(USAGE_GROUPS, ("deployment_id", "key_id", "version_id", "protocol", "kind", "status"), strict=True))
 PERIODS = {UsageStep.MINUTE: 1, UsageStep.HOUR: 60, UsageStep.DAY: DAY, UsageStep.MONTH: MONTH, UsageStep.ALL: WHOLE}
+_ORDER = attrgetter("start_ns", *USAGE_GROUPS)
 MOST_ROWS = 50_000
 """In one answer; an export has no such bound."""
 
@@ -55,7 +57,7 @@ class UsageQuery:
             found += page
             if len(found) > MOST_ROWS:
                 raise InvalidRequest(f"This answer has more than {MOST_ROWS} rows; ask for a shorter time or longer steps, or export it.")
-        return sorted(found, key=lambda row: (row.start_ns, *(getattr(row, name) for name in USAGE_GROUPS)))
+        return sorted(found, key=_ORDER)
 
     def pages(self, wish: UsageWish) -> Iterator[list[UsageRow]]:
         """The same in pieces, ordered by time only, for any length. Holds a read transaction while it is iterated.

@@ -293,6 +293,7 @@ def _usage(name: str) -> Table:
         *(Column(dimension, BigInteger, primary_key=True, autoincrement=False) for dimension in dimensions),
         *(Column(dimension, Integer, primary_key=True, autoincrement=False) for dimension in ("protocol", "kind", "status")),
         *(_count(column) for column in sums),
+        sqlite_with_rowid=False,  # rows of one time lie together
     )
 
 

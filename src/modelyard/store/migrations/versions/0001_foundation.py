@@ -73,6 +73,7 @@ def _usage_minutes() -> None:
         sa.PrimaryKeyConstraint(
             "workspace_id", "minute", "key_id", "deployment_id", "version_id", "protocol", "kind", "status", name=op.f("pk_usage_minutes")
         ),
+        sqlite_with_rowid=False,
     )
 
 

@@ -45,6 +45,7 @@ def _usage(name: str) -> None:
         *(sa.Column(column, sa.Integer(), autoincrement=False, nullable=False) for column in _SMALL),
         *(_count(column) for column in _SUMS),
         sa.PrimaryKeyConstraint(*_DIMENSIONS, *_SMALL, name=op.f(f"pk_{name}")),
+        sqlite_with_rowid=False,
     )
 
 
