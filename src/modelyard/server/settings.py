@@ -33,6 +33,7 @@ _UNITS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
+_WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 _KINDS = {str: "text", bool: "yes or no", int: "number", float: "number"}
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -263,6 +264,8 @@ def _convert(name: str, value: Any, source: str) -> Any:
         value = _quantity(value, unit, field.type, source)
     if name == "log_level" and isinstance(value, str):
         value = value.lower()
+    if isinstance(getattr(Settings(), name), bool) and isinstance(value, str):
+        value = _WORDS.get(value.strip().lower(), value)
     try:
         return msgspec.convert(value, field.type, strict=False, dec_hook=_decode_path)
     except msgspec.ValidationError as error:

@@ -130,3 +130,8 @@ def test_any_text_is_a_value_or_a_sentence(text):
         except InvalidRequest:
             continue
         assert settings.drain_seconds >= 0
+
+
+@pytest.mark.parametrize(("text", "meant"), [("yes", True), ("No", False), ("on", True), ("off", False), ("true", True), ("0", False)])
+def test_yes_and_no_may_be_said_in_several_words(text, meant):
+    assert assemble({"MODELYARD_ACCESS_LOG": text}).settings.access_log is meant
