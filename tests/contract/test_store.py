@@ -5,6 +5,7 @@ import pytest
 from modelyard.core.errors import Unavailable
 from modelyard.store.database import Store
 from modelyard.testing.store_contract import StoreContract
+from modelyard.testing.store_limits_contract import StoreLimitsContract
 from modelyard.testing.store_state_contract import StoreStateContract
 
 
@@ -37,4 +38,8 @@ class TestRegistryRows(StoreContract):
 
 
 class TestStateRows(StoreStateContract):
+    pass
+
+
+class TestLimitRows(StoreLimitsContract):
     pass

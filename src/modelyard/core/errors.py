@@ -150,7 +150,7 @@ def error_codes() -> dict[str, type[ModelyardError]]:
     waiting: list[type[ModelyardError]] = [ModelyardError]
     while waiting:
         kind = waiting.pop()
-        found[kind.code] = kind
+        found.setdefault(kind.code, kind)  # a subclass without a code of its own is told as what it is a kind of
         waiting.extend(kind.__subclasses__())
     return found
 

@@ -1,0 +1,57 @@
+"""``modelyard limits`` and ``modelyard prices``."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from management import ADMIN
+from modelyard.cli.main import main
+
+
+@pytest.fixture
+def cli(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setenv("MODELYARD_URL", url)
+    monkeypatch.setenv("MODELYARD_KEY", ADMIN)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    return run
+
+
+def test_limits_are_set_shown_and_removed(cli) -> None:
+    key = json.loads(cli("keys", "create", "--json")[1])["id"]
+    status, out, _ = cli("limits", "set", "--key", key, "100/min")
+    assert (status, out) == (0, f"Limit 1: 100 requests/minute for key {key}.\n")
+    assert json.loads(cli("limits", "set", "5000 rows/day", "--json")[1])["amount"] == 5000
+    assert cli("limits", "set", "--platform", "9/s")[1] == "Limit 3: 9 requests/second for platform.\n"
+    shown = cli("limits", "list")[1]
+    assert key in shown
+    assert "5000 rows/day" in shown
+    assert cli("limits", "remove", "1")[1] == "Limit 1 is removed.\n"
+    assert len(json.loads(cli("limits", "list", "--json")[1])) == 2
+
+
+def test_a_refusal_is_one_sentence(cli) -> None:
+    status, out, err = cli("limits", "set", "lots")
+    assert status != 0
+    assert not out
+    assert "write it like 100/min" in err
+    assert cli("limits", "set", "--key", "a", "--platform", "9/s")[0] != 0
+
+
+def test_prices_are_set_and_shown(cli) -> None:
+    status, out, err = cli("prices", "set", "--currency", "USD", "--call", "0.0015", "--tokens-in", "0.5")
+    assert status == 0, err
+    assert "0.0015 USD/call, 0.5 USD/1000 tokens in" in out
+    cli("prices", "set", "--currency", "USD", "--call", "1", "--from", "30d")
+    found = json.loads(cli("prices", "list", "--json")[1])
+    assert [price["call"] for price in found] == [1500, 1_000_000]
+    assert found[1]["effective_ns"] - found[0]["effective_ns"] > 29 * 86400 * 10**9
+    assert "(others)" in cli("prices", "list")[1]
