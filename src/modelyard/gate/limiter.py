@@ -7,7 +7,9 @@ more than that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock, SystemClock
@@ -26,20 +28,33 @@ _MOST_OF_A_CALL = 1 << 40
 _WEIGHT = 0.125
 
 
-class _Means:
-    """Exponential means of what a deployment's recent calls used."""
+class _Mean:
+    """The exponential mean of what a deployment's recent calls used of something."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_least", "_value", "estimate")
 
-    def __init__(self) -> None:
-        self._values: dict[Measure, float] = {}
+    def __init__(self, least: int) -> None:
+        self._least, self._value, self.estimate = least, -1.0, least
 
-    def estimate(self, measure: Measure) -> int:
-        return max(0 if measure is Measure.MONEY else 1, round(self._values.get(measure, 0.0)))
+    def learn(self, actual: int) -> None:
+        before = self._value
+        self._value = value = float(actual) if before < 0 else before + (actual - before) * _WEIGHT
+        # At least one unit, so that calls which cost nothing as yet do not wait for those before them.
+        self.estimate = max(self._least, round(value))
 
-    def learn(self, measure: Measure, actual: int) -> None:
-        before = self._values.get(measure)
-        self._values[measure] = float(actual) if before is None else before + (actual - before) * _WEIGHT
+
+@dataclass(slots=True)
+class _Varied:
+    """A limit on something that is known only after a call."""
+
+    meter: Meter
+    mean: _Mean
+    read: Callable[[Cost], int] | None
+    """What of a cost counts; None for bytes and money."""
+    money: bool
+
+    def actual(self, cost: Cost, size: int) -> int:
+        return size if self.read is None else self.read(cost)
 
 
 @dataclass(slots=True)
@@ -47,74 +62,80 @@ class _Plan:
     """The limits that bind one key's calls of one deployment."""
 
     single: tuple[Meter, ...]
-    varied: tuple[Meter, ...]
-    means: _Means
+    varied: tuple[_Varied, ...]
+    groups: tuple[tuple[Meter, ...], ...]
+    """All of them, by measure."""
     tariff: Tariff
 
 
-@dataclass(slots=True)
 class Reservation:
     """What one call has reserved, to be settled exactly once."""
 
-    limiter: Limiter
-    plan: _Plan
-    leases: list[Lease]
-    """One unit of each."""
-    varied: list[tuple[Lease, int]] | None = None
+    __slots__ = ("_leases", "_limiter", "_plan", "_varied")
+
+    def __init__(self, limiter: Limiter, plan: _Plan, leases: list[Lease], varied: list[tuple[_Varied, Lease, int]] | None) -> None:
+        """One unit of each of ``leases``, and what is estimated of the ``varied`` ones."""
+        self._limiter, self._plan, self._leases, self._varied = limiter, plan, leases, varied
+
+    @property
+    def estimates(self) -> list[int]:
+        """What was reserved of everything that is known only afterwards."""
+        return [amount for _, _, amount in self._varied or ()]
 
     def settle(self, status: int, cost: Cost, size: int) -> None:
         """Turns reserved into spent, and gives back what was not used. ``size`` is the bytes of both bodies."""
-        words = self.limiter.words
-        for lease in self.leases:
+        words = self._limiter.words
+        for lease in self._leases:
             meter = lease.meter
             if words[meter.window_at] != lease.window:
                 continue  # its window is over, and so is its count
             if meter.returns:
                 lease.available += 1
                 if lease is meter.lease and lease.available > meter.keep:
-                    self.limiter.give_back(meter)
+                    self._limiter.give_back(meter)
             else:
                 words[meter.spent_at] += 1
-        if self.varied is not None:
+        if self._varied is not None:
             self._settle_varied(status, cost, size)
 
     def standings(self) -> tuple[Standing, ...]:
         """Where the caller stands: for each measure, with the limit of which the least is left."""
-        now = self.limiter.now()
-        found: dict[Measure, Standing] = {}
-        for meter in (*self.plan.single, *self.plan.varied):
-            standing = meter.standing(now)
-            before = found.get(standing.measure)
-            if before is None or standing.remaining < before.remaining:
-                found[standing.measure] = standing
-        return tuple(found.values())
+        now = self._limiter.now()
+        return tuple([(group[0] if len(group) == 1 else min(group, key=_left)).standing(now) for group in self._plan.groups])
 
     def _settle_varied(self, status: int, cost: Cost, size: int) -> None:
-        words, plan = self.limiter.words, self.plan
-        for lease, reserved in self.varied or ():
+        words = self._limiter.words
+        for varied, lease, reserved in self._varied or ():
+            if varied.money:
+                actual = self._money(varied, status, cost)
+            else:
+                actual = min(_MOST_OF_A_CALL, varied.actual(cost, size))
+                if status < 400:
+                    varied.mean.learn(actual)
             meter = lease.meter
-            measure = meter.limit.measure
-            actual = min(_MOST_OF_A_CALL, self._actual(measure, status, cost, size))
-            if status < 400:
-                fixed = plan.tariff.call(self.limiter.time_ns()) if measure is Measure.MONEY else 0
-                plan.means.learn(measure, actual - fixed)
             if words[meter.window_at] == lease.window:
                 words[meter.spent_at] += actual
                 lease.available += reserved - actual
 
-    def _actual(self, measure: Measure, status: int, cost: Cost, size: int) -> int:
-        if measure is Measure.MONEY:
-            return self.plan.tariff.of(cost, self.limiter.time_ns()) if status < 400 else 0
-        if measure is Measure.BYTES:
-            return size
-        return int(getattr(cost, _FIELDS[measure]))
+    def _money(self, varied: _Varied, status: int, cost: Cost) -> int:
+        """Only answers cost money."""
+        if status >= 400:
+            return 0
+        now, tariff = self._limiter.time_ns(), self._plan.tariff
+        actual = min(_MOST_OF_A_CALL, tariff.of(cost, now))
+        varied.mean.learn(max(0, actual - tariff.call(now)))
+        return actual
 
 
-_FIELDS = {
-    Measure.ROWS: "rows",
-    Measure.TOKENS_IN: "tokens_in",
-    Measure.TOKENS_OUT: "tokens_out",
-    Measure.COMPUTE_MS: "compute_us",
+def _left(meter: Meter) -> int:
+    return meter.left + meter.lease.available
+
+
+_READ: dict[Measure, Callable[[Cost], int]] = {
+    Measure.ROWS: attrgetter("rows"),
+    Measure.TOKENS_IN: attrgetter("tokens_in"),
+    Measure.TOKENS_OUT: attrgetter("tokens_out"),
+    Measure.COMPUTE_MS: attrgetter("compute_us"),
 }
 
 
@@ -137,7 +158,7 @@ class Limiter:
         self.words = counters.words
         self.now, self.time_ns = clock.monotonic_ns, clock.time_ns
         self._meters: dict[int, Meter] = {}
-        self._means: dict[int, _Means] = {}
+        self._means: dict[tuple[int, Measure], _Mean] = {}
         self._drawn: set[Meter] = set()
         self._bound = _Bound(Snapshot.empty())
 
@@ -164,7 +185,7 @@ class Limiter:
         for lease in leases:
             lease.available -= 1
         if varied is not None:
-            for lease, amount in varied:
+            for _, lease, amount in varied:
                 lease.available -= amount
         return Reservation(self, plan, leases, varied) if leases or varied else None
 
@@ -189,16 +210,18 @@ class Limiter:
         """Gives everything back; what is reserved is as good as never made."""
         self._counters.close()
 
-    def _find(self, plan: _Plan, now: int) -> list[tuple[Lease, int]]:
+    def _find(self, plan: _Plan, now: int) -> list[tuple[_Varied, Lease, int]]:
         found = []
-        for meter in plan.varied:
-            lease, limit = meter.lease, meter.limit
-            fixed = plan.tariff.call(self.time_ns()) if limit.measure is Measure.MONEY else 0
-            amount = min(fixed + plan.means.estimate(limit.measure), limit.counted)
+        for varied in plan.varied:
+            meter = varied.meter
+            lease, amount = meter.lease, varied.mean.estimate
+            if varied.money:
+                amount += plan.tariff.call(self.time_ns())
+            amount = min(amount, meter.whole)
             if lease.available < amount or lease.until <= now:
                 lease = meter.draw(amount, now)
                 self._drawn.add(meter)
-            found.append((lease, amount))
+            found.append((varied, lease, amount))
         return found
 
     def _adopt(self, snapshot: Snapshot) -> _Bound:
@@ -208,7 +231,8 @@ class Limiter:
             meter = self._meters.get(limit.id)
             if meter is not None and meter.limit != limit:
                 meter.change(limit)
-        self._means = {deployment.id: self._means.get(deployment.id) or _Means() for deployment in snapshot.deployments}
+        known = {deployment.id for deployment in snapshot.deployments} | {0}
+        self._means = {key: mean for key, mean in self._means.items() if key[0] in known}
         self._bound = bound
         return bound
 
@@ -227,11 +251,17 @@ class Limiter:
             (Scope.DEPLOYMENT, deployment_id),
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]
+        measures = dict.fromkeys(meter.limit.measure for meter in meters)
         plan = _Plan(
             tuple([meter for meter in meters if meter.limit.measure in _ONE_EACH]),
-            tuple([meter for meter in meters if meter.limit.measure not in _ONE_EACH]),
-            self._means.setdefault(deployment_id, _Means()),
+            tuple([self._varied(meter, deployment_id) for meter in meters if meter.limit.measure not in _ONE_EACH]),
+            tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures]),
             Tariff(bound.snapshot.prices, grant.workspace_id, deployment),
         )
         bound.plans[grant.key_id, deployment_id] = plan
         return plan
+
+    def _varied(self, meter: Meter, deployment_id: int) -> _Varied:
+        measure = meter.limit.measure
+        mean = self._means.setdefault((deployment_id, measure), _Mean(0 if measure is Measure.MONEY else 1))
+        return _Varied(meter, mean, _READ.get(measure), measure is Measure.MONEY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from modelyard.core.errors import LimitExceeded, ModelyardError, Unavailable
-from modelyard.core.limits import LOCAL_WINDOWS, SHORT_NS, Measure, ServedLimit, Standing, Window, window_bounds
+from modelyard.core.limits import LOCAL_WINDOWS, SHORT_NS, UNIT, Measure, ServedLimit, Standing, Window, window_bounds
 from modelyard.gate.counters import AMOUNT, ELSEWHERE, GRANTED, RECALL, REVISION, SPENT, TAKEN, WINDOW, Awaited, Counters
 
 FOREVER = 1 << 62
@@ -35,15 +35,16 @@ class Meter:
         "_chunk",
         "_counters",
         "_drawn_ns",
-        "_left",
         "_seen",
         "_time_ns",
         "base",
         "keep",
         "lease",
+        "left",
         "limit",
         "returns",
         "spent_at",
+        "whole",
         "window_at",
     )
 
@@ -57,13 +58,15 @@ class Meter:
         """Whether units come back when a call ends."""
         self.keep = 0
         """Units of concurrent calls to keep at hand for the next one; few, or others would wait for them."""
+        self.left = 0
+        """What nobody had in hands when this process last looked."""
         self.lease = Lease(self, -1, 0)
-        self._chunk, self._drawn_ns, self._left, self._seen = 1, 0, 0, 0
+        self._chunk, self._drawn_ns, self._seen = 1, 0, 0
         self.change(limit)
 
     def change(self, limit: ServedLimit) -> None:
         """Takes over a changed amount. A snapshot that is older than what is counted by already changes nothing."""
-        self.limit = limit
+        self.limit, self.whole = limit, limit.counted
         self.keep = min(16, limit.counted // (8 * self._counters.seats))
         words, base = self._counters.words, self.base
         with self._counters.locked():
@@ -104,15 +107,15 @@ class Meter:
                 self._chunk = max(1, self._chunk // 2)
             self.give_back()
         self._seen = lease.available
-        self._left = self._room()
+        self.left = self._room()
         return lease.available > 0 and lease.until > now
 
     def standing(self, now: int) -> Standing:
         """Where callers stand, as far as this process knows."""
         limit, lease = self.limit, self.lease
         until = -1.0 if lease.until >= FOREVER else max(0, lease.until - now) / 1e9
-        remaining = max(0, min(limit.counted, self._left + lease.available))
-        return Standing(measure=limit.measure, amount=limit.amount, remaining=remaining // _unit(limit), reset_seconds=until)
+        remaining = max(0, min(self.whole, self.left + lease.available))
+        return Standing(measure=limit.measure, amount=limit.amount, remaining=remaining // UNIT[limit.measure], reset_seconds=until)
 
     def _current(self, now: int) -> Lease:
         """The lease of the window that is now; with the lock held."""
@@ -161,8 +164,8 @@ class Meter:
         amount = max(short, debt + min(need * self._chunk, stock // (_SHARES * counters.seats)))
         words[mine] += amount
         lease.available += amount
-        self._left = self._room()
-        if self._left and stock - amount < 2 * amount and self.limit.window not in LOCAL_WINDOWS:
+        self.left = self._room()
+        if self.left and stock - amount < 2 * amount and self.limit.window not in LOCAL_WINDOWS:
             counters.ask(base, need)
 
     def _room(self) -> int:
@@ -179,7 +182,7 @@ class Meter:
         spent = counters.spent(base) + words[base + ELSEWHERE]
         held = max(0, counters.used(base) - counters.spent(base))
         mine = words[base + TAKEN + counters.seat] - words[self.spent_at]
-        self._left = 0
+        self.left = 0
         over = (lease.until - now) / 1e9 if lease.until < FOREVER else None
         waits = _SOON if held or limit.window is Window.NONE else None
         wait = over if waits is None else waits if over is None else min(waits, over)
@@ -195,9 +198,5 @@ class Meter:
         return error
 
 
-def _unit(limit: ServedLimit) -> int:
-    return limit.counted // limit.amount
-
-
 def _shown(count: int, limit: ServedLimit) -> str:
-    return f"{count / 1e6:g}" if limit.measure is Measure.MONEY else str(count // _unit(limit))
+    return f"{count / 1e6:g}" if limit.measure is Measure.MONEY else str(count // UNIT[limit.measure])

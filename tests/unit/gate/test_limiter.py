@@ -121,8 +121,7 @@ def test_rows_are_counted_as_they_were_and_estimated_as_they_are(machine):
     machine.publish(limit(100, Measure.ROWS))
     assert machine.call(rows=10)
     reservation = machine.reserve()
-    ((_, reserved),) = reservation.varied
-    assert reserved == 10
+    assert reservation.estimates == [10]
     reservation.settle(200, Cost(rows=10), 0)
     assert sum(machine.call(rows=10) for _ in range(30)) == 8
 
