@@ -13,9 +13,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -30,40 +28,43 @@ def serve(kind: str) -> None:
 
     from integration.open_inference_grpc.live_grpc import LiveGrpc
     from integration.served import half_plus_two
-    from modelyard.server.fronts.grpc import GrpcExchange, _host, _Methods, _read, _status
+    from modelyard.server.fronts.grpc import GrpcExchange, _Methods
+    from modelyard.server.fronts.grpc_calls import host_of, read_metadata
 
-    class Threaded(LiveGrpc):
+    class OnTheLoop(LiveGrpc):
+        """The same with ``grpc.aio``."""
+
         async def start_more(self):
-            loop, handler = self.served.loop, self.handler
-
-            class Handed(GrpcExchange):
-                __slots__ = ("ready",)
+            class Awaited(GrpcExchange):
+                __slots__ = ("waiter",)
 
                 def _wake(self):
-                    self.ready.release()
+                    if self.waiter is not None:
+                        self.waiter.set_result(None)
 
-            def run(body, context):
-                headers, timeout = _read(context, 60.0)
-                exchange = Handed(METHOD, body, headers, _host(context.peer()))
-                exchange.ready = threading.Lock()
-                exchange.ready.acquire()
-                loop.call_soon_threadsafe(handler, exchange)
-                exchange.ready.acquire(timeout=timeout)
-                code, details, trailing = _status(exchange.answer[0])
-                if code:
-                    context.abort(code, details)
-                context.set_trailing_metadata(trailing)
-                return exchange.answer[1]
+            async def run(body, context):
+                headers, timeout = read_metadata(context, 60.0)
+                exchange = Awaited(METHOD, body, headers, host_of(context.peer()), self.served.loop)
+                exchange.waiter = None
+                self.handler(exchange)
+                if exchange.answer is None:
+                    exchange.waiter = self.served.loop.create_future()
+                    timer = self.served.loop.call_later(timeout, exchange.abort, None)
+                    await exchange.waiter
+                    timer.cancel()
+                given, message = exchange.answer
+                context.set_trailing_metadata(tuple((name.decode(), value.decode()) for name, value in given))
+                return message
 
-            self.server = grpc.server(ThreadPoolExecutor(64))
+            self.server = grpc.aio.server()
             self.server.add_generic_rpc_handlers((_Methods({METHOD: grpc.unary_unary_rpc_method_handler(run)}),))
             self.grpc_port = self.server.add_insecure_port("127.0.0.1:0")
-            self.server.start()
+            await self.server.start()
 
         async def stop_more(self):
-            self.server.stop(None)
+            await self.server.stop(1)
 
-    with (LiveGrpc if kind == "aio" else Threaded)(Path(tempfile.mkdtemp()), half_plus_two) as live:
+    with (OnTheLoop if kind == "aio" else LiveGrpc)(Path(tempfile.mkdtemp()), half_plus_two) as live:
         print(live.grpc_port, flush=True)
         for _ in sys.stdin:
             print(time.process_time(), flush=True)

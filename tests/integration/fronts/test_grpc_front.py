@@ -8,7 +8,8 @@ from grpc import aio
 
 from modelyard.core.errors import Conflict
 from modelyard.core.exchange import Abort
-from modelyard.server.fronts.grpc import IN_FLIGHT, GrpcConfig, GrpcFront
+from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
+from modelyard.server.fronts.grpc_streams import IN_FLIGHT
 
 UNARY, STREAM = "/test.Service/Unary", "/test.Service/Stream"
 
@@ -184,6 +185,36 @@ def test_an_error_status_ends_a_stream():
         return refused.value.code(), refused.value.details()
 
     assert run(handler, client) == (grpc.StatusCode.UNAUTHENTICATED, "who")
+
+
+def test_a_stream_without_messages_ends_and_frees_its_place():
+    async def client(channel):
+        refused = []
+        for _ in range(2):
+            call = channel.stream_stream(STREAM)()
+            with pytest.raises(aio.AioRpcError) as error:
+                async for _ in call:
+                    pass
+            refused.append((error.value.code(), error.value.details()))
+        return refused
+
+    idle = (grpc.StatusCode.DEADLINE_EXCEEDED, "The stream was idle for too long.")
+    assert run(lambda exchange: None, client, idle_timeout_s=0.05, max_streams=1) == [idle, idle]
+
+
+def test_streams_leave_room_for_other_calls():
+    async def client(channel):
+        first = channel.stream_stream(STREAM)()
+        await first.write(b"1")
+        assert await first.read() == b"1"
+        second = channel.stream_stream(STREAM)()
+        with pytest.raises(aio.AioRpcError) as refused:
+            await second.read()
+        assert await channel.unary_unary(UNARY)(b"2") == b"2"
+        first.cancel()
+        return refused.value.code()
+
+    assert run(lambda exchange: exchange.respond(200, (), exchange.body), client, max_streams=1) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_calls_under_way_are_answered_while_it_drains():

@@ -1,37 +1,30 @@
 """The gRPC front: each call is an exchange whose path is the method and whose body is the message, as on the wire.
 
-It knows calls, streams, metadata and deadlines; messages are bytes to it, so any service can be carried. In a stream each message
-of the client is an exchange of its own, answered in order. An answer with a ``grpc-status`` header is an error; any other is the
-message.
+It knows calls, metadata and deadlines; messages are bytes to it, so any service can be carried. An answer with a ``grpc-status``
+header is an error; any other is the message. Streams of messages are in ``grpc_streams``.
 
-``grpc.aio`` runs on the worker's event loop. A threaded server that hands each call over to the loop was measured beside it
-(``benchmarks/grpc/servers.py``): level in rate, 15 % more CPU time a call, and a thread for every call under way.
+grpc's threaded server hands each call over to the event loop, and its thread waits for the answer. ``grpc.aio`` on the loop itself
+was measured beside it (``benchmarks/grpc/servers.py``, one row, 32 calls in flight, uvloop): it answered 0.55 to 0.8 times as many calls,
+at 1.2 to 1.6 times the CPU time each. Only when other programs kept both cores busy were they level.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
-from urllib.parse import unquote
+from typing import Any
 
 import grpc
-from grpc import aio
 
 from modelyard.core.errors import Conflict
 from modelyard.core.exchange import Abort, Exchange, Handler, Headers
-
-IN_FLIGHT = 32
-"""Requests of one stream that are computed at the same time."""
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
-_OWN = frozenset({"accept-encoding", "content-encoding", "grpc-timeout"})
-"""Metadata that would mean HTTP's content coding, or that stands for what gRPC says itself."""
-_TRAILING = frozenset({b"x-request-id", b"retry-after"})
-_TIMED_OUT: Headers = ((b"grpc-status", b"4"), (b"grpc-message", b"The call took longer than the server allows."))
-
-Answer = tuple[Headers, bytes]
+from modelyard.server.fronts.grpc_calls import IDLE, TIMED_OUT, TOO_MANY, Answer, Context, conclude, host_of, read_metadata
+from modelyard.server.fronts.grpc_streams import Conversation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,29 +35,22 @@ class GrpcConfig:
     """``host:port``, which every worker binds; the kernel spreads connections over them."""
     max_message_bytes: int = 64 << 20
     max_head_bytes: int = 32 << 10
-    max_calls: int = 4096
-    """Calls at the same time; more are refused."""
+    max_calls: int = 512
+    """Calls at the same time, each of which holds a thread; more are refused."""
+    max_streams: int = 128
+    """How many of them may be streams."""
     idle_timeout_s: float = 300.0
+    """How long a connection without calls is kept, and a stream without messages."""
     call_timeout_s: float = 60.0
     """Longest time that the answer to one message may take."""
 
 
-class Context(Protocol):
-    """What the front uses of ``grpc.aio.ServicerContext``."""
-
-    def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]: ...
-    def time_remaining(self) -> float | None: ...
-    def peer(self) -> str: ...
-    def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None: ...
-    async def abort(self, code: Any, details: str, trailing_metadata: tuple[tuple[str, str], ...]) -> None: ...
-
-
 class GrpcExchange(Exchange):
-    """See ``Exchange``. Pieces of an answer become one message."""
+    """See ``Exchange``. Pieces of an answer become one message. The handler answers on the loop; a thread of gRPC's waits."""
 
-    __slots__ = ("_begun", "_pieces", "_waiter", "answer")
+    __slots__ = ("_begun", "_loop", "_pieces", "_ready", "_woken", "answer")
 
-    def __init__(self, path: str, body: bytes, headers: dict[bytes, bytes], peer: str) -> None:
+    def __init__(self, path: str, body: bytes, headers: dict[bytes, bytes], peer: str, loop: asyncio.AbstractEventLoop) -> None:
         self.method, self.path, self.query, self.headers, self.body = "POST", path, "", headers, body
         self.peer, self.secure, self.received_ns = peer, False, time.monotonic_ns()
         self.aborted: Abort | None = None
@@ -72,7 +58,10 @@ class GrpcExchange(Exchange):
         self.answer: Answer | None = None
         self._begun: tuple[int, Headers] | None = None
         self._pieces: list[bytes] = []
-        self._waiter: asyncio.Future[None] | None = None
+        self._loop = loop
+        self._woken = False
+        self._ready = threading.Lock()
+        self._ready.acquire()  # released by the answer; a lock is the quickest way to wait for one event
 
     def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:  # noqa: ARG002  # gRPC's own is among the headers
         if self.aborted is not None:
@@ -102,53 +91,54 @@ class GrpcExchange(Exchange):
                 raise RuntimeError("The end of an answer that is not begun, or is finished already.")
             self.respond(*self._begun, self._pieces)
 
-    async def answered(self, timeout_s: float) -> Answer:
-        """The answer, when it is there. When the caller goes away or time runs out first, whoever computes is told. For the front."""
-        if self.answer is None:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            timer = loop.call_later(timeout_s, self._abort, Abort.TIMED_OUT)
-            try:
-                await self._waiter
-            except asyncio.CancelledError:
-                self._abort(Abort.DISCONNECTED)
-                raise
-            finally:
-                timer.cancel()
-        return self.answer or (_TIMED_OUT, b"")
+    def wait(self, timeout_s: float) -> Answer | None:
+        """The answer; None when the caller went away meanwhile. When time runs out, whoever computes is told. For gRPC's threads."""
+        if not self._ready.acquire(timeout=max(0.0, timeout_s)):
+            self.abort(Abort.TIMED_OUT)
+            return TIMED_OUT
+        return self.answer
+
+    def abort(self, reason: Abort) -> None:
+        """Tells whoever computes that nobody waits; later answers are dropped. From any thread."""
+        with suppress(RuntimeError):  # the loop is closed: nothing computes any more
+            self._loop.call_soon_threadsafe(self._abort, reason)
 
     def _abort(self, reason: Abort) -> None:
-        self.aborted = reason
-        callback, self.on_abort = self.on_abort, None
-        if callback is not None:
-            callback(reason)
-        self._wake()
+        if self.answer is None and self.aborted is None:
+            self.aborted = reason
+            callback, self.on_abort = self.on_abort, None
+            if callback is not None:
+                callback(reason)
+            self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if not self._woken:
+            self._woken = True
+            self._ready.release()
 
 
 class GrpcFront:
     """Carries ``handler`` over gRPC for the methods in ``paths``; those in ``streams`` take and give streams of messages.
 
-    Everything runs on the loop on which ``start`` is called. To end: ``drain``.
+    The handler is called on the loop on which ``start`` is. To end: ``drain``.
     """
 
     def __init__(self, handler: Handler, paths: Iterable[str], streams: Iterable[str], config: GrpcConfig) -> None:
         self._handler = handler
         self._config = config
-        methods = {path: grpc.unary_unary_rpc_method_handler(self._unary(path)) for path in paths}
-        methods |= {path: grpc.stream_stream_rpc_method_handler(self._stream(path)) for path in streams}
-        self._methods = methods
+        self._stream_room = threading.Semaphore(config.max_streams)
+        self._methods = {path: grpc.unary_unary_rpc_method_handler(self._unary(path)) for path in paths}
+        self._methods |= {path: grpc.stream_stream_rpc_method_handler(self._stream(path)) for path in streams}
+        self._threads = ThreadPoolExecutor(config.max_calls, thread_name_prefix="grpc")
         self._server: Any = None
+        self._loop: asyncio.AbstractEventLoop
 
     async def start(self) -> int:
         """Listens; the port.
 
         Raises Conflict when the address cannot be bound.
         """
-        config = self._config
+        config, self._loop = self._config, asyncio.get_running_loop()
         options = (
             ("grpc.so_reuseport", 1),
             ("grpc.max_receive_message_length", config.max_message_bytes),
@@ -156,72 +146,59 @@ class GrpcFront:
             ("grpc.max_metadata_size", config.max_head_bytes),
             ("grpc.max_connection_idle_ms", int(config.idle_timeout_s * 1000)),
         )
-        self._server = aio.server(options=options, maximum_concurrent_rpcs=config.max_calls)
-        self._server.add_generic_rpc_handlers((_Methods(self._methods),))
+        server = grpc.server(self._threads, options=options, maximum_concurrent_rpcs=config.max_calls)
+        server.add_generic_rpc_handlers((_Methods(self._methods),))
         try:
-            port = int(self._server.add_insecure_port(config.address))
+            port = int(server.add_insecure_port(config.address))
         except RuntimeError:
             port = 0
         if not port:
             raise Conflict(f"{config.address} cannot be listened on for gRPC; set MODELYARD_GRPC_PORT to another port.")
-        await self._server.start()
+        server.start()
+        self._server = server
         return port
 
     async def drain(self, timeout_s: float) -> None:
         """Takes no new calls, lets those under way end, and cuts off what is left after ``timeout_s``."""
         if self._server is not None:
-            await self._server.stop(timeout_s)
+            ended: threading.Event = self._server.stop(timeout_s)
+            await self._loop.run_in_executor(None, ended.wait)
+        self._threads.shutdown(wait=False)
 
-    def _unary(self, path: str) -> Callable[[bytes, Context], Any]:
-        async def run(body: bytes, context: Context) -> bytes:
-            headers, timeout = _read(context, self._config.call_timeout_s)
-            exchange = GrpcExchange(path, body, headers, _host(context.peer()))
-            self._handler(exchange)
-            given, message = exchange.answer or await exchange.answered(timeout)
-            code, details, trailing = _status(given)
-            if code:
-                await context.abort(_CODES[code], details, trailing)
-            context.set_trailing_metadata(trailing)
-            return message
+    def _hand_over(self, path: str, body: bytes, headers: dict[bytes, bytes], peer: str) -> GrpcExchange:
+        exchange = GrpcExchange(path, body, headers, peer, self._loop)
+        self._loop.call_soon_threadsafe(self._handler, exchange)
+        return exchange
+
+    def _unary(self, path: str) -> Callable[[bytes, Context], bytes]:
+        def run(body: bytes, context: Context) -> bytes:
+            headers, timeout = read_metadata(context, self._config.call_timeout_s)
+            exchange = self._hand_over(path, body, headers, host_of(context.peer()))
+            if not context.add_callback(lambda: exchange.abort(Abort.DISCONNECTED) if exchange.answer is None else None):
+                exchange.abort(Abort.DISCONNECTED)
+            answer = exchange.wait(timeout)
+            return conclude(answer, context) if answer is not None else b""
 
         return run
 
-    def _stream(self, path: str) -> Callable[[AsyncIterator[bytes], Context], AsyncIterator[bytes]]:
-        async def ask(body: bytes, headers: dict[bytes, bytes], peer: str) -> Answer:
-            exchange = GrpcExchange(path, body, headers, peer)
-            self._handler(exchange)
-            return await exchange.answered(self._config.call_timeout_s)
-
-        async def run(requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[bytes]:
-            headers, _ = _read(context, self._config.call_timeout_s)
+    def _stream(self, path: str) -> Callable[[Iterator[bytes], Context], Iterator[bytes]]:
+        def run(requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
+            headers, _ = read_metadata(context, 0.0)
             headers.pop(b"grpc-timeout", None)  # it is the stream's, and gRPC ends that itself
-            peer = _host(context.peer())
-            room = asyncio.Semaphore(IN_FLIGHT)
-            asked: asyncio.Queue[asyncio.Task[Answer] | None] = asyncio.Queue()
-
-            async def read() -> None:
-                try:
-                    async for body in requests:
-                        await room.acquire()
-                        asked.put_nowait(asyncio.create_task(ask(body, headers, peer)))
-                finally:
-                    asked.put_nowait(None)
-
-            reader = asyncio.create_task(read())
-            task: asyncio.Task[Answer] | None = None
+            peer = host_of(context.peer())
+            conversation = Conversation(lambda body: self._hand_over(path, body, headers, peer), self._config.idle_timeout_s)
+            if not self._stream_room.acquire(blocking=False):
+                conclude(TOO_MANY, context)
             try:
-                while (task := await asked.get()) is not None:
-                    given, message = await task
-                    code, details, trailing = _status(given)
-                    if code:
-                        await context.abort(_CODES[code], details, trailing)
-                    yield message
-                    room.release()
+                for exchange in conversation.exchanges(requests, context.add_callback):
+                    answer = exchange.wait(self._config.call_timeout_s)
+                    if answer is None:
+                        return
+                    yield conclude(answer, context)
+                if conversation.idle:
+                    conclude(IDLE, context)
             finally:
-                left = [reader, *([task] if task else []), *_drained(asked)]
-                for one in left:
-                    one.cancel()
-                await asyncio.gather(*left, return_exceptions=True)
+                self._stream_room.release()
 
         return run
 
@@ -232,49 +209,3 @@ class _Methods(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
 
     def service(self, handler_call_details: Any) -> Any:
         return self._methods.get(handler_call_details.method)
-
-
-def _drained(queue: asyncio.Queue[asyncio.Task[Answer] | None]) -> list[asyncio.Task[Answer]]:
-    found = []
-    while not queue.empty():
-        task = queue.get_nowait()
-        if task is not None:
-            found.append(task)
-    return found
-
-
-def _read(context: Context, longest_s: float) -> tuple[dict[bytes, bytes], float]:
-    """Metadata as headers, with ``grpc-timeout`` as on the wire where the client gave a deadline; and how long to wait."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in context.invocation_metadata():
-        if isinstance(value, bytes) or name in _OWN:
-            continue
-        key, text = name.encode(), value.encode("latin-1", "replace")
-        headers[key] = headers[key] + b", " + text if key in headers else text
-    remaining = context.time_remaining()
-    if remaining is None or remaining > 1e6:
-        return headers, longest_s
-    headers[b"grpc-timeout"] = b"%du" % max(1, int(remaining * 1e6))
-    return headers, min(longest_s, remaining)
-
-
-def _status(headers: Headers) -> tuple[int, str, tuple[tuple[str, str], ...]]:
-    """Status code, message and trailing metadata of an answer."""
-    code, details = 0, ""
-    trailing: tuple[tuple[str, str], ...] = ()
-    for name, value in headers:
-        if name in _TRAILING:
-            trailing = (*trailing, (name.decode(), value.decode("latin-1")))
-        elif name == b"grpc-status":
-            code = int(value)
-        elif name == b"grpc-message":
-            details = unquote(value.decode())
-    return code, details, trailing
-
-
-def _host(peer: str) -> str:
-    """``ipv4:10.0.0.1:1234`` and ``ipv6:%5B::1%5D:1234`` without what is not the address; ``unix`` for a Unix socket."""
-    kind, _, rest = peer.partition(":")
-    if kind == "unix":
-        return "unix"
-    return unquote(rest).rpartition(":")[0].strip("[]")

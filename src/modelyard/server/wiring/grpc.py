@@ -19,7 +19,6 @@ def build(settings: Settings, address: str, handler: Handler) -> GrpcFront:
         address=address,
         max_message_bytes=settings.max_body_bytes,
         max_head_bytes=settings.max_head_bytes,
-        max_calls=settings.max_connections,
         call_timeout_s=settings.request_timeout_seconds,
     )
     paths = [route.pattern for protocol in UNARY for route in protocol.routes]
