@@ -9,6 +9,7 @@ from sqlalchemy import inspect, text
 
 from modelyard.core.clock import ManualClock
 from modelyard.core.errors import Conflict
+from modelyard.core.events import Actor
 from modelyard.store import migrate
 from modelyard.store.database import Store
 from modelyard.store.tables import HEAD, metadata, settings, usage_cursors, usage_segments, workspaces
@@ -110,3 +111,32 @@ def test_a_fresh_sqlite_database_is_ready_without_alembic(tmp_path):
     )
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_usage_of_before_hours_and_days_is_in_them(store):
+    columns = "workspace_id, minute, key_id, deployment_id, version_id, protocol, kind, status, calls"
+    with store.write() as session:
+        migrate.upgrade(session.connection, "0002")
+        for minute, calls in ((60, 1), (119, 2), (120, 4), (1440, 8)):
+            session.connection.execute(text(f"INSERT INTO usage_minutes ({columns}) VALUES (1, {minute}, 1, 1, 1, 1, 1, 2, {calls})"))
+        migrate.upgrade(session.connection, HEAD)
+        for table, expected in (("usage_hours", [(60, 3), (120, 4), (1440, 8)]), ("usage_days", [(0, 7), (1440, 8)])):
+            assert session.connection.execute(text(f"SELECT minute, calls FROM {table} ORDER BY minute")).all() == expected
+
+
+@pytest.mark.parametrize("table", ["audit", "audit_heads"])
+@pytest.mark.parametrize("fresh", [True, False])
+def test_the_audit_log_cannot_be_changed_however_it_was_made(store, table, fresh):
+    if not fresh:
+        with store.write() as session:
+            migrate.upgrade(session.connection, HEAD)
+            session.connection.execute(text("INSERT INTO workspaces (id, name) VALUES (1, 'default')"))
+    store.migrate()
+    with store.write() as session:
+        session.audit.append(Actor(name="ana", workspace_id=1), "a.b", "x")
+        session.connection.execute(
+            text("INSERT INTO audit_heads (workspace_id, event_id, events, hash, signer, signature) VALUES (1, 1, 1, '', '', '')")
+        )
+    for statement in (f"UPDATE {table} SET hash = 'x'", f"DELETE FROM {table}"):
+        with pytest.raises(Conflict), store.write() as session:
+            session.connection.execute(text(statement))
