@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO
@@ -18,13 +19,11 @@ def spooled(pieces: Iterable[bytes], folder: Path) -> Iterator[bytes]:
 
 def written(write: Callable[[IO[bytes]], None], folder: Path) -> Iterator[bytes]:
     """What ``write`` writes, after it is done; its errors come at once."""
-    file = SpooledTemporaryFile(_IN_MEMORY, dir=str(folder))  # noqa: SIM115 - closed when its last piece is sent
-    try:
+    with ExitStack() as stack:
+        file = stack.enter_context(SpooledTemporaryFile(_IN_MEMORY, dir=str(folder)))
         write(file)
-    except BaseException:
-        file.close()
-        raise
-    return _pieces(file)
+        stack.pop_all()  # it is closed when its last piece is sent
+        return _pieces(file)
 
 
 def _pieces(file: SpooledTemporaryFile[bytes]) -> Iterator[bytes]:

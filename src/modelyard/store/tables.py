@@ -283,6 +283,7 @@ usage_cursors = Table(
     _time("updated_ns"),
 )
 
+
 def _usage(name: str) -> Table:
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
     dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
