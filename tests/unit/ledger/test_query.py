@@ -1,16 +1,10 @@
-from collections import Counter
-from itertools import count
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from modelyard.core.access import Key
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.usage import UsageStep
 from modelyard.ledger.query import UsageQuery, UsageWish
-from modelyard.store.database import Store
 from modelyard.store.usage import UsageMinute
 
 DAY = 1440
@@ -130,32 +124,3 @@ def test_hours_and_days_outlive_minutes(query, store):
     with pytest.raises(InvalidRequest, match="step=hour"):
         ask(query, step=UsageStep.MINUTE, since_ns=10 * DAY * MINUTE)
     assert sum(row.calls for row in ask(query, step=UsageStep.MINUTE)) == 5
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory):
-    store = Store.open(f"sqlite:///{tmp_path_factory.mktemp('any') / 'x.db'}")
-    store.migrate()
-    yield store, count(10)
-    store.close()
-
-
-@given(
-    minutes=st.lists(st.integers(0, 4 * DAY), max_size=40),
-    since=st.integers(0, 4 * DAY),
-    length=st.integers(0, 3 * DAY),
-    step=st.sampled_from(UsageStep),
-)
-def test_any_range_sums_to_what_was_counted_in_it(shared, minutes, since, length, step):
-    store, workspaces = shared
-    workspace = next(workspaces)
-    with store.write() as session:
-        session.usage.add([UsageMinute(workspace_id=workspace, minute=minute, key_id=at % 3, calls=1) for at, minute in enumerate(minutes)])
-    until = since + length if length else 0
-    found = ask(UsageQuery(store), workspace, by=("key",), step=step, since_ns=since * MINUTE, until_ns=until * MINUTE)
-    expected = Counter()
-    for at, minute in enumerate(minutes):
-        if since <= minute and (minute < until or not until):
-            start = {"minute": minute, "hour": minute // 60 * 60, "day": minute // DAY * DAY, "month": 0, "all": since}[step]
-            expected[start, f"#{at % 3}" if at % 3 else "-"] += 1
-    assert Counter({(row.start_ns // MINUTE, row.key): row.calls for row in found}) == expected
