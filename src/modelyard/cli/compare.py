@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, print_fields, print_json, print_table
+from modelyard.cli.output import Json, examples, print_fields, print_json, print_table, when
 
 app = typer.Typer(rich_markup_mode=None)
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -42,8 +42,14 @@ def compare(
     rows = [(pair["name"], pair["a"], pair["b"], pair["change"], better[pair["better"]]) for pair in found["metrics"]]
     print_table(["metric", found["a"], found["b"], "change", "better"], rows, empty="Neither has metrics.")
     print("\ndifferences")
-    others = [(item["field"], _short(item["a"]), _short(item["b"])) for item in found["differences"]]
+    others = [_difference(item["field"], item["a"], item["b"]) for item in found["differences"]]
     print_table(["field", found["a"], found["b"]], others, empty="Nothing else differs.")
+
+
+def _difference(field: str, a: object, b: object) -> tuple[object, ...]:
+    if field == "created_ns" and isinstance(a, int) and isinstance(b, int):
+        return "created", when(a), when(b)
+    return field, _short(a), _short(b)
 
 
 def _short(value: object) -> object:

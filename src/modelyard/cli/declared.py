@@ -53,13 +53,22 @@ def apply(
             if as_json:
                 print_json(planned)
             return
-        if not yes and not as_json and sys.stdin.isatty() and file != "-":
-            typer.confirm(f"Make {len(changes)} change(s)?", abort=True, err=True)
+        if not yes:
+            _ask(len(changes), possible=not as_json and sys.stdin.isatty() and file != "-")
         done = client.platform.apply(document, prune=prune)
     if as_json:
         print_json(done)
     else:
         _print_done(done)
+
+
+def _ask(changes: int, *, possible: bool) -> None:
+    """Raises InvalidRequest where there is nobody to ask: silence is no consent."""
+    if not possible:
+        raise InvalidRequest(
+            f"{changes} change(s) would be made, and nobody can be asked here; say --yes to make them, or --plan to see them."
+        )
+    typer.confirm(f"Make {changes} change(s)?", abort=True, err=True)
 
 
 def read_document(file: str) -> dict[str, Any]:
@@ -70,7 +79,9 @@ def read_document(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
         found = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
+        raise InvalidRequest(f"{file!r} cannot be read: {error.strerror}.") from None
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidRequest(f"{file!r} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict):
         raise InvalidRequest(f"{file!r} must be a mapping with 'models', 'deployments' or 'keys'.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import signal
 import socket
 import subprocess
@@ -211,7 +212,8 @@ def _explain(console: Console, place: Place, key: str) -> None:
     python = f"from modelyard import Client; print(Client({place.url!r}, {key!r}).predict({NAME!r}, [{RECORD!r}]))"  # the caller's own key
     console.print("Call it yourself:\n")
     console.print(f"curl -s {url} -H 'Authorization: Bearer {key}' -d '{json.dumps({'records': [RECORD]})}'", soft_wrap=True, markup=False)
-    console.print(f'\npython -c "{python}"', soft_wrap=True, markup=False)
+    # The interpreter by its path: the one that can import Modelyard is seldom the shell's own.
+    console.print(f'\n{shlex.quote(sys.executable)} -c "{python}"', soft_wrap=True, markup=False)
 
 
 def _stay(server: subprocess.Popen[bytes]) -> None:

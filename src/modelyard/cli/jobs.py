@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, print_json, print_table, when
+from modelyard.cli.output import Json, examples, print_json, print_table, shortened, when
 from modelyard.core.jobs import Job, JobStatus
 from modelyard.sdk.client import Client
 
@@ -70,7 +70,7 @@ def cancel(job: JobArgument, as_json: Json = False) -> None:
 
 
 def _row(job: Job) -> tuple[object, ...]:
-    progress = job.error or f"{job.progress.fraction:.0%} {job.progress.message or job.progress.stage}".strip()
+    progress = shortened(job.error) or f"{job.progress.fraction:.0%} {job.progress.message or job.progress.stage}".strip()
     return job.id, job.kind, job.status, "" if job.status is JobStatus.SUCCEEDED else progress, when(job.created_ns)
 
 

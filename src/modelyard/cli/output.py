@@ -5,6 +5,7 @@ On a terminal results are tables; in a pipe they are plain aligned lines; with `
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,7 @@ from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
 Row = Sequence[object]
+_SIZE = re.compile(r"[\d.]+ (B|[KMGT]iB)\b")
 
 
 def examples(*lines: str) -> str:
@@ -90,6 +92,12 @@ def size(count: float) -> str:
     return f"{count:.1f} TiB"
 
 
+def shortened(text: str, length: int = 60) -> str:
+    """As much of a text as fits into a table's cell."""
+    plain = " ".join(text.split())
+    return plain if len(plain) <= length else f"{plain[: length - 1].rstrip()}…"
+
+
 def metrics_text(metrics: dict[str, float]) -> str:
     """The first few metrics in a line."""
     return ", ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:3])
@@ -112,7 +120,7 @@ def progress(title: str) -> Iterator[OnStep]:
 
 
 class _Lines:
-    """Progress for a pipe or a log: few lines."""
+    """Progress for a pipe or a log: few lines. A count of bytes that grows is no new stage."""
 
     EVERY = 10.0
 
@@ -120,7 +128,7 @@ class _Lines:
         self._text, self._printed = "", 0.0
 
     def step(self, text: str, fraction: float) -> None:
-        now = time.monotonic()
-        if text and (text != self._text or now - self._printed >= self.EVERY):
-            self._text, self._printed = text, now
+        now, stage = time.monotonic(), _SIZE.sub("", text)
+        if text and (stage != self._text or now - self._printed >= self.EVERY):
+            self._text, self._printed = stage, now
             note(f"{fraction:4.0%} {text}")

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from modelyard.core.access import Action
 from modelyard.core.limits import Scope
 
+
+def _number_as_text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+WrittenVersion = Annotated[str, BeforeValidator(_number_as_text), StringConstraints(max_length=63)]
+"""A version number, which may be written as a number, or an alias."""
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Short = Annotated[str, StringConstraints(max_length=200)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63)]
@@ -69,7 +76,7 @@ class ModelChanges(Body):
 class AliasBody(Body):
     """The version that an alias shall point at."""
 
-    version: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(examples=["2"])
+    version: WrittenVersion = Field(min_length=1, examples=["2"])
     """A version number, ``latest`` or another alias."""
 
 
@@ -96,7 +103,7 @@ class TargetBody(Body):
     """A share of a deployment's traffic."""
 
     model: Name = Field(examples=["penguins"])
-    version: str = Field("", max_length=63, examples=["champion"])
+    version: WrittenVersion = Field("", examples=["champion"])
     """A number, an alias (followed when it moves), or ``latest`` (the newest now, fixed); empty for the champion, or the newest now."""
     weight: int = Field(100, ge=1, le=1_000_000)
     """Its share relative to the other targets'."""

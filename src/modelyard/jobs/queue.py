@@ -86,7 +86,7 @@ class JobQueue:
             if job is None:
                 raise NotFound(f"There is no job {job_id}.")
             if job.status.ended:
-                raise Conflict(f"Job {job_id} has already {job.status}; there is nothing to cancel.")
+                raise Conflict(f"Job {job_id} is already {job.status}; there is nothing to cancel.")
             if job.status is JobStatus.QUEUED:
                 job = session.jobs.update(job_id, status=JobStatus.CANCELLED, cancel_requested=True, ended_ns=self._clock.time_ns())
             else:

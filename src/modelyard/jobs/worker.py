@@ -63,7 +63,8 @@ def _run(folder: JobFolder, reference: str) -> Outcome:
         ok = run(JobContext(spec, folder.root, inputs))
         return Outcome(ok=msgspec.to_builtins(ok, enc_hook=_plain, str_keys=True))
     except ModelyardError as error:
-        logger.exception("The job was refused")
+        # Only the sentence: the log is read by whoever holds a key, and a refusal needs no traceback.
+        logger.error("The job was refused: %s", error.message)  # noqa: TRY400 - see above
         return Outcome(error=error.message, code=error.code)
     except MemoryError:
         logger.exception("Out of memory")

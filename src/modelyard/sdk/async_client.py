@@ -12,7 +12,7 @@ import httpx
 from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
-from modelyard.core.models import Version
+from modelyard.core.models import Version, check_name
 from modelyard.sdk.async_inference import AsyncInference
 from modelyard.sdk.async_resources.datasets import AsyncDatasets
 from modelyard.sdk.async_resources.deployments import AsyncDeployments
@@ -89,7 +89,7 @@ class AsyncClient:
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
         if not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        wanted["name"] = name or wanted.get("name") or model_name_for(Path(table))
+        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(table)), "model")
         dataset = await self.datasets.upload(table, wanted["name"])
         spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return await self.jobs.submit("train", spec, limits=limits)

@@ -13,7 +13,7 @@ import httpx
 from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
-from modelyard.core.models import Version
+from modelyard.core.models import Version, check_name
 from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.inference import Inference
 from modelyard.sdk.resources.datasets import Datasets
@@ -90,7 +90,7 @@ class Client:
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
         if not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        wanted["name"] = name or wanted.get("name") or model_name_for(Path(table))
+        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(table)), "model")
         dataset = self.datasets.upload(table, wanted["name"])
         spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return self.jobs.submit("train", spec, limits=limits)

@@ -28,17 +28,22 @@ class FileToPush:
 def collect(path: Path) -> list[FileToPush]:
     """The files of a model: the file itself, or everything in the folder but hidden files, sorted.
 
-    Raises InvalidArtifact when there is nothing to push.
+    Raises InvalidArtifact when there is nothing to push, or a link leads out of the folder: what it names was hardly meant to be sent.
     """
     if path.is_file():
         return [FileToPush(path, path.name, path.stat().st_size)]
     if not path.is_dir():
         raise InvalidArtifact(f"There is no file or folder {str(path)!r}; give the path of a model, like model.onnx.")
-    found = [
-        FileToPush(file, file.relative_to(path).as_posix(), file.stat().st_size)
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
+    inside = path.resolve()
+    found = []
+    for file in sorted(path.rglob("*")):
+        if not file.is_file() or any(part.startswith(".") for part in file.relative_to(path).parts):
+            continue
+        if not file.resolve().is_relative_to(inside):
+            raise InvalidArtifact(
+                f"{str(file)!r} is a link that leads out of the folder; put the file itself there, for instance with 'cp -rL'."
+            )
+        found.append(FileToPush(file, file.relative_to(path).as_posix(), file.stat().st_size))
     if not found:
         raise InvalidArtifact(f"The folder {str(path)!r} holds no files; give the path of a model, like model.onnx.")
     return found

@@ -192,6 +192,11 @@ def test_apply_shows_the_plan_and_does_it_once(cli, model_file: Path) -> None:
     file.write_text(DECLARED)
     planned = document(cli("apply", "-f", str(file), "--plan", "--json"))
     assert {change["change"] for change in planned["changes"]} == {"create"}
+    for options in ([], ["--json"]):
+        status, _, err = cli("apply", "-f", str(file), *options)
+        assert status == 1
+        assert "--yes" in err
+    assert document(cli("models", "--json")) == []
     status, out, err = cli("apply", "-f", str(file), "--yes")
     assert status == 0, err
     assert "deployment" in out

@@ -104,6 +104,9 @@ def test_aliases_move_and_roll_back(http: httpx.Client) -> None:
     alias = "/api/v1/models/adder/aliases/champion"
     assert http.put(alias, json={"version": "1"}).json()["number"] == 1
     assert http.put(alias, json={"version": "latest"}).json()["number"] == 2
+    assert http.put(alias, json={"version": 1}).json()["number"] == 1
+    assert http.put(alias, json={"version": 2}).json()["number"] == 2
+    refused(http.put(alias, json={"version": True}), 400, "invalid_request")
     assert http.get("/api/v1/models/adder/versions/-").json()["number"] == 2
     assert http.post(alias + "/rollback").json()["number"] == 1
     assert http.get("/api/v1/models/adder/versions/champion").json()["number"] == 1

@@ -38,6 +38,19 @@ def test_progress_in_a_pipe_says_each_stage_once(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err.splitlines() == [" 10% fit", " 90% evaluate"]
 
 
+def test_growing_bytes_are_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress("Saving") as step:
+        for count in (2**19, 2**20, 2**21, 2**34):
+            step(f"Saving, {output.size(count)}", 0.0)
+    assert capsys.readouterr().err.splitlines() == ["  0% Saving, 512.0 KiB"]
+
+
+def test_a_long_text_is_cut_to_a_cell() -> None:
+    assert output.shortened("a\n b") == "a b"
+    assert output.shortened("x" * 60) == "x" * 60
+    assert output.shortened("word " * 40) == ("word " * 12)[:59] + "…"
+
+
 def test_progress_on_a_terminal_is_a_bar_on_standard_error(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     with output.progress("Training") as step:

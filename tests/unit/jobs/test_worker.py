@@ -43,12 +43,14 @@ def test_result_is_written(folder, kind):
     assert folder.outcome().ok == {"read": "a\n1\n", "score": 0.5, "counts": [1, 2]}
 
 
-def test_error_raised_on_purpose_is_told_in_full(folder, kind):
+def test_error_raised_on_purpose_is_told_in_full_and_without_a_traceback(folder, kind, caplog):
     def run(context):
         raise InvalidData("Column 'y' is missing.")
 
     assert run_job(folder.root, kind(run)) == 1
     assert (folder.outcome().error, folder.outcome().code) == ("Column 'y' is missing.", "invalid_data")
+    assert "Traceback" not in caplog.text
+    assert "Column 'y' is missing." in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -51,3 +51,22 @@ def test_an_address_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings.url, settings.key) == ("http://there:1", "key")
     with pytest.raises(InvalidRequest, match="http://"):
         client_settings("localhost:8080", None)
+
+
+def test_a_link_out_of_the_folder_is_never_sent(tmp_path: Path) -> None:
+    secret = tmp_path / "secret.txt"
+    secret.write_text("mine")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"x")
+    (folder / "same.onnx").symlink_to("model.onnx")
+    assert [file.path for file in collect(folder)] == ["model.onnx", "same.onnx"]
+    (folder / "weights.bin").symlink_to(secret)
+    with pytest.raises(InvalidArtifact, match="leads out of the folder"):
+        collect(folder)
+    (folder / "weights.bin").unlink()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "deep.bin").write_bytes(b"x")
+    (folder / "sub").symlink_to(outside)
+    assert {file.path for file in collect(folder)} == {"model.onnx", "same.onnx"}  # folders behind links are not walked
