@@ -49,4 +49,4 @@ def test_every_worker_answers_on_the_one_port_and_nobody_else_may_take_it(tmp_pa
             timeout=60,
         )
         assert other.returncode == 1
-        assert f"127.0.0.1:{port} is in use" in other.stderr
+        assert f"127.0.0.1:{port}, the port of gRPC, is in use" in other.stderr

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from modelyard.core.access import Action, Grant
-from modelyard.core.errors import Unavailable, did_you_mean
+from modelyard.core.errors import Unavailable
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.store.snapshot import Snapshot
 
@@ -45,7 +45,7 @@ class BoundGate:
         names = [deployment.name for deployment in snapshot.deployments if deployment.workspace_id == workspace_id]
         if self._wanted:
             if self._wanted not in names:
-                raise Unavailable(f"There is no deployment {self._wanted!r} yet.{did_you_mean(self._wanted, names)}", retry_after=1.0)
+                raise Unavailable(f"There is no deployment {self._wanted!r} yet.", retry_after=1.0)
             names = [self._wanted]
         if not names:
             raise Unavailable("Nothing is deployed yet; deploy a model first.", retry_after=1.0)

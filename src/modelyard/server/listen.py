@@ -71,8 +71,13 @@ def reserve(host: str, port: int) -> socket.socket | None:
     """
     if "/" in host:
         return None
-    with listen(host, port) as probe:
-        address = probe.getsockname()
+    try:
+        with listen(host, port) as probe:
+            address = probe.getsockname()
+    except Conflict:
+        raise Conflict(
+            f"{host}:{port}, the port of gRPC, is in use by another process; choose another --grpc-port, or -1 for none."
+        ) from None
     holder = socket.socket(probe.family, socket.SOCK_STREAM)
     try:
         holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -13,7 +13,7 @@ from modelyard.core.exchange import Headers
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _OWN = frozenset({"accept-encoding", "content-encoding", "grpc-timeout"})
 """Metadata that would mean HTTP's content coding, or that stands for what gRPC says itself."""
-_TRAILING = frozenset({b"x-request-id", b"retry-after"})
+_TRAILING = frozenset({b"x-request-id", b"x-modelyard-request-id", b"retry-after"})
 _FOREVER_S = 1e6
 
 Answer = tuple[Headers, bytes]
