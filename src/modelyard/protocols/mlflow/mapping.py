@@ -6,6 +6,7 @@ and the tokens NaN and Infinity are numbers both ways. Everything else is as str
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -67,24 +68,29 @@ def _function(params: Any, signature: Signature) -> str:
     return str(function)
 
 
-def decode_csv(body: bytes, signature: Signature) -> dict[str, Array]:
-    """The inputs in a CSV body with a header line.
+def decode_csv(body: bytes, signature: Signature, *, header: bool = True) -> dict[str, Array]:
+    """The inputs in a CSV body with a header line, or without one: then columns are meant by their places.
 
     Raises InvalidData that names line and column, InvalidRequest, or InvalidTensor.
     """
-    (_, header), *lines = csv_lines(body)
-    names = [name.strip() for name in header]
-    specs = {spec.name: spec for spec in signature.inputs}
+    lines = csv_lines(body)
+    names = [name.strip() for name in lines.pop(0)[1]] if header else None
+    shown = names if names is not None else [str(place) for place in range(len(lines[0][1]))]
+    if len(set(shown)) != len(shown):
+        raise InvalidRequest("The CSV header has a column more than once; give each once.")
+    converters = _converters(names, len(shown), signature)
+    rows = [list(csv_record(shown, converters, row, number).values()) for number, row in lines]
+    return _from_frame(Frame(rows, names), signature)
+
+
+def _converters(names: list[str] | None, count: int, signature: Signature) -> list[Callable[[str], Any]]:
     vector = _vector(signature, names)
     if vector is not None:
-        cell = TensorSpec(name=vector.name, datatype=vector.datatype, shape=(-1,))
-        converters = dict.fromkeys(names, cell_converter(cell))
-    else:
-        converters = {name: cell_converter(specs[name]) if name in specs else str for name in names}
-    if len(converters) != len(names):
-        raise InvalidRequest("The CSV header has a column more than once; give each once.")
-    records = [csv_record(names, [converters[name] for name in names], row, number) for number, row in lines]
-    return _from_frame(Frame([list(record.values()) for record in records], names), signature)
+        return [cell_converter(TensorSpec(name=vector.name, datatype=vector.datatype, shape=(-1,)))] * count
+    if names is None:
+        return [cell_converter(spec) for spec in signature.inputs[:count]] + [str] * (count - len(signature.inputs))
+    specs = {spec.name: spec for spec in signature.inputs}
+    return [cell_converter(specs[name]) if name in specs else str for name in names]
 
 
 def _vector(signature: Signature, names: list[str] | None) -> TensorSpec | None:
@@ -170,14 +176,17 @@ def _column(array: Array) -> Array:
     return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else np.ascontiguousarray(array)
 
 
-def media_type(content_type: bytes | None) -> tuple[str, str]:
-    """The type of a body, and what is wrong with it: nothing, or a sentence. Without a type it is JSON."""
+def media_type(content_type: bytes | None) -> tuple[str, bool, str]:
+    """The type of a body, whether CSV has a header line, and what is wrong: nothing, or a sentence. Without a type it is JSON."""
     kind, *parameters = (content_type or b"application/json").decode("latin-1").split(";")
-    kind = kind.strip().lower()
+    kind, header = kind.strip().lower(), True
     if kind not in ("application/json", "text/csv"):
-        return kind, f"A body of type {kind[:64]!r} is not read; send application/json or text/csv."
+        return kind, header, f"A body of type {kind[:64]!r} is not read; send application/json or text/csv."
     for parameter in parameters:
-        name, _, value = parameter.strip().partition("=")
-        if name and (name.lower() != "charset" or value.strip('"').lower() not in ("utf-8", "utf8", "us-ascii")):
-            return kind, f"The content type's parameter {parameter.strip()[:64]!r} is not supported; bodies are read as UTF-8."
-    return kind, ""
+        name, _, value = (part.strip().lower() for part in parameter.partition("="))
+        value = value.strip('"')
+        if kind == "text/csv" and name == "header" and value in ("present", "absent"):
+            header = value == "present"
+        elif name and (name != "charset" or value not in ("utf-8", "utf8", "us-ascii")):
+            return kind, header, f"The content type's parameter {parameter.strip()[:64]!r} is not supported; bodies are read as UTF-8."
+    return kind, header, ""

@@ -23,14 +23,14 @@ def in_scope(call: Call) -> None:
 
 def invocations(call: Call) -> None:
     """``POST /invocations`` and ``POST /deployments/{name}/invocations``."""
-    kind, wrong = mapping.media_type(call.header(b"content-type"))
+    kind, header, wrong = mapping.media_type(call.header(b"content-type"))
     if wrong:
         call.reply(*media_type_reply(wrong))
         return
     view = call.plane.choose(call.grant.workspace_id, call.name)
     function = mapping.PREDICT
     if kind == "text/csv":
-        inputs = mapping.decode_csv(call.body, view.signature)
+        inputs = mapping.decode_csv(call.body, view.signature, header=header)
     else:
         inputs, function = mapping.decode_json(call.body, view.signature)
 

@@ -72,6 +72,20 @@ def test_csv_gives_the_same():
     assert answer.json == {"predictions": ["Adelie", "Gentoo"]}
 
 
+def test_csv_without_a_header_means_columns_by_their_places():
+    kind = b'text/csv; header="absent"; charset=UTF-8'
+    assert invoke(PENGUINS, b"Biscoe,2,2007\n,7.5,2008\n", kind).json == {"predictions": ["Adelie", "Gentoo"]}
+    assert invoke(VECTOR, b"1,2,3\n", kind).json["predictions"][0]["sum"] == 6.0
+    for body, said in (
+        (b"Biscoe,2\n", "3 columns"),
+        (b"Biscoe,2,2007,4\n", "3 columns"),
+        (b"Biscoe,2,2007\n1\n", "Line 2"),
+        (b"", "empty"),
+    ):
+        answer = invoke(PENGUINS, body, kind)
+        assert (answer.status, said in answer.json["message"]) == (400, True), answer.json
+
+
 def test_probabilities_are_a_parameter_of_classifiers():
     answer = invoke(PENGUINS, {"dataframe_split": SPLIT, "params": {"pyfunc_predict_fn": "predict_proba"}})
     assert answer.json == {"predictions": [[0.2, 0.8], [0.75, 0.25]]}
@@ -198,9 +212,13 @@ def test_no_json_body_is_the_fault_of_the_server(body, plane):
     assert invoke(plane, json.dumps(body).encode()).status in (200, 400)
 
 
-@given(st.text(alphabet='x,mas"\n1.e-N', max_size=40), st.sampled_from([PENGUINS, PRICE, VECTOR]))
-def test_no_csv_body_is_the_fault_of_the_server(text, plane):
-    assert invoke(plane, text.encode(), b"text/csv").status in (200, 400)
+@given(
+    st.text(alphabet='x,mas"\n1.e-N', max_size=40),
+    st.sampled_from([PENGUINS, PRICE, VECTOR]),
+    st.sampled_from([b"text/csv", b"text/csv; header=absent"]),
+)
+def test_no_csv_body_is_the_fault_of_the_server(text, plane, kind):
+    assert invoke(plane, text.encode(), kind).status in (200, 400)
 
 
 @given(
