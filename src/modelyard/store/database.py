@@ -130,11 +130,25 @@ def driver_errors() -> Iterator[None]:
     except exc.DataError as error:
         raise InvalidRequest("A value cannot be stored: a text has a NUL character or a number is out of range.") from error
     except (exc.OperationalError, exc.InterfaceError, exc.TimeoutError) as error:
+        if _cause(error) in _FULL:
+            raise Unavailable("The database's disk is full, so nothing was changed; make room there.", retry_after=60.0) from error
         raise Unavailable("The database did not answer or refused the change; try again.", retry_after=1.0) from error
     except exc.DBAPIError as error:
+        if _cause(error) in _DAMAGED:
+            raise Unavailable("The database file is damaged or is no database; restore a backup.") from error
         if error.connection_invalidated:
             raise Unavailable("The connection to the database was lost; try again.", retry_after=1.0) from error
         raise Internal("The database refused a statement.") from error
+
+
+_FULL = {"SQLITE_FULL", "53100"}
+_DAMAGED = {"SQLITE_NOTADB", "SQLITE_CORRUPT"}
+
+
+def _cause(error: exc.SQLAlchemyError) -> str:
+    """What the driver calls it: SQLite's name of the error, or PostgreSQL's SQLSTATE; empty when it says none."""
+    driver = getattr(error, "orig", None)
+    return str(getattr(driver, "sqlite_errorname", None) or getattr(driver, "sqlstate", None) or "")
 
 
 def _integrity(error: exc.IntegrityError) -> Conflict:

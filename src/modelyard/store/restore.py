@@ -18,7 +18,7 @@ from typing import IO, TypeVar
 
 import msgspec
 
-from modelyard.core.errors import Conflict, InvalidData
+from modelyard.core.errors import Conflict, InvalidData, Unavailable
 from modelyard.store.backup import DATABASE, FORMAT, HEADER, MANIFEST, Header, Manifest, Part
 from modelyard.store.blob_folder import fsync_folder
 from modelyard.store.blobs import Blobs
@@ -39,14 +39,15 @@ def restore(path: Path, home: Home, *, database_url: str = "", blob_url: str = "
     """Puts a backup into an empty or absent home; into another database or blob store where URLs are given, which must be empty.
 
     Everything is laid beside the home and verified first; on any error the home is as it was. Blobs behind a URL may stay, unnamed.
-    Raises InvalidData for a damaged or foreign archive, Conflict when the home is in use, not empty, or older than the archive.
+    Raises InvalidData for a damaged or foreign archive, Conflict when the home is in use, not empty, or older than the archive,
+    Unavailable when the place cannot be written.
     """
     # Beside the home, to take its place by one rename; a volume that is mounted there can only be filled from inside.
     mounted = home.root.is_mount()
     stage = Home((home.root if mounted else home.root.parent) / f".{home.root.name}.restore-{uuid.uuid4().hex}")
-    _refuse_used(home, stage.root)
-    home.root.parent.mkdir(parents=True, exist_ok=True)
     try:
+        _refuse_used(home, stage.root)
+        home.root.parent.mkdir(parents=True, exist_ok=True)
         prepare_home(stage)
         blobs = Blobs.open(blob_url or str(stage.blobs), stage.temporary)
         store = Store.open(database_url or f"sqlite:///{stage.database}")
@@ -59,6 +60,8 @@ def restore(path: Path, home: Home, *, database_url: str = "", blob_url: str = "
             left.unlink()
         _refuse_used(home, stage.root)  # a platform may have been started there meanwhile
         _fill(stage, home) if mounted else _put_in_place(stage, home)
+    except OSError as error:
+        raise Unavailable(f"{home.root} cannot be restored: {error.strerror or error}; make room, or choose another folder.") from error
     finally:
         shutil.rmtree(stage.root, ignore_errors=True)
     return manifest

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from modelyard.core.clock import ManualClock
-from modelyard.core.errors import Conflict, InvalidData
+from modelyard.core.errors import Conflict, InvalidData, Unavailable
 from modelyard.core.models import Artifact, ArtifactFile, Dataset
 from modelyard.store.backup import backup, backup_to_file, migrate_after_backup
 from modelyard.store.blobs import Blobs
@@ -190,6 +190,13 @@ def test_a_home_that_comes_into_use_meanwhile_is_left_alone(archive, tmp_path, m
 def manifest_rows(archive):
     with tarfile.open(archive) as opened:
         return json.load(opened.extractfile("manifest.json"))["rows"]
+
+
+def test_a_place_that_cannot_be_written_is_told_in_one_sentence(archive, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(Unavailable, match="choose another folder"):
+        restore(archive, Home(tmp_path / "file" / "home"))
+    assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_home_in_use_is_refused(archive, tmp_path):
