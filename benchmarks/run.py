@@ -1,6 +1,6 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ SCRIPTS = {
     "serve": "serve/measure.py",
     "train": "train/overhead.py",
     "listening": "listening/measure.py",
+    "ledger": "ledger/query.py",
 }
 
 

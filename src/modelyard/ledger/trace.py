@@ -96,13 +96,12 @@ def _content(*paths: Path) -> bytes:
 
 def _look(data: bytes, request_id: bytes) -> UsageRecord | None:
     """The sound record with this id in a segment's bytes."""
-    at = data.find(request_id, RECORD_SIZE)
-    while at >= 0:
-        if at % RECORD_SIZE == 0:
-            raw = data[at : at + RECORD_SIZE]
-            if len(raw) == RECORD_SIZE and is_whole(raw, at // RECORD_SIZE):
-                return usage_record(np.frombuffer(raw, RECORD)[0])
-        at = data.find(request_id, at + 1)
+    words = np.frombuffer(data, np.uint64, len(data) // RECORD_SIZE * RECORD_SIZE // 8).reshape(-1, RECORD_SIZE // 8)
+    first, second = np.frombuffer(request_id, np.uint64)
+    for number in np.flatnonzero((words[:, 0] == first) & (words[:, 1] == second) & (words[:, -1] != 0)):
+        raw = data[number * RECORD_SIZE : (number + 1) * RECORD_SIZE]
+        if is_whole(raw, int(number)):
+            return usage_record(np.frombuffer(raw, RECORD)[0])
     return None
 
 
