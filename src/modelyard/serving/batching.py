@@ -166,24 +166,21 @@ class Batcher:
             call.done(InferResponse(outcome, model, number, version_id, call.rows, queue_us, share_us, signature))
 
     def _count(self, batch: list[Waiting], outcomes: list[Outcome], began_ns: int, ended_ns: int, row_us: float) -> None:
-        """Counts the calls of a run, for each deployment that takes part in it."""
-        wall_ns = time.time_ns()
-        groups: dict[CallStatistics, list[Waiting]] = {}
+        """Counts the calls of a run; those of one deployment that follow each other, mostly all, are counted at once."""
+        statistics = batch[0].statistics
+        count = rows = arrived_ns = 0
         for call, outcome in zip(batch, outcomes, strict=True):
+            if call.statistics is not statistics:
+                _add(statistics, count, (rows, arrived_ns, began_ns, ended_ns), row_us, len(batch))
+                statistics = call.statistics
+                count = rows = arrived_ns = 0
             if isinstance(outcome, ModelyardError):
-                call.statistics.failure((ended_ns - call.arrived_ns) // 1000)
-                continue
-            group = groups.get(call.statistics)
-            if group is None:
-                groups[call.statistics] = [call]
+                statistics.failure((ended_ns - call.arrived_ns) // 1000)
             else:
-                group.append(call)
-        for statistics, calls in groups.items():
-            rows = sum([call.rows for call in calls])
-            statistics.success([call.arrived_ns for call in calls], rows, began_ns, ended_ns)
-            statistics.executions += len(calls) / len(batch)
-            statistics.shared_us += round(row_us * rows)
-            statistics.last_ns = wall_ns
+                count += 1
+                rows += call.rows
+                arrived_ns += call.arrived_ns
+        _add(statistics, count, (rows, arrived_ns, began_ns, ended_ns), row_us, len(batch))
 
     def _refuse(self, call: Waiting, now_ns: int) -> None:
         call.statistics.failure((now_ns - call.arrived_ns) // 1000)
@@ -194,6 +191,13 @@ class Batcher:
         if closed is not None and not self._waiting and not self._busy:
             self._retired = None
             closed(self._replica)
+
+
+def _add(statistics: CallStatistics, count: int, sums: tuple[int, int, int, int], row_us: float, size: int) -> None:
+    if count:
+        statistics.success(count, *sums)
+        statistics.executions += count / size
+        statistics.shared_us += int(row_us * sums[0] + 0.5)
 
 
 def _key(call: Waiting) -> object:

@@ -5,6 +5,7 @@ JSON has no NaN and no infinities: they are written as null, which is NaN when i
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -56,11 +57,21 @@ def _plain(name: str, request_id: str, response: InferResponse) -> bytes | None:
             return None
         array = arrays[spec.name]
         values = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
-        described = (orjson.dumps(spec.name), spec.datatype.encode(), orjson.dumps(array.shape), values)
-        parts.append(b'{"name":%b,"datatype":"%b","shape":%b,"data":%b}' % described)
+        parts.append(b"%b%b}" % (_described(spec.name, spec.datatype, array.shape), values))
     own = b'"id":%b,' % orjson.dumps(request_id) if request_id else b""
-    head = (orjson.dumps(name), response.version, own, parts[0] if len(parts) == 1 else b",".join(parts))
-    return b'{"model_name":%b,"model_version":"%d",%b"outputs":[%b]}' % head
+    return b'%b%b"outputs":[%b]}' % (_named(name, response.version), own, parts[0] if len(parts) == 1 else b",".join(parts))
+
+
+@lru_cache(4096)
+def _named(name: str, version: int) -> bytes:
+    """The begin of an answer; the same for all calls of a deployment's version."""
+    return b'{"model_name":%b,"model_version":"%d",' % (orjson.dumps(name), version)
+
+
+@lru_cache(4096)
+def _described(name: str, datatype: Datatype, shape: tuple[int, ...]) -> bytes:
+    """The begin of an output; the same for all answers of equal shape."""
+    return b'{"name":%b,"datatype":"%b","shape":%b,"data":' % (orjson.dumps(name), datatype.encode(), orjson.dumps(shape))
 
 
 def _output(spec: TensorSpec, array: Array, wish: Wish, response: InferResponse, chunks: list[bytes]) -> dict[str, Any]:
