@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
@@ -119,6 +120,15 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     remaining: int
     reset_seconds: float
     """Until the window ends; negative when it never does."""
+
+
+class Standings(msgspec.Struct):
+    """Where a caller stands with all limits that bind it, as last worked out: the same object for calls within moments."""
+
+    each: tuple[Standing, ...]
+    """For each measure, the limit of which the least is left."""
+    encoded: Any = None
+    """What a transport has made of it, kept for its next answer."""
 
 
 UNIT = {measure: 1000 if measure is Measure.COMPUTE_MS else 1 for measure in Measure}

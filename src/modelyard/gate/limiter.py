@@ -14,7 +14,7 @@ from operator import attrgetter
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.inference import Cost
-from modelyard.core.limits import Measure, Scope, ServedLimit, Standing
+from modelyard.core.limits import Measure, Scope, ServedLimit, Standings
 from modelyard.core.prices import Tariff
 from modelyard.gate.counters import Awaited, Counters
 from modelyard.gate.meter import Lease, Meter
@@ -26,6 +26,7 @@ _ONE_EACH = frozenset({Measure.REQUESTS, Measure.CONCURRENT})
 _MOST_OF_A_CALL = 1 << 40
 """What one call can add to a counter; more is a mistake of ours and must not overflow the rest."""
 _WEIGHT = 0.125
+_FRESH_NS = 2_000_000
 
 
 class _Mean:
@@ -66,6 +67,8 @@ class _Plan:
     groups: tuple[tuple[Meter, ...], ...]
     """All of them, by measure."""
     tariff: Tariff
+    standings: Standings = field(default_factory=lambda: Standings(()))
+    standings_until: int = 0
 
 
 class Reservation:
@@ -98,10 +101,14 @@ class Reservation:
         if self._varied is not None:
             self._settle_varied(status, cost, size)
 
-    def standings(self) -> tuple[Standing, ...]:
-        """Where the caller stands: for each measure, with the limit of which the least is left."""
-        now = self._limiter.now()
-        return tuple([(group[0] if len(group) == 1 else min(group, key=_left)).standing(now) for group in self._plan.groups])
+    def standings(self) -> Standings:
+        """Where the caller stands; what was worked out lately will do."""
+        now, plan = self._limiter.now(), self._plan
+        if now >= plan.standings_until:
+            each = [(group[0] if len(group) == 1 else min(group, key=_left)).standing(now) for group in plan.groups]
+            plan.standings = Standings(tuple(each))
+            plan.standings_until = now + _FRESH_NS
+        return plan.standings
 
     def _settle_varied(self, status: int, cost: Cost, size: int) -> None:
         words = self._limiter.words

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.core.inference import Cost
-from modelyard.core.limits import Standing
+from modelyard.core.limits import Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Caller, Journal
 from modelyard.gate.limiter import Reservation
@@ -17,8 +17,8 @@ class Permit:
     def __init__(self, journal: Journal, caller: Caller, reservation: Reservation | None = None) -> None:
         self._journal: Journal | None = journal
         self._reservation = reservation
-        self.standings: tuple[Standing, ...] = ()
-        """Where the caller stands with its limits, once the permit is settled; empty when none binds it."""
+        self.standings: Standings | None = None
+        """Where the caller stands with its limits, once the permit is settled; None when none binds it."""
         self.caller = caller
         """Request id, workspace, key, deployment."""
 

@@ -10,7 +10,7 @@ from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Abort, Exchange, Headers
 from modelyard.core.inference import Cost, InferRequest, InferResponse
-from modelyard.core.limits import Measure, Standing
+from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
 from modelyard.protocols.compression import INLINE, WORTH, choose, compress
 from modelyard.protocols.routing import Body, Protocol, Reply, Route
@@ -130,7 +130,7 @@ class Call:
         if accepted is not None:
             headers, body = _compressed(accepted, headers, body)
         permit = self.permit
-        standings: tuple[Standing, ...] = ()
+        standings: Standings | None = None
         if permit is not None:
             self.permit = None
             exchange = self.exchange
@@ -148,8 +148,10 @@ class Call:
         more = [*headers, (b"x-request-id", self.request_id.encode())]
         if self.own_id:
             more.append((b"x-modelyard-request-id", self.own_id.encode()))
-        if standings:
-            more += limit_headers(standings)
+        if standings is not None:
+            if standings.encoded is None:
+                standings.encoded = limit_headers(standings.each)
+            more += standings.encoded
         self.exchange.respond(status, more, body)
         if self._finished is not None:
             self._finished(self, status, body_size(body))

@@ -11,7 +11,7 @@ from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Exchange, Headers
 from modelyard.core.inference import Cost
-from modelyard.core.limits import Standing
+from modelyard.core.limits import Standings
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
@@ -58,7 +58,7 @@ class MemoryExchange(Exchange):
 class MemoryPermit:
     """Remembers how it was settled; may refuse to be."""
 
-    standings: tuple[Standing, ...] = ()
+    standings: Standings | None = None
 
     def __init__(self, settled: list[tuple[int, Cost, ProtocolId, CallKind, int, int]], refuse: ModelyardError | None = None) -> None:
         self._settled, self._refuse = settled, refuse

@@ -4,9 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from gate_machine import Machine, limit
 from modelyard.core.clock import ManualClock
@@ -26,14 +27,15 @@ class Budget(RuleBasedStateMachine):
     window = Window.DAY
     measure = Measure.REQUESTS
 
-    def __init__(self):
+    def __init__(self, store):
         super().__init__()
+        self.store = store
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
         self.clock = ManualClock()
-        self.store = Store.open(f"sqlite:///{self.root / 'x.db'}", self.clock)
-        self.store.migrate()
         with self.store.write() as session:
+            for old in session.limits.all():
+                session.limits.remove(1, old.id)
             wish = Limit(id=0, workspace_id=1, scope=Scope.WORKSPACE, measure=self.measure, window=self.window, amount=AMOUNT)
             self.limit = session.limits.add(wish)
         self.machine = Machine(self.root, self.clock, WORKERS)
@@ -62,7 +64,6 @@ class Budget(RuleBasedStateMachine):
         assert admitted == AMOUNT - self.settled, "nothing is lost for good"
         self.machine.close()
         self.controller.close()
-        self.store.close()
         self.folder.cleanup()
 
     def start(self, worker):
@@ -138,10 +139,18 @@ class Concurrent(ShortWindow):
     measure = Measure.CONCURRENT
 
 
-options = settings(max_examples=25, stateful_step_count=25, deadline=None)
-TestBudget = Budget.TestCase
-TestBudget.settings = options
-TestShortWindow = ShortWindow.TestCase
-TestShortWindow.settings = options
-TestConcurrent = Concurrent.TestCase
-TestConcurrent.settings = options
+@pytest.fixture
+def sqlite_url(tmp_path):
+    return f"sqlite:///{tmp_path / 'x.db'}"
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+@pytest.mark.parametrize("kind", [Budget, ShortWindow, Concurrent])
+def test_any_order_of_events_keeps_the_amount(kind, database, request):
+    store = Store.open(request.getfixturevalue(f"{database}_url"), ManualClock())
+    store.migrate()
+    options = settings(max_examples=20 if database == "sqlite" else 8, stateful_step_count=25, deadline=None)
+    try:
+        run_state_machine_as_test(lambda: kind(store), settings=options)
+    finally:
+        store.close()

@@ -161,7 +161,7 @@ def test_standings_tell_the_nearest_limit_of_each_measure(machine):
     machine.publish(limit(100), limit(10, id=2, scope=Scope.DEPLOYMENT), limit(50, Measure.ROWS, id=3))
     reservation = machine.reserve()
     reservation.settle(200, Cost(rows=20), 0)
-    found = {standing.measure: standing for standing in reservation.standings()}
+    found = {standing.measure: standing for standing in reservation.standings().each}
     assert (found[Measure.REQUESTS].amount, found[Measure.REQUESTS].remaining) == (10, 9)
     assert found[Measure.ROWS].remaining == 30
     assert 0 <= found[Measure.ROWS].reset_seconds <= 60

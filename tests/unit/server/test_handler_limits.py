@@ -5,7 +5,7 @@ import pytest
 from modelyard.core.access import Action
 from modelyard.core.errors import LimitExceeded, Unavailable
 from modelyard.core.exchange import Abort
-from modelyard.core.limits import Measure, Standing
+from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.counters import Awaited
 from modelyard.protocols.routing import Protocol, Route
@@ -102,7 +102,7 @@ def test_few_calls_wait_and_the_rest_is_refused_at_once(handler, gate, later):
 
 
 def test_an_answer_says_where_the_caller_stands(handler, gate, monkeypatch):
-    monkeypatch.setattr("modelyard.testing.fakes.MemoryPermit.standings", (STANDING,))
+    monkeypatch.setattr("modelyard.testing.fakes.MemoryPermit.standings", Standings((STANDING,)))
     headers = ask(handler).answer_headers
     assert headers[b"x-ratelimit-limit-tokens-in"] == b"100"
     assert headers[b"x-ratelimit-remaining-tokens-in"] == b"7"
