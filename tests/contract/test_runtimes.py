@@ -1,7 +1,7 @@
 import numpy as np
-import onnx_graphs
 import pytest
 
+import onnx_graphs
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.testing.runtime_contract import RuntimeContract, Sample
 

@@ -91,9 +91,7 @@ def running_platform(home: Path, *, workers: int = 2, settings: Mapping[str, str
     settings = {"grpc_port": "0"} | dict(settings or {})
     key = "test_" + secrets.token_urlsafe(24)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
-    environment = (
-        inherited | {"MODELYARD_ADMIN_KEY": key} | {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
-    )
+    environment = inherited | {"MODELYARD_ADMIN_KEY": key} | {f"MODELYARD_{name.upper()}": value for name, value in settings.items()}
     command = [*COMMAND, "up", "--home", str(home), "--workers", str(workers)]
     command += ["--port", str(port), "--management-port", str(management)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

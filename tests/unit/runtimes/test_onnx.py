@@ -1,13 +1,13 @@
 import numpy as np
-import onnx_graphs
 import pytest
 from onnx import TensorProto, helper
-from onnx_graphs import save, value
 
+import onnx_graphs
 from modelyard.core.errors import InvalidArtifact, InvalidTensor
 from modelyard.core.tensors import NUMPY, Datatype
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.onnx import RUNTIME
+from onnx_graphs import save, value
 
 
 def load(path):

@@ -1,6 +1,6 @@
-import onnx_graphs
 import pytest
 
+import onnx_graphs
 from modelyard.core.errors import InvalidArtifact
 from modelyard.runtimes.onnx_check import check_onnx
 
