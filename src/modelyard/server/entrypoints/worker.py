@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -40,6 +41,9 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
     ended = loop.create_task(stop.wait())
     settled = loop.create_task(worker.reconciler.settled.wait())
     await asyncio.wait({settled, ended, reconciling}, timeout=SETTLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    # What is loaded now stays: a full collection should not walk over it while calls wait.
+    gc.collect()
+    gc.freeze()
     if not ended.done() and not reconciling.done():
         worker.acceptor.start()
         if worker.grpc is not None:
