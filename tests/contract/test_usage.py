@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.core.usage import UsageStep
+from modelyard.core.usage import USAGE_GROUPS, UsageStep
 from modelyard.ledger.query import UsageQuery, UsageWish
 from modelyard.store.database import Store
 from modelyard.store.usage import UsageMinute
@@ -69,3 +69,19 @@ def test_calendar_months_and_minutes_that_are_gone(shared):
     assert [row.calls for row in some] == [6]
     minutes = query.usage(UsageWish(workspace_id=workspace, by=(), step=UsageStep.MINUTE))
     assert [row.calls for row in minutes] == [4, 8]
+
+
+@given(by=st.permutations(USAGE_GROUPS).flatmap(lambda names: st.integers(0, len(names)).map(lambda count: names[:count])))
+@settings(max_examples=20)
+def test_groups_keep_their_names_in_any_order(shared, by):
+    store, workspaces = shared
+    workspace = next(workspaces)
+    used = UsageMinute(
+        workspace_id=workspace, minute=5, key_id=101, deployment_id=102, version_id=103, protocol=1, kind=2, status=4, calls=6, bytes_out=7
+    )
+    with store.write() as session:
+        session.usage.add([used])
+    (row,) = UsageQuery(store).usage(UsageWish(workspace_id=workspace, by=tuple(by)))
+    names = {"deployment": "#102", "key": "#101", "version": "#103", "protocol": "open_inference_rest", "kind": "metadata", "status": "4xx"}
+    assert {name: getattr(row, name) for name in USAGE_GROUPS} == {name: names[name] if name in by else "" for name in USAGE_GROUPS}
+    assert (row.calls, row.bytes_out, row.rows) == (6, 7, 0)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-from sqlalchemy import RowMapping
+from sqlalchemy import Row
 
 from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.usage import USAGE_GROUPS, CallKind, ProtocolId, UsageRow, UsageStep
@@ -79,8 +79,7 @@ class UsageQuery:
             self._check_kept(session, wanted)
             names = _Names(session)
             for page in session.usage.sums(wanted):
-                names.learn(wanted.by, page)
-                yield [names.row(wanted.by, row) for row in page]
+                yield names.rows(wanted.by, page)
 
     @staticmethod
     def _check_kept(session: Session, wanted: Wanted) -> None:
@@ -124,21 +123,26 @@ class _Names:
             "version_id": {},
         }
 
-    def learn(self, dimensions: Sequence[str], page: Sequence[RowMapping]) -> None:
-        """Looks up what a page names."""
-        for dimension in dimensions:
-            known = self._known[dimension]
-            new = {int(row[dimension]) for row in page}.difference(known, (0,))
-            if new and dimension.endswith("_id"):
-                known |= dict.fromkeys(new, ("", "")) | self._session.usage.names(dimension, new)
+    def rows(self, dimensions: Sequence[str], page: Sequence[Row[Any]]) -> list[UsageRow]:
+        """What the ledger says, in words."""
+        self._learn(dimensions, page)
+        count = len(dimensions) + 1
+        names = [name for name, dimension in DIMENSIONS.items() for asked in dimensions if asked == dimension]
+        known = [self._known[dimension] for dimension in dimensions]
+        found = []
+        for row in page:
+            told = [texts[identity] for texts, identity in zip(known, row[1:count], strict=True)]
+            labels: dict[str, Any] = {name: text for name, (text, _) in zip(names, told, strict=True)}
+            amounts = dict(zip(SUMS, row[count:], strict=True))
+            found.append(UsageRow(start_ns=row[0] * MINUTE_NS, key_label="".join([label for _, label in told]), **labels, **amounts))
+        return found
 
-    def row(self, dimensions: Sequence[str], row: RowMapping) -> UsageRow:
-        labels: dict[str, Any] = {}
-        for name, dimension in DIMENSIONS.items():
-            if dimension in dimensions:
-                identity = int(row[dimension])
-                text, label = self._known[dimension].get(identity, ("", ""))
-                labels[name] = text or (f"#{identity}" if identity else "-")
-                if label:
-                    labels["key_label"] = label
-        return UsageRow(start_ns=row["minute"] * MINUTE_NS, **labels, **{name: row[name] for name in SUMS})
+    def _learn(self, dimensions: Sequence[str], page: Sequence[Row[Any]]) -> None:
+        """Looks up what a page names, once."""
+        for at, dimension in enumerate(dimensions, 1):
+            known = self._known[dimension]
+            new = {int(row[at]) for row in page}.difference(known)
+            if new:
+                known |= {identity: (f"#{identity}" if identity else "-", "") for identity in new}
+                if dimension.endswith("_id"):
+                    known |= self._session.usage.names(dimension, new)

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, Select, Table, Text, cast, delete, insert, literal, select, update
+from sqlalchemy import Connection, Row, Select, Table, Text, cast, delete, insert, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict
-from modelyard.store.rows import decode
 from modelyard.store.settings import SettingsTable
 from modelyard.store.tables import deployments, keys, models, usage_cursors, usage_minutes, versions, workspaces
 from modelyard.store.usage_sums import DIMENSIONS, PAGE, SUMS, TABLES, WHOLE, Wanted, read_sums
@@ -103,7 +102,7 @@ class UsageTable:
         """From which minute on there are sums by minute; 0 while none were dropped."""
         return SettingsTable(self._connection).count(MINUTES_FROM)
 
-    def sums(self, wanted: Wanted) -> Iterator[Sequence[RowMapping]]:
+    def sums(self, wanted: Wanted) -> Iterator[Sequence[Row[Any]]]:
         """See ``read_sums``."""
         return read_sums(self._connection, wanted, self.minutes_from())
 
@@ -113,7 +112,9 @@ class UsageTable:
         period = 1 if "minute" in split else WHOLE
         kept = tuple(name for name in split if name != "minute")
         wanted = Wanted(workspace_id=workspace_id, since=since_minute, until=until_minute, period=period, by=kept)
-        return [decode(row, UsageMinute) for page in self.sums(wanted) for row in page]
+        names = ["minute", *kept, *SUMS]
+        pages = self.sums(wanted)
+        return [UsageMinute(workspace_id=workspace_id, **dict(zip(names, row, strict=True))) for page in pages for row in page]
 
     def names(self, dimension: str, ids: Collection[int]) -> dict[int, tuple[str, str]]:
         """What people call keys, deployments and versions that still exist: id → name, and a key's label."""

@@ -15,13 +15,11 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
-    Integer,
-    RowMapping,
+    Row,
     Select,
     case,
     cast,
     func,
-    literal,
     literal_column,
     select,
     union_all,
@@ -67,13 +65,14 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     period: int = WHOLE
     """1, 60, ``DAY``, ``MONTH`` or ``WHOLE``."""
     by: tuple[str, ...] = ()
-    """Dimensions that keep sums apart; others are 0 in the answer."""
+    """Dimensions that keep sums apart."""
     only: Mapping[str, tuple[int, ...]] = {}
     """Dimension → the ids that count."""
 
 
-def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> Iterator[Sequence[RowMapping]]:
-    """Rows of every dimension and sum, ordered by time and dimensions, in pages. ``minute`` is the first of each period (UTC).
+def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> Iterator[Sequence[Row[Any]]]:
+    """Rows of the first minute of a period (UTC), the dimensions asked for and ``SUMS``, ordered by time and dimensions,
+    in pages.
 
     Before ``minutes_from`` there are no sums by minute, so times count in whole hours there.
     """
@@ -91,15 +90,13 @@ def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> 
     source = parts[0].subquery() if len(parts) == 1 else union_all(*parts).subquery()
     fixed, expression = _start(connection, wanted, source.c.minute, since)
     start = expression.label("minute")
-    kept = [source.c[name] for name in DIMENSIONS[2:] if name in wanted.by]
-    empty = [literal_column("0", Integer).label(name) for name in DIMENSIONS[2:] if name not in wanted.by]
+    kept = [source.c[name] for name in wanted.by]
     sums = [cast(func.sum(source.c[name]), BigInteger).label(name) for name in SUMS]
     grouped = [*([] if fixed else [start]), *kept]
-    workspace = literal(wanted.workspace_id, BigInteger).label("workspace_id")
-    query = select(workspace, start, *kept, *empty, *sums).group_by(*grouped).order_by(*grouped)
+    query = select(start, *kept, *sums).group_by(*grouped).order_by(*grouped)
     if not grouped:
         query = query.having(func.count() > 0)
-    yield from connection.execute(query, execution_options={"yield_per": PAGE}).mappings().partitions(PAGE)
+    yield from connection.execute(query, execution_options={"yield_per": PAGE}).partitions(PAGE)
 
 
 def spans(since: int, until: int | None, coarsest: int) -> list[Span]:
