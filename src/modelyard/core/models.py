@@ -66,7 +66,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int = 0
     """Growth of the probe's resident memory by loading and running the model."""
     inline: bool = False
-    """Whether it may run inside a worker (decision 2 of the design)."""
+    """Whether it may run inside a worker."""
     reason: str = ""
     """Why not, where it may not."""
 

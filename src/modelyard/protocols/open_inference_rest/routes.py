@@ -152,7 +152,7 @@ def _object(call: Call) -> dict[str, Any]:
 _REFUSALS = {
     "shared memory": "Shared memory is not supported; send tensors in the body, where binary data is as quick.",
     "trace": "Trace settings cannot be changed by clients; whoever runs the server sets them.",
-    "logging": "Log settings cannot be changed by clients; start the server with --log-level.",
+    "logging": "Log settings cannot be changed by clients; whoever runs the server sets MODELYARD_LOG_LEVEL.",
     "generate": "This deployment does not generate; call it with infer.",
 }
 
