@@ -1,6 +1,6 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ SCRIPTS = {
     "train": "train/overhead.py",
     "listening": "listening/measure.py",
     "ledger": "ledger/query.py",
+    "gate": "gate/limits.py",
 }
 
 

@@ -32,7 +32,7 @@ class LimitService:
         check_quantity(quantity)
         with self._store.write() as session:
             _check_subject(session, actor, scope, subject)
-            _check_currency(session, actor.workspace_id, quantity.currency)
+            _check_currency(session, actor.workspace_id, quantity.currency, everywhere=scope is Scope.PLATFORM)
             wish = Limit(
                 id=0,
                 workspace_id=actor.workspace_id,
@@ -131,12 +131,12 @@ def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str) -
         raise NotFound(f"There is no {scope.value} {subject[:60]!r} to limit or price.{did_you_mean(subject, known)}")
 
 
-def _check_currency(session: Session, workspace_id: int, currency: str) -> None:
-    """A workspace counts in one currency: no rate of exchange is ever guessed."""
+def _check_currency(session: Session, workspace_id: int, currency: str, *, everywhere: bool = False) -> None:
+    """A workspace counts in one currency, and a limit on all of them needs the same one: no rate of exchange is ever guessed."""
     if not currency:
         return
     check_quantity(msgspec.structs.replace(_MONEY, currency=currency))
-    used = {price.currency for price in session.prices.list(workspace_id)}
+    used = {price.currency for price in (session.prices.all() if everywhere else session.prices.list(workspace_id))}
     used |= {limit.currency for limit in [*session.limits.list(workspace_id), *session.limits.platform()] if limit.currency}
     if used - {currency}:
         raise Conflict(f"This workspace counts in {', '.join(sorted(used))}; use that instead of {currency}.")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from modelyard.core.errors import LimitExceeded, ModelyardError, Unavailable
 from modelyard.core.limits import LOCAL_WINDOWS, SHORT_NS, UNIT, Measure, ServedLimit, Standing, Window, window_bounds
-from modelyard.gate.counters import AMOUNT, ELSEWHERE, GRANTED, RECALL, REVISION, SPENT, TAKEN, WINDOW, Awaited, Counters
+from modelyard.gate.counters import AMOUNT, ELSEWHERE, GRANTED, NEED, RECALL, REVISION, SPENT, TAKEN, WINDOW, Awaited, Counters
 
 FOREVER = 1 << 62
 _FAST_NS = 25_000_000
@@ -183,6 +183,8 @@ class Meter:
         held = max(0, counters.used(base) - counters.spent(base))
         mine = words[base + TAKEN + counters.seat] - words[self.spent_at]
         self.left = 0
+        if words[base + ELSEWHERE]:
+            words[base + NEED] = max(need, words[base + NEED])
         over = (lease.until - now) / 1e9 if lease.until < FOREVER else None
         waits = _SOON if held or limit.window is Window.NONE else None
         wait = over if waits is None else waits if over is None else min(waits, over)

@@ -155,7 +155,9 @@ class Supplier:
         low = granted - used < max(need, want // 2)
         window, told_granted, told_spent = supplied.told
         news = window != start or told_granted != granted or (full and told_spent != spent)
-        if not news and not (low and (full or granted + words[base + ELSEWHERE] < amount)):
+        # When all is given out, only other machines can free some: looked for while somebody here is refused.
+        hope = granted + words[base + ELSEWHERE] < amount or (full and need and words[base + ELSEWHERE])
+        if not news and not (low and hope):
             return None
         wish = Lease(
             limit_id=limit.id,
