@@ -12,6 +12,7 @@ import msgspec
 
 from modelyard.core.access import Action
 from modelyard.core.deployments import DeploymentState, Target
+from modelyard.core.limits import Limit
 
 
 class Whoami(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +26,8 @@ class Whoami(msgspec.Struct, frozen=True, kw_only=True):
     expires_ns: int
     inference_url: str
     server_version: str
+    limits: tuple[Limit, ...] = ()
+    """What binds the key's calls: its own limits, those of deployments it may call, of its workspace and of the platform."""
 
 
 class Upload(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
@@ -13,6 +14,7 @@ from modelyard.gate.counters import CAPACITY
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
+Limits = list[Limit]
 LATEST_NS = 1 << 62
 _MONEY = Quantity(measure=Measure.MONEY, window=Window.TOTAL, amount=1, currency="USD")
 
@@ -59,10 +61,27 @@ class LimitService:
             session.audit.append(actor, "limit.change", _subject(made), before={"limit": current.text}, after={"limit": made.text})
             return made
 
-    def list(self, workspace_id: int) -> list[Limit]:
+    def list(self, workspace_id: int) -> Limits:
         """Limits that a workspace has set."""
         with self._store.read() as session:
             return session.limits.list(workspace_id)
+
+    def binding(self, grant: Grant) -> Limits:
+        """Limits that bind calls with a key: its own, those of deployments it may call, of its workspace and of the platform."""
+
+        def binds(limit: Limit) -> bool:
+            if limit.scope is Scope.PLATFORM:
+                return True
+            if limit.workspace_id != grant.workspace_id:
+                return False
+            if limit.scope is Scope.DEPLOYMENT:
+                return not grant.deployments or limit.subject in grant.deployments
+            return limit.scope is Scope.WORKSPACE or limit.subject == grant.public_id
+
+        with self._store.read() as session:
+            found = [limit for limit in session.limits.all() if binds(limit)]
+        # Who has set them is the administrators' own affair.
+        return [msgspec.structs.replace(limit, created_by="") for limit in found]
 
     def remove(self, actor: Actor, limit_id: int) -> None:
         """Ends a limit; workers stop counting by it within a second.

@@ -99,3 +99,13 @@ def test_prices_are_added_and_kept(client: Client) -> None:
     for rate in ("-1", "0.0000001", "1e3", "many", "9" * 12):
         with pytest.raises(InvalidRequest):
             client.prices.set("EUR", call=rate)
+
+
+def test_a_caller_sees_what_binds_its_key_and_nothing_else(client: Client, url: str, http: httpx.Client) -> None:
+    mine, other = client.keys.create(), client.keys.create()
+    client.limits.set("9/s", scope="platform")
+    client.limits.set("1000/day")
+    client.limits.set("5/min", scope="key", subject=mine.id)
+    client.limits.set("6/min", scope="key", subject=other.id)
+    with Client(url, mine.key) as caller:
+        assert {limit.text for limit in caller.whoami().limits} == {"9 requests/second", "1000 requests/day", "5 requests/minute"}

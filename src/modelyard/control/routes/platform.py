@@ -28,6 +28,7 @@ def whoami(caller: Anybody) -> Response:
     with caller.services.store.read() as session:
         workspace = session.workspaces.get(caller.workspace_id)
     grant = caller.grant
+    limits = caller.services.limits.binding(grant)
     found = Whoami(
         key_id=grant.public_id,
         workspace=workspace.name if workspace else "",
@@ -36,6 +37,7 @@ def whoami(caller: Anybody) -> Response:
         expires_ns=grant.expires_ns,
         inference_url=caller.inference_url,
         server_version=__version__,
+        limits=tuple(limits),
     )
     return answer(found)
 
