@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -23,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from modelyard.core.errors import InvalidData, Unavailable
+from modelyard.core.errors import InvalidData, ModelyardError, Unavailable
 from modelyard.core.jobs import Progress as JobProgress
 from modelyard.core.models import Version
 from modelyard.sdk.client import Client
@@ -72,11 +73,24 @@ def table_path() -> Path:
     raise InvalidData("The penguins table is missing from this installation; give a table of your own to: modelyard train")
 
 
+@contextmanager
+def _workplace() -> Iterator[Path]:
+    """A temporary folder that is removed in the end, unless a step failed: then the logs in it say why."""
+    folder = Path(tempfile.mkdtemp(prefix="modelyard-demo-"))
+    try:
+        yield folder
+    except ModelyardError:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) -> None:
     """Does every step for real; raises the first ModelyardError, so an exit status of 0 means that all of it worked."""
     console = Console(highlight=False, soft_wrap=True)
-    with tempfile.TemporaryDirectory(prefix="modelyard-demo-") as temporary:
-        folder = Path(temporary)
+    with _workplace() as folder:
         place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port), _free(GRPC_PORT))
         key = "demo_" + secrets.token_urlsafe(32)
         began = time.monotonic()

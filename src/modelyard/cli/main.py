@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import sys
 from importlib import import_module
 from typing import Annotated, Any
@@ -86,10 +87,16 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and exits: 0 done, 1 refused or failed, 2 not understood, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without an ellipsis shows a question mark, not a traceback
     try:
         typer.main.get_command(app)(arguments, prog_name="modelyard")
     except ModelyardError as error:
         print(f"Error: {error.message}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:
+        print(f"Error: {error}.", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)

@@ -5,6 +5,7 @@ On a terminal results are tables; in a pipe they are plain aligned lines; with `
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import time
@@ -21,6 +22,7 @@ from rich.table import Table
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else there.")]
 Row = Sequence[object]
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 _SIZE = re.compile(r"[\d.]+ (B|[KMGT]iB)\b")
 
 
@@ -31,8 +33,10 @@ def examples(*lines: str) -> str:
 
 def print_json(document: Any) -> None:
     """The one document of ``--json``."""
-    text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2)
-    sys.stdout.write(text.decode() + "\n")
+    text = msgspec.json.format(msgspec.json.encode(document, enc_hook=str), indent=2).decode()
+    if (sys.stdout.encoding or "utf-8").lower().replace("-", "") != "utf8":
+        text = _BEYOND_ASCII.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    sys.stdout.write(text + "\n")
 
 
 def note(text: str) -> None:

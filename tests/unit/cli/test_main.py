@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -72,3 +74,35 @@ def test_a_mistyped_command_suggests_the_nearest() -> None:
     assert done.returncode == 2
     assert "Did you mean 'deploy'?" in done.stderr
     assert done.stdout == ""
+
+
+def narrow(statement: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """What a command that prints does where standard output takes ASCII only."""
+    script = f"""
+import sys
+from modelyard.cli import main, output
+main.typer.main.get_command = lambda app: lambda *arguments, **options: {statement}
+main.main([])
+"""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "ascii"} | environment, capture_output=True, text=True)
+
+
+def test_a_terminal_without_the_characters_gets_no_traceback() -> None:
+    done = narrow("print('1 \u2192 2\u2026')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "1 ? 2?\n", "")
+
+
+def test_json_stays_json_where_only_ascii_is_taken() -> None:
+    done = narrow("output.print_json({'name': 'Mäder \u2192 \U0001f427'})")
+    assert done.stdout.isascii()
+    assert json.loads(done.stdout) == {"name": "Mäder \u2192 \U0001f427"}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_output_that_cannot_be_written_is_no_traceback() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "modelyard.cli.main", "--version"], stdout=full, stderr=subprocess.PIPE, text=True, env=os.environ
+        )
+    assert "Traceback" not in done.stderr
