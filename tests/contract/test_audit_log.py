@@ -138,6 +138,13 @@ class TestAuditLog:
         assert told(log.verify(1)) == [(AuditFault.FORGED, rows[4])]
         assert log.verify(1, trust=[other.public_key]).findings == ()
 
+    def test_two_nodes_that_trust_each_other_sign_in_turn_but_not_for_ever(
+        self, store: Store, log: AuditLog, rows: list[int], tmp_path: Path
+    ) -> None:
+        other = AuditLog(store, bytes(32), tmp_path / "other.jsonl", trust=[log.public_key])
+        assert [node.sign() for node in (other, log, other, log)] == [2, 0, 0, 0]
+        assert other.verify(1).findings == ()
+
     @pytest.mark.parametrize("forget", [False, True])
     def test_an_export_is_checked_by_the_public_key_alone(self, log: AuditLog, rows: list[int], forget: bool) -> None:
         lines = list(log.export(1))

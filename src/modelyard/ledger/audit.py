@@ -34,10 +34,14 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class AuditLog:
-    """Signs and checks the logs of all workspaces. ``seed`` is the private key; ``heads_file`` keeps heads outside the database."""
+    """Signs and checks the logs of all workspaces.
 
-    def __init__(self, store: Store, seed: bytes, heads_file: Path) -> None:
-        self._store, self._file = store, heads_file
+    ``seed`` is the private key; ``heads_file`` keeps heads outside the database; ``trust`` names public keys (hex) of others that
+    sign the same database: other nodes, or this home before it was restored.
+    """
+
+    def __init__(self, store: Store, seed: bytes, heads_file: Path, *, trust: Sequence[str] = ()) -> None:
+        self._store, self._file, self._trust = store, heads_file, frozenset(trust)
         self._private = Ed25519PrivateKey.from_private_bytes(seed)
         self.public_key = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw).hex()
 
@@ -49,8 +53,8 @@ class AuditLog:
         with self._store.read() as session:
             grown = []
             for event in session.audit.newest():
-                last = session.audit.last_head(event.workspace_id)
-                if last is None or (last.event_id, last.hash, last.signer) != (event.id, event.hash, self.public_key):
+                last = session.audit.last_head(event.workspace_id, self.public_key)
+                if last is None or (last.event_id, last.hash) != (event.id, event.hash):
                     grown.append(event)
         for event in grown:
             self._sign(event)
@@ -88,7 +92,7 @@ class AuditLog:
         with self._store.read() as session:
             stored = session.audit.heads(workspace_id)
             heads = _united(stored, (head for head in self._kept() if head.workspace_id == workspace_id))
-            checker = Checker(heads, {self.public_key, *trust})
+            checker = Checker(heads, {self.public_key, *self._trust, *trust})
             findings = tuple(checker.check(session.audit.events(workspace_id)))
             newest = max(heads, key=lambda head: head.time_ns, default=None)
             return AuditReport(events=checker.events, heads=len(heads), findings=findings, head=newest, signer=self.public_key)

@@ -122,6 +122,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audit_sign_seconds: Annotated[
         float, Meta(gt=0, description="How often the audit log is signed, when it has grown.", extra=_SECONDS)
     ] = 60.0
+    audit_trust: Annotated[
+        str,
+        Meta(description="Public keys that sign the audit log besides this home's own, with commas: other nodes', or one from before."),
+    ] = ""
     webhook_secret: Annotated[
         str, Meta(description="Secret that signs webhooks; empty makes one and keeps it in the file webhook.secret of the home.")
     ] = ""

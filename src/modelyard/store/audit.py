@@ -92,8 +92,10 @@ class AuditTable:
         query = select(audit_heads).where(audit_heads.c.workspace_id == workspace_id).order_by(audit_heads.c.id)
         return [decode(row, AuditHead) for row in self._connection.execute(query).mappings()]
 
-    def last_head(self, workspace_id: int) -> AuditHead | None:
-        query = select(audit_heads).where(audit_heads.c.workspace_id == workspace_id).order_by(audit_heads.c.id.desc()).limit(1)
+    def last_head(self, workspace_id: int, signer: str) -> AuditHead | None:
+        """The newest head that ``signer`` has signed."""
+        query = select(audit_heads).where(audit_heads.c.workspace_id == workspace_id, audit_heads.c.signer == signer)
+        query = query.order_by(audit_heads.c.id.desc()).limit(1)
         row = self._connection.execute(query).mappings().one_or_none()
         return None if row is None else decode(row, AuditHead)
 
