@@ -65,6 +65,13 @@ class Standing:
     trials: int = 0
     note: str = ""
 
+    def __str__(self) -> str:
+        """The row as a log tells it."""
+        if self.mean is None or self.std is None:
+            return f"{self.title}: {self.status}, {self.note or 'no scores'}"
+        chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "no settings"
+        return f"{self.title}: {self.metric} {self.mean:.4f} ± {self.std:.4f}, best of {self.trials} with {chosen}, {self.fit_seconds:.4f} s a fit"
+
     def to_json(self) -> dict[str, Any]:
         """The row as reports keep it."""
         return {
@@ -134,7 +141,7 @@ class Search:
                     trials.append(self._try(trainer, settings))
                     done += 1
                 standings.append(self._standing(name, trainer, trials, len(plan)))
-                logger.info("family %s: %s", name, standings[-1].to_json())
+                logger.info("%s", standings[-1])
         self._report("search", 1.0, "families ranked")
         return self._ranked(standings)
 

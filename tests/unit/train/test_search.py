@@ -3,7 +3,7 @@ import pytest
 from modelyard.core.errors import InvalidRequest, JobFailed, NotFound, TooLarge
 from modelyard.train import search as module
 from modelyard.train.recipe import parse_recipe
-from modelyard.train.search import Search
+from modelyard.train.search import Search, Standing
 
 
 @pytest.fixture
@@ -97,3 +97,12 @@ def test_large_tables_are_prepared_fold_by_fold(search_of, monkeypatch):
     search = search_of(**recipe)
     assert search.run()[0].mean == kept
     assert sum(fold is not None for fold in search._prepared) == 1
+
+
+def test_the_log_tells_a_family_in_words():
+    ranked = Standing("tree", "Decision tree", "ranked", "f1_macro", {"max_depth": 3}, mean=0.5, std=0.25, fit_seconds=0.01, trials=2)
+    assert str(ranked) == "Decision tree: f1_macro 0.5000 ± 0.2500, best of 2 with max_depth=3, 0.0100 s a fit"
+    assert (
+        str(Standing("svm", "Support vectors", "skipped", "f1_macro", {}, note="too many rows"))
+        == "Support vectors: skipped, too many rows"
+    )
