@@ -70,7 +70,8 @@ class Standing:
         if self.mean is None or self.std is None:
             return f"{self.title}: {self.status}, {self.note or 'no scores'}"
         chosen = ", ".join(f"{name}={value}" for name, value in self.settings.items()) or "no settings"
-        return f"{self.title}: {self.metric} {self.mean:.4f} ± {self.std:.4f}, best of {self.trials} with {chosen}, {self.fit_seconds:.4f} s a fit"
+        score = f"{self.metric} {self.mean:.4f} ± {self.std:.4f}"
+        return f"{self.title}: {score}, best of {self.trials} with {chosen}, {self.fit_seconds:.4f} s a fit"
 
     def to_json(self) -> dict[str, Any]:
         """The row as reports keep it."""
