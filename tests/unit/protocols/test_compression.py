@@ -33,7 +33,7 @@ def test_raw_deflate_and_joined_gzip_members_are_understood():
     assert decompress(b"gzip", gzip.compress(b"a") + gzip.compress(b"b"), LIMIT) == b"ab"
 
 
-@pytest.mark.parametrize("body", [b"", b"hello", gzip.compress(b"x" * 100)[:-4], gzip.compress(b"x")[:10] + b"\xff" * 9])
+@pytest.mark.parametrize("body", [b"", b"hello", gzip.compress(b"x" * 100, mtime=0)[:-4], gzip.compress(b"x", mtime=0)[:10] + b"\xff" * 9])
 def test_damaged_bodies_are_refused(body):
     if body:
         with pytest.raises(InvalidRequest):
