@@ -74,23 +74,24 @@ def table_path() -> Path:
 
 
 @contextmanager
-def _workplace() -> Iterator[Path]:
+def workplace() -> Iterator[Path]:
     """A temporary folder that is removed in the end, unless a step failed: then the logs in it say why."""
     folder = Path(tempfile.mkdtemp(prefix="modelyard-demo-"))
+    failed = False
     try:
         yield folder
     except ModelyardError:
+        failed = True
         raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        if not failed:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) -> None:
     """Does every step for real; raises the first ModelyardError, so an exit status of 0 means that all of it worked."""
     console = Console(highlight=False, soft_wrap=True)
-    with _workplace() as folder:
+    with workplace() as folder:
         place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port), _free(GRPC_PORT))
         key = "demo_" + secrets.token_urlsafe(32)
         began = time.monotonic()
