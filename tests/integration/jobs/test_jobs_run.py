@@ -105,11 +105,12 @@ def test_job_succeeds_with_inputs_progress_log_and_result(yard):
     assert done.started_ns <= done.ended_ns
 
 
-def test_refusal_is_one_sentence_and_its_traceback_is_in_the_log_only(yard):
+def test_refusal_is_one_sentence_in_the_answer_and_in_the_log(yard):
     job = yard.submit("refuse")
     failed = yard.until(job)
     assert (failed.status, failed.error) == (JobStatus.FAILED, "Column 'y' is missing.")
-    assert "Traceback" in yard.log(job)
+    assert "The job was refused: Column 'y' is missing." in yard.log(job)
+    assert "Traceback" not in yard.log(job)
 
 
 def test_cancelled_job_ends_with_its_grandchildren(yard):
