@@ -66,9 +66,7 @@ class LimitsTable:
         """
         current = self._need(workspace_id, limit_id)
         if current.revision != expect_revision:
-            raise Conflict(
-                f"Limit {limit_id} ({current.text}) is at revision {current.revision}, not {expect_revision}: read it again."
-            )
+            raise Conflict(f"Limit {limit_id} ({current.text}) is at revision {current.revision}, not {expect_revision}: read it again.")
         made = msgspec.structs.replace(current, amount=amount, updated_ns=self._clock.time_ns(), revision=current.revision + 1)
         values = {"amount": made.amount, "updated_ns": made.updated_ns, "revision": made.revision}
         self._connection.execute(update(limits).where(limits.c.id == limit_id).values(**values))

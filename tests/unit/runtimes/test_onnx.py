@@ -34,7 +34,7 @@ def test_class_names_and_descriptions_come_from_the_metadata(tmp_path):
 
 @pytest.mark.parametrize("text", ["{", '{"a": 1}', "3"])
 def test_metadata_of_another_form_is_refused(text, tmp_path):
-    with pytest.raises(InvalidArtifact, match="modelyard.classes"):
+    with pytest.raises(InvalidArtifact, match=r"modelyard\.classes"):
         load(onnx_graphs.adder(tmp_path / "m.onnx", 1, metadata={"modelyard.classes": text}))
 
 

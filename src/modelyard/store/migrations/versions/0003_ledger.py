@@ -90,9 +90,5 @@ CREATE OR REPLACE FUNCTION modelyard_append_only() RETURNS trigger LANGUAGE plpg
 BEGIN
   RAISE EXCEPTION USING MESSAGE = TG_TABLE_NAME || ' {_REFUSAL}', ERRCODE = 'restrict_violation';
 END $$""")
-    op.execute(
-        f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION modelyard_append_only()"
-    )
-    op.execute(
-        f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION modelyard_append_only()"
-    )
+    op.execute(f"CREATE TRIGGER {table}_no_change BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION modelyard_append_only()")
+    op.execute(f"CREATE TRIGGER {table}_no_truncate BEFORE TRUNCATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION modelyard_append_only()")
