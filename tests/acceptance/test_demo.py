@@ -28,9 +28,11 @@ def test_the_demo_fails_loudly_when_a_step_does_not_work(tmp_path: Path) -> None
     occupied = tmp_path / "home"
     occupied.write_text("a file where the home should be")
     command = [sys.executable, "-m", "modelyard.cli.main", "demo", "--exit", "--home", str(occupied)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+    here = os.environ | {"TMPDIR": str(tmp_path)}  # a failed demo keeps its folder
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=here)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
+    assert "cannot hold a home" in done.stderr
 
 
 @pytest.mark.timeout(180)
