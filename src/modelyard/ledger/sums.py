@@ -18,17 +18,30 @@ def sum_minutes(records: NDArray[np.void]) -> list[UsageMinute]:
     """Sums of records (``store.segments.DTYPE``) that agree in every dimension; the status counts as its class (2, 4, 5)."""
     if not len(records):
         return []
-    groups, place = np.unique(np.stack([_dimension(records, name) for name in DIMENSIONS], axis=1), axis=0, return_inverse=True)
-    place = place.reshape(-1)
-    sums = np.zeros((len(SUMS), len(groups)), np.int64)
-    for row, name in zip(sums, SUMS, strict=True):
-        np.add.at(row, place, _amount(records, name))
+    dimensions = np.stack([_dimension(records, name) for name in DIMENSIONS])
+    order, starts = _grouped(dimensions)
+    groups = dimensions[:, order[starts]].T
+    sums = np.stack([np.add.reduceat(_amount(records, name)[order], starts) for name in SUMS])
     found = []
     for at, group in enumerate(groups):
-        dimensions = dict(zip(DIMENSIONS, map(int, group), strict=True))
+        place = dict(zip(DIMENSIONS, map(int, group), strict=True))
         amounts = {name: int(sums[index, at]) for index, name in enumerate(SUMS)}
-        found.append(UsageMinute(**dimensions, **amounts))
+        found.append(UsageMinute(**place, **amounts))
     return found
+
+
+def _grouped(dimensions: NDArray[np.int64]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """An order that brings equal columns together, and where each group begins in it. Most rows are constant and cost nothing."""
+    count = dimensions.shape[1]
+    varying = [row for row in dimensions if row[0] != row[-1] or (row != row[0]).any()]
+    if not varying:
+        return np.arange(count), np.zeros(1, np.intp)
+    order = np.lexsort(varying)
+    changes = np.zeros(count - 1, np.bool_)
+    for row in varying:
+        ordered = row[order]
+        changes |= ordered[1:] != ordered[:-1]
+    return order, np.concatenate([np.zeros(1, np.intp), np.flatnonzero(changes) + 1])
 
 
 def _dimension(records: NDArray[np.void], name: str) -> NDArray[np.int64]:

@@ -214,22 +214,31 @@ def _sealed(data: bytes | bytearray) -> NDArray[np.bool_]:
 
 def _sort_out(file: BinaryIO, data: bytearray, position: int, abandoned: bool) -> tuple[NDArray[np.intp], dict[int, bytes]]:
     """Places of whole records in ``data``, and the damaged ones. Cuts off a last record that may still be in the making."""
-    good: list[int] = []
     damaged: dict[int, bytes] = {}
-    for place in range(len(data) // RECORD_SIZE):
+    sound = _sound(bytes(data), position)
+    for place in map(int, np.flatnonzero(~sound)):
         start = place * RECORD_SIZE
-        if is_whole(memoryview(data)[start : start + RECORD_SIZE], position + place + 1):
-            good.append(place)
-            continue
         again = os.pread(file.fileno(), RECORD_SIZE, (position + place + 1) * RECORD_SIZE)
         if is_whole(again, position + place + 1):  # it was read while it was written
             data[start : start + RECORD_SIZE] = again
-            good.append(place)
+            sound[place] = True
         elif start + RECORD_SIZE == len(data) and not abandoned:
             del data[start:]
         else:
             damaged[position + place + 1] = again
-    return np.array(good, np.intp), damaged
+    return np.flatnonzero(sound), damaged
+
+
+def _sound(data: bytes, position: int) -> NDArray[np.bool_]:
+    """Of each record after ``position`` whether it is whole: ``is_whole`` for many at once, with no loop but that of the checksums."""
+    count = len(data) // RECORD_SIZE
+    rows = np.frombuffer(data, DTYPE, count)
+    words = np.frombuffer(data, "<u8", count * RECORD_SIZE // 8).reshape(count, RECORD_SIZE // 8)
+    numbers = words[:, FIELDS.size // 8 - 1]
+    size = FIELDS.size
+    sums = [zlib.crc32(data[start : start + size]) for start in range(0, count * RECORD_SIZE, RECORD_SIZE)]
+    expected = np.arange(position + 1, position + 1 + count, dtype=np.uint64)
+    return np.asarray((rows["mark"] == MARK) & (numbers == expected) & (rows["crc"] == np.array(sums, np.uint32)))
 
 
 def is_whole(record: bytes | memoryview, number: int) -> bool:
