@@ -105,8 +105,7 @@ def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) 
             console.print(f"   first predictions {time.monotonic() - began:.1f} s after the start\n")
             _explain(console, place, caller)
             if stay:
-                console.print("\nServing until Ctrl-C.")
-                _stay(server)
+                _stay(console, server)
 
 
 def _free(port: int) -> int:
@@ -231,8 +230,9 @@ def _explain(console: Console, place: Place, key: str) -> None:
     console.print(f'\n{shlex.quote(sys.executable)} -c "{python}"', soft_wrap=True, markup=False)
 
 
-def _stay(server: subprocess.Popen[bytes]) -> None:
+def _stay(console: Console, server: subprocess.Popen[bytes]) -> None:
     try:
+        console.print("\nServing until Ctrl-C.")
         server.wait()
     except KeyboardInterrupt:
         return
