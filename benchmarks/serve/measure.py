@@ -79,6 +79,8 @@ def wrk(load: Load, seconds: float) -> dict:
     got = json.loads(out[out.index("RESULT ") + 7 :])
     if got["bad"] or got["socket"]:
         raise SystemExit(f"{load.url}: {got['bad']} answers were errors, {got['socket']} connections failed\n{out}")
+    if not got["requests"]:
+        raise SystemExit(f"{load.url}: no answer in {seconds} s; give it more with --seconds")
     return {"rps": got["requests"] / got["us"] * 1e6, "p50_ms": got["p50_ms"], "p99_ms": got["p99_ms"]}
 
 
