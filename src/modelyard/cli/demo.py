@@ -40,7 +40,6 @@ RECORD = {
     "sex": None,  # missing on purpose: the graph imputes it
     "year": 2007,
 }
-GRPC_PORT = 8001
 START_SECONDS = 30.0
 
 
@@ -53,7 +52,6 @@ class Place:
     """What the platform prints; outside the home, which must be empty at its first start."""
     port: int
     management_port: int
-    grpc_port: int
 
     @property
     def url(self) -> str:
@@ -92,7 +90,7 @@ def run_demo(home: Path | None, port: int, management_port: int, *, stay: bool) 
     """Does every step for real; raises the first ModelyardError, so an exit status of 0 means that all of it worked."""
     console = Console(highlight=False, soft_wrap=True)
     with workplace() as folder:
-        place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port), _free(GRPC_PORT))
+        place = Place(home or folder / "home", folder / "platform.log", _free(port), _free(management_port))
         key = "demo_" + secrets.token_urlsafe(32)
         began = time.monotonic()
         console.print(f"[bold]1. Start[/] the platform in {place.home}")

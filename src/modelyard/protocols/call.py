@@ -42,7 +42,6 @@ class Call:
     __slots__ = (
         "_encode",
         "_finished",
-        "_finished",
         "_request",
         "answered",
         "body",
