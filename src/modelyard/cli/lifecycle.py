@@ -11,7 +11,7 @@ import typer
 from modelyard.cli.output import Json, examples, note, print_json
 from modelyard.server.detach import start_detached
 from modelyard.server.instance import stop
-from modelyard.server.settings import assemble
+from modelyard.server.settings_reading import assemble
 from modelyard.server.supervisor import Notice, Told, run
 from modelyard.store.home import Home
 

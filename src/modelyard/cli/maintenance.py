@@ -13,7 +13,7 @@ from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, print_fields, print_json, progress, size
 from modelyard.core.durations import parse_duration
 from modelyard.core.errors import AlreadyExists, InvalidRequest, NotFound
-from modelyard.server.settings import assemble
+from modelyard.server.settings_reading import assemble
 from modelyard.store.home import Home
 from modelyard.store.restore import restore as restore_home
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.errors import InvalidRequest
-from modelyard.server.settings import Settings, assemble, describe
+from modelyard.server.settings import Settings
+from modelyard.server.settings_reading import assemble, describe
 
 
 def test_defaults_need_no_environment():

@@ -1,0 +1,44 @@
+"""Deployments and asynchronous predictions."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, UniqueConstraint
+
+from modelyard.store.tables.base import ID, document, identity, metadata, text, time, workspace
+
+deployments = Table(
+    "deployments",
+    metadata,
+    identity(),
+    workspace(),
+    Column("name", String(63), nullable=False),
+    document("targets"),
+    document("policy"),
+    time("created_ns"),
+    time("updated_ns"),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
+    UniqueConstraint("workspace_id", "name"),
+    sqlite_autoincrement=True,
+)
+
+predictions = Table(
+    "predictions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    workspace(),
+    Column("key_id", ID, nullable=False),
+    Column("deployment", String(63), nullable=False),
+    Column("status", String(16), nullable=False),
+    text("webhook"),
+    text("error"),
+    document("detail"),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    time("created_ns"),
+    time("finished_ns"),
+    time("expires_ns"),
+    time("next_ns"),
+    time("delivered_ns"),
+    Index(None, "status", "next_ns"),
+    Index(None, "expires_ns"),
+    Index(None, "workspace_id", "created_ns"),
+)

@@ -1,0 +1,50 @@
+"""The ledger: sums of usage by time, and where single records are."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+
+from modelyard.store.tables.base import count, metadata, time
+
+usage_cursors = Table(
+    "usage_cursors",
+    metadata,
+    Column("boot", String(64), primary_key=True),
+    Column("segment", String(120), primary_key=True),
+    Column("position", BigInteger, nullable=False),
+    time("updated_ns"),
+)
+
+
+def _usage(name: str) -> Table:
+    # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
+    dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
+    sums = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached", "queue_us", "compute_us", "bytes_in", "bytes_out")
+    return Table(
+        name,
+        metadata,
+        *(Column(dimension, BigInteger, primary_key=True, autoincrement=False) for dimension in dimensions),
+        *(Column(dimension, Integer, primary_key=True, autoincrement=False) for dimension in ("protocol", "kind", "status")),
+        *(count(column) for column in sums),
+        sqlite_with_rowid=False,  # rows of one time lie together
+    )
+
+
+usage_minutes = _usage("usage_minutes")
+
+usage_hours = _usage("usage_hours")
+"""The same by hour; ``minute`` is the first of the hour."""
+
+usage_days = _usage("usage_days")
+"""The same by day (UTC)."""
+
+usage_segments = Table(
+    "usage_segments",
+    metadata,
+    # Where an archived record is: the beginnings of the request ids in each segment, and between which numbers those lie.
+    Column("segment", String(120), primary_key=True),
+    Column("prefix", String(16), primary_key=True),
+    count("first"),
+    count("last"),
+    Index(None, "prefix", "first"),
+)
