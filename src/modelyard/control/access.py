@@ -33,17 +33,18 @@ class Caller:
 
 
 class Needs:
-    """A dependency: the caller, whom ``guard.py`` has identified, holds ``action``; with None any valid key will do."""
+    """A dependency: the caller, whom ``guard.py`` has identified, holds one of ``actions``; without any, every valid key will do."""
 
-    def __init__(self, action: Action | None) -> None:
-        self.action = action
+    def __init__(self, *actions: Action) -> None:
+        self.actions = actions
 
     def __call__(self, request: Request) -> Caller:
         caller: Caller = request.state.caller
-        if self.action is not None and not caller.grant.allows(self.action):
+        if self.actions and not any(caller.grant.allows(action) for action in self.actions):
             held = ", ".join(sorted(caller.grant.actions)) or "nothing"
+            needed = " or ".join(repr(action.value) for action in self.actions)
             raise PermissionDenied(
-                f"This call needs the right {self.action.value!r}, but key {caller.grant.public_id!r} has {held}; use one that has it."
+                f"This call needs the right {needed}, but key {caller.grant.public_id!r} has {held}; use one that has it."
             )
         return caller
 

@@ -1,24 +1,56 @@
-"""Who may do what: actions, keys and the grant that a key resolves to."""
+"""Who may do what: actions, roles, keys and the grant that a key resolves to."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
 import msgspec
 
 
 class Action(StrEnum):
-    """A right, needed by every route but health."""
+    """A right, needed by every route but health. New ones are added at the end: a snapshot knows an action by its place."""
 
     INFER = "infer"  # call deployments and read their metadata
-    READ = "read"  # see models, versions, jobs, deployments
+    READ = "read"  # see models, versions, jobs, deployments, usage
     DEVELOP = "develop"  # push, train, promote
     DEPLOY = "deploy"  # change deployments
     KEYS = "keys"  # issue and revoke keys
-    ADMIN = "admin"  # backup, garbage collection, settings of the platform
+    ADMIN = "admin"  # the platform: backup, garbage collection, workspaces, people
+    TRUST = "trust"  # push and train what can run code of its own
+    AUDIT = "audit"  # see usage, limits, prices and the audit log
+    MANAGE = "manage"  # the workspace: members, limits, prices, what is shared
 
 
 ALL_ACTIONS = frozenset(Action)
+
+
+class Role(StrEnum):
+    """What a principal is in a workspace."""
+
+    OWNER = "owner"
+    DEVELOPER = "developer"
+    CONSUMER = "consumer"
+    AUDITOR = "auditor"
+
+
+_DEVELOPER = frozenset({Action.INFER, Action.READ, Action.DEVELOP, Action.DEPLOY})
+ROLE_ACTIONS: Mapping[Role, frozenset[Action]] = {
+    Role.OWNER: _DEVELOPER | {Action.KEYS, Action.AUDIT, Action.MANAGE},
+    Role.DEVELOPER: _DEVELOPER,
+    Role.CONSUMER: frozenset({Action.INFER}),
+    Role.AUDITOR: frozenset({Action.AUDIT}),
+}
+"""The one table of what roles may do. ``trust`` is in none of them: it is given by name, to an owner or developer."""
+
+
+def actions_of(roles: Iterable[Role], *, trust: bool = False) -> frozenset[Action]:
+    """What somebody with these roles in a workspace may do there.
+
+    Trust without a role that develops gives nothing: it says how far its holder may go in developing.
+    """
+    found = frozenset[Action]().union(*(ROLE_ACTIONS[role] for role in roles))
+    return found | {Action.TRUST} if trust and Action.DEVELOP in found else found
 
 
 class Key(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,4 +85,8 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
 
     def allows(self, action: Action, deployment: str | None = None) -> bool:
         """Whether ``action`` (on ``deployment``, where one is meant) is among its rights. Expiry is not looked at."""
-        return action in self.actions and (deployment is None or not self.deployments or deployment in self.deployments)
+        return action in self.actions and (deployment is None or self.covers(deployment))
+
+    def covers(self, deployment: str) -> bool:
+        """Whether it is for every deployment, or for this one too."""
+        return not self.deployments or deployment in self.deployments

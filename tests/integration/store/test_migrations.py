@@ -124,6 +124,18 @@ def test_usage_of_before_hours_and_days_is_in_them(store):
             assert session.connection.execute(text(f"SELECT minute, calls FROM {table} ORDER BY minute")).all() == expected
 
 
+def test_keys_that_administered_before_there_were_more_rights_hold_them(store):
+    with store.write() as session:
+        migrate.upgrade(session.connection, "0003")
+        session.connection.execute(text("INSERT INTO workspaces (id, name) VALUES (1, 'default')"))
+        for name, actions in (("boss", '["admin", "infer"]'), ("web", '["infer"]')):
+            row = f"1, '{name}', '{name}', '{actions}', '[]'"
+            session.connection.execute(text(f"INSERT INTO keys (workspace_id, public_id, digest, actions, deployments) VALUES ({row})"))
+        migrate.upgrade(session.connection, HEAD)
+        held = {key.public_id: key.actions for key in session.keys.list(1)}
+    assert held == {"boss": ("admin", "audit", "infer", "manage", "trust"), "web": ("infer",)}
+
+
 @pytest.mark.parametrize("table", ["audit", "audit_heads"])
 @pytest.mark.parametrize("fresh", [True, False])
 def test_the_audit_log_cannot_be_changed_however_it_was_made(store, table, fresh):

@@ -14,12 +14,12 @@ from modelyard.core.access import Action
 from modelyard.core.events import AuditEvent, AuditReport
 
 router = APIRouter(prefix="/api/v1/audit", tags=["audit"])
-Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
+Auditor = Annotated[Caller, Depends(Needs(Action.AUDIT))]
 _NOBODY: list[str] = []
 
 
 @router.get("", summary="Changes and refusals, newest first", responses=returns(list[AuditEvent]))
-def listed(caller: Administrator, limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int, Query(ge=0)] = 0) -> Response:
+def listed(caller: Auditor, limit: Annotated[int, Query(ge=1, le=1000)] = 100, before: Annotated[int, Query(ge=0)] = 0) -> Response:
     """``before`` is the id of the last event of the page before."""
     with caller.services.store.read() as session:
         return answer(session.audit.list(caller.workspace_id, limit=limit, before_id=before))
@@ -27,14 +27,14 @@ def listed(caller: Administrator, limit: Annotated[int, Query(ge=1, le=1000)] = 
 
 @router.get("/verify", summary="Whether the log is whole", responses=returns(AuditReport))
 def verified(
-    caller: Administrator, trust: Annotated[list[str], Query(description="Public keys (hex) that signed it too.")] = _NOBODY
+    caller: Auditor, trust: Annotated[list[str], Query(description="Public keys (hex) that signed it too.")] = _NOBODY
 ) -> Response:
     """Checks every row against the chain of hashes and the signed heads, and names those that were changed, removed or moved."""
     return answer(caller.services.audit.verify(caller.workspace_id, trust=trust))
 
 
 @router.get("/export", summary="The whole log with its signed heads, as JSON lines", responses=BYTES)
-def exported(caller: Administrator) -> Response:
+def exported(caller: Auditor) -> Response:
     """Lines are ``{"event": …}``, oldest first, then ``{"head": …}``."""
     log = caller.services.audit
     log.sign()
@@ -44,6 +44,6 @@ def exported(caller: Administrator) -> Response:
 
 
 @router.get("/key", summary="The public key that signs the log")
-def key(caller: Administrator) -> dict[str, str]:
+def key(caller: Auditor) -> dict[str, str]:
     """Ed25519, hexadecimal. Keep it elsewhere, to check exports by."""
     return {"public_key": caller.services.audit.public_key}

@@ -18,7 +18,7 @@ from modelyard.core.api import Whoami
 from modelyard.train.recipe import Recipe
 
 router = APIRouter(prefix="/api/v1", tags=["platform"])
-Anybody = Annotated[Caller, Depends(Needs(None))]
+Anybody = Annotated[Caller, Depends(Needs())]
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
 Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
 

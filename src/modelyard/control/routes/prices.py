@@ -16,8 +16,8 @@ from modelyard.core.limits import parse_money
 from modelyard.core.prices import RATES, Price
 
 router = APIRouter(prefix="/api/v1/prices", tags=["prices"])
-Reader = Annotated[Caller, Depends(Needs(Action.READ))]
-Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
+Reader = Annotated[Caller, Depends(Needs(Action.READ, Action.AUDIT))]
+Manager = Annotated[Caller, Depends(Needs(Action.MANAGE))]
 
 
 @router.get("", summary="Prices, past and to come", responses=returns(list[Price]))
@@ -27,7 +27,7 @@ def listed(caller: Reader) -> Response:
 
 
 @router.post("", summary="Adds a price", status_code=201, responses=returns(Price, 201))
-def add(caller: Administrator, body: PriceBody) -> Response:
+def add(caller: Manager, body: PriceBody) -> Response:
     """It replaces the one before from the moment it takes effect; what was used earlier stays priced as it was."""
     whole_workspace(caller)
     price = Price(

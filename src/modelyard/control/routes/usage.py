@@ -18,7 +18,7 @@ from modelyard.ledger.query import UsageQuery, UsageWish
 from modelyard.ledger.trace import Tracer
 
 router = APIRouter(prefix="/api/v1", tags=["usage"])
-Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Reader = Annotated[Caller, Depends(Needs(Action.READ, Action.AUDIT))]
 _BY = ["deployment"]
 
 
