@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 import onnx_graphs
+import text_models
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.testing.runtime_contract import RuntimeContract, Sample
 
@@ -26,3 +27,35 @@ class TestOnnx(RuntimeContract):
         onnx_graphs.identity(path, "BF16")
         x = np.array([[1, 2.5], [-3, 0], [256, 0.5]], np.float32)
         return Sample(folder, path.name, {"x": x}, {"y": x})
+
+
+class TestText(RuntimeContract):
+    @pytest.fixture
+    def runtime(self):
+        return RUNTIMES.get("hf_onnx")
+
+    @pytest.fixture(params=["embed", "classify", "tag", "rerank"])
+    def sample(self, request, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("text")
+        texts = ["the cat", "", "anna sat in paris"]
+        if request.param == "rerank":
+            text_models.write(folder, {"task": "rerank", "activation": "none"}, pooled=True)
+            pairs = ["cat [SEP] the cat", "cat [SEP]", "cat [SEP] anna sat in paris"]
+            # The separator between two texts is a special token of the pair, here spelt out.
+            scores = [text_models.vectors(pair).sum(axis=0)[0] for pair in pairs]
+            inputs = {"query": np.array(["cat"] * 3, object), "text": np.array(texts, object)}
+            outputs = {"score": np.array(scores, np.float32), "tokens": np.array([6, 4, 8])}
+            return Sample(folder, "model.onnx", inputs, outputs)
+        vectors = [text_models.vectors(text) for text in texts]
+        tokens = np.array([4, 2, 6])
+        inputs = {"text": np.array(texts, object)}
+        if request.param == "embed":
+            text_models.write(folder, {"task": "embed", "normalize": True})
+            means = np.stack([rows.mean(axis=0) for rows in vectors])
+            unit = means / np.linalg.norm(means, axis=1, keepdims=True)
+            return Sample(folder, "model.onnx", inputs, {"embedding": unit, "tokens": tokens})
+        if request.param == "classify":
+            text_models.write(folder, {"task": "classify", "labels": ["a", "b", "c"], "activation": "sigmoid"}, pooled=True)
+            return Sample(folder, "model.onnx", inputs, {"label": np.array(["a"] * 3, object), "tokens": tokens})
+        text_models.write(folder, {"task": "tag", "labels": ["O", "B-NAME", "I-NAME"]})
+        return Sample(folder, "model.onnx", inputs, {"tokens": tokens})

@@ -30,7 +30,7 @@ _LOG_LIMIT = 16 << 10
 _STARTUP_SECONDS = 30.0
 _PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-INLINE_FORMATS = frozenset({"onnx"})
+INLINE_FORMATS = frozenset({"onnx", "hf_onnx"})
 
 
 class ProbeLimits(msgspec.Struct, frozen=True, kw_only=True):

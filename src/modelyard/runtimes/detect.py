@@ -9,11 +9,16 @@ from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.core.plugins import PluginTable
 from modelyard.runtimes.base import Runtime
 
-RUNTIMES: PluginTable[Runtime] = PluginTable("modelyard.runtimes", {"onnx": "modelyard.runtimes.onnx:RUNTIME"})
+RUNTIMES: PluginTable[Runtime] = PluginTable(
+    "modelyard.runtimes",
+    {"onnx": "modelyard.runtimes.onnx:RUNTIME", "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME"},
+    extras={"hf_onnx": "text"},
+)
 """Formats by name; each value is a stateless Runtime."""
 
 CHECKS: PluginTable[Callable[[Path, str], None]] = PluginTable(
-    "modelyard.runtime_checks", {"onnx": "modelyard.runtimes.onnx_check:check_onnx"}
+    "modelyard.runtime_checks",
+    {"onnx": "modelyard.runtimes.onnx_check:check_onnx", "hf_onnx": "modelyard.runtimes.onnx_check:check_onnx"},
 )
 """By format: a look at the files of a pushed model (folder, entry) that raises InvalidArtifact.
 

@@ -86,7 +86,7 @@ class OnnxModel(LoadedModel):
         if session is None:
             raise Unavailable("This version was unloaded; try again.")
         if self._text:
-            inputs = {**inputs, **{name: _as_text(name, inputs[name]) for name in self._text if name in inputs}}
+            inputs = {**inputs, **{name: as_text(name, inputs[name]) for name in self._text if name in inputs}}
         try:
             if self._values:
                 return self._run_values(session, inputs)
@@ -172,7 +172,7 @@ def _spec(argument: onnxruntime.NodeArg, kind: str, described: dict[str, object]
     return TensorSpec(name=argument.name, datatype=datatype, shape=shape, description=str(described.get(argument.name, "")))
 
 
-def _as_text(name: str, array: Array) -> Array:
+def as_text(name: str, array: Array) -> Array:
     """The array with ``str`` elements only: ONNX Runtime would write a ``bytes`` element as its Python literal."""
     flat = array.ravel().tolist()
     if all(type(item) is str for item in flat):
