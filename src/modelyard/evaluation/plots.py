@@ -13,7 +13,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 _INK = "#1f2933"
 _BAR = "#2f6f9f"
@@ -39,12 +39,13 @@ Picture = dict[str, bytes]
 """File extension (``svg``, ``png``) → content."""
 
 
-def confusion_picture(counts: NDArray[np.int64], names: Sequence[str], title: str) -> Picture:
-    """A confusion matrix: rows are true classes, colours shares of the row, numbers are counts."""
+def confusion_picture(counts: ArrayLike, names: Sequence[str], title: str) -> Picture:
+    """A confusion matrix ``[classes, classes]``: rows are true classes, colours shares of the row, numbers are counts."""
+    cells = np.asarray(counts, np.int64)
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
-        shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        shares = cells / np.maximum(cells.sum(axis=1, keepdims=True), 1)
         image = axes.imshow(shares, cmap="Blues", vmin=0.0, vmax=1.0)
         figure.colorbar(image, ax=axes, fraction=0.046, pad=0.04, label="share of the true class")
         ticks = range(0, len(names), 1 if len(names) <= 40 else len(names) // 20)
@@ -57,16 +58,17 @@ def confusion_picture(counts: NDArray[np.int64], names: Sequence[str], title: st
         axes.set_ylabel("true")
         axes.set_title(title)
         if len(names) <= _MOST_CELLS_WITH_NUMBERS:
-            for row, column in np.ndindex(counts.shape):
+            for row, column in np.ndindex(cells.shape):
                 colour = "white" if shares[row, column] > 0.55 else _INK
-                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", color=colour)
+                axes.text(column, row, f"{cells[row, column]:,}", ha="center", va="center", color=colour)
 
     side = min(4.2 + 0.35 * len(names), 11.0)
     return _render(draw, (side + 0.8, side))
 
 
-def residual_picture(truth: NDArray[np.floating], predicted: NDArray[np.floating], target: str) -> Picture:
-    """Two panels: predicted against true, and the distribution of the residuals."""
+def residual_picture(true: ArrayLike, estimates: ArrayLike, target: str) -> Picture:
+    """Two panels: predicted against true (``[rows]`` each), and the distribution of the residuals."""
+    truth, predicted = np.asarray(true, np.float64), np.asarray(estimates, np.float64)
 
     def draw(figure: Figure) -> None:
         step = max(1, len(truth) // _MOST_POINTS)

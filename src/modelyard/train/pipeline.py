@@ -19,8 +19,8 @@ from modelyard.core.errors import JobFailed
 from modelyard.datasets.profile import ColumnProfile, profile_table
 from modelyard.datasets.read import read_table
 from modelyard.datasets.table import Table
+from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
-from modelyard.evaluation.plots import Picture, confusion_picture, leaderboard_picture, residual_picture
 from modelyard.train.families import FAMILIES
 from modelyard.train.graph import build_graph
 from modelyard.train.job import Context
@@ -63,23 +63,28 @@ def train(context: Context) -> dict[str, Any]:
     report("profile", 0.0, f"{len(table):,} rows, {len(table.columns)} columns")
     profiles = profile_table(table)
     problem = pose(table, profiles, recipe)
-    search = Search(problem, recipe, report)
-    standings = search.run()
-    winner = _choose(problem, recipe, standings, profiles, report)
-    report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
-    metrics, evaluation, pictures = _evaluate(problem, winner)
-    leaderboard = [standing.to_json() for standing in standings]
-    pictures["leaderboard"] = leaderboard_picture(leaderboard, problem.metric, higher_is_better=HIGHER_IS_BETTER[problem.metric])
-    result = {
-        "model": recipe.name or model_name(str(dataset.get("name") or name)),
-        "entry": "model.onnx",
-        "format": "onnx",
-        "metrics": metrics,
-        "report": _report(problem, recipe, winner) | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation},
-        "classes": list(problem.classes),
-        "dataset_digest": str(dataset.get("digest") or ""),
-    }
-    _write(context.folder / "output", winner.graph, pictures, _documents(recipe, problem, profiles, leaderboard))
+    output = context.folder / "output"
+    for part in ("artifact", "attachments"):
+        (output / part).mkdir(parents=True, exist_ok=True)
+    with Illustrator(output / "attachments") as illustrator:
+        standings = Search(problem, recipe, report).run()
+        winner = _choose(problem, recipe, standings, profiles, report)
+        leaderboard = [standing.to_json() for standing in standings]
+        better = HIGHER_IS_BETTER[problem.metric]
+        illustrator.draw("leaderboard", "leaderboard", rows=leaderboard, metric=problem.metric, higher_is_better=better)
+        report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
+        metrics, evaluation = _evaluate(problem, winner, illustrator)
+        result = {
+            "model": recipe.name or model_name(str(dataset.get("name") or name)),
+            "entry": "model.onnx",
+            "format": "onnx",
+            "metrics": metrics,
+            "report": _report(problem, recipe, winner) | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation},
+            "classes": list(problem.classes),
+            "dataset_digest": str(dataset.get("digest") or ""),
+        }
+        _write(output, winner.graph, _documents(recipe, problem, profiles, leaderboard))
+        illustrator.finish()
     context.report("done", 1.0, f"{winner.standing.title} is ready")
     return result
 
@@ -130,8 +135,8 @@ def _fit_and_prove(problem: Problem, standing: Standing, prepared: PreparedRows,
         return Winner(standing, model, content, prove(content, model, problem))
 
 
-def _evaluate(problem: Problem, winner: Winner) -> tuple[dict[str, float], dict[str, Any], dict[str, Picture]]:
-    """Metrics, details and pictures from the held-out rows, which are used here for the first time and once."""
+def _evaluate(problem: Problem, winner: Winner, illustrator: Illustrator) -> tuple[dict[str, float], dict[str, Any]]:
+    """Metrics and details from the held-out rows, which are used here for the first time and once; has their picture drawn."""
     predicted = winner.model.predict(problem.features, problem.test)
     if problem.task is Task.REGRESSION:
         truth = problem.values[problem.test].astype(np.float64)
@@ -140,7 +145,8 @@ def _evaluate(problem: Problem, winner: Winner) -> tuple[dict[str, float], dict[
             "residual_quantiles": {f"p{share}": float(np.percentile(residuals, share)) for share in (1, 5, 25, 50, 75, 95, 99)},
             "residuals": [round(float(value), 6) for value in residuals[:_KEPT_RESIDUALS]],
         }
-        return regression_metrics(truth, predicted), details, {"residuals": residual_picture(truth, predicted, problem.target)}
+        illustrator.draw("residuals", "residuals", true=truth, estimates=predicted, target=problem.target)
+        return regression_metrics(truth, predicted), details
     codes = problem.values[problem.test].astype(np.int64)
     chosen = predicted.argmax(axis=1)
     counts = confusion(codes, chosen, len(problem.classes))
@@ -148,8 +154,9 @@ def _evaluate(problem: Problem, winner: Winner) -> tuple[dict[str, float], dict[
         "classes": per_class(codes, chosen, problem.classes),
         "confusion_matrix": {"classes": list(problem.classes), "counts": counts.tolist()},
     }
-    picture = confusion_picture(counts, problem.classes, f"{problem.target}: {len(codes):,} held-out rows")
-    return classification_metrics(codes, predicted), details, {"confusion_matrix": picture}
+    title = f"{problem.target}: {len(codes):,} held-out rows"
+    illustrator.draw("confusion", "confusion_matrix", counts=counts, names=problem.classes, title=title)
+    return classification_metrics(codes, predicted), details
 
 
 def _report(problem: Problem, recipe: Recipe, winner: Winner) -> dict[str, Any]:
@@ -205,13 +212,7 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1).encode()
 
 
-def _write(output: Path, graph: bytes, pictures: Mapping[str, Picture], documents: Mapping[str, bytes]) -> None:
-    artifact, attachments = output / "artifact", output / "attachments"
-    for folder in (artifact, attachments):
-        folder.mkdir(parents=True, exist_ok=True)
-    (artifact / "model.onnx").write_bytes(graph)
+def _write(output: Path, graph: bytes, documents: Mapping[str, bytes]) -> None:
+    (output / "artifact" / "model.onnx").write_bytes(graph)
     for name, content in documents.items():
-        (attachments / name).write_bytes(content)
-    for name, picture in pictures.items():
-        for extension, content in picture.items():
-            (attachments / f"{name}.{extension}").write_bytes(content)
+        (output / "attachments" / name).write_bytes(content)
