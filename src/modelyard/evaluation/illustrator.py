@@ -1,6 +1,6 @@
-"""Draws pictures in a process beside the one that needs them: loading Matplotlib and drawing take as long as many a fit.
+"""Draws pictures in processes beside the one that needs them: loading Matplotlib and drawing take as long as many a fit.
 
-The process starts when the work starts, so that it is ready, on another core, by the time there is something to draw.
+They start when the work starts, so that they are ready, on other cores, by the time there is something to draw.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ import contextlib
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import msgspec
 import numpy as np
@@ -32,14 +33,15 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Illustrator:
-    """Draws into ``folder``, which must exist. Use it as a context manager: leaving it ends the process, whatever happened.
+    """Draws into ``folder``, which must exist. Use it as a context manager: leaving it ends the processes, whatever happened.
 
-    ``draw`` returns at once; ``finish`` waits until everything is drawn.
+    ``draw`` returns at once, and pictures that follow each other are drawn side by side; ``finish`` waits until all are drawn.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = COMMAND, processes: int = 2) -> None:
         self._folder = folder
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(processes)]
+        self._turns = cycle(self._processes)
         self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
     def draw(self, kind: str, name: str, **arguments: Any) -> None:
@@ -48,11 +50,12 @@ class Illustrator:
         Raises JobFailed when the process has ended.
         """
         line = self._encode(Request(kind, str(self._folder / name), arguments))
+        target = _input(next(self._turns))
         try:
-            self._input.write(line + b"\n")
-            self._input.flush()
+            target.write(line + b"\n")
+            target.flush()
         except OSError:
-            raise self._failed() from None
+            raise _failed() from None
 
     def finish(self) -> None:
         """Returns when all pictures lie in the folder.
@@ -60,29 +63,34 @@ class Illustrator:
         Raises JobFailed when one could not be drawn.
         """
         try:
-            self._input.close()
-            status = self._process.wait(_SECONDS)
+            for process in self._processes:
+                _input(process).close()
+            statuses = [process.wait(_SECONDS) for process in self._processes]
         except (OSError, subprocess.TimeoutExpired):
-            raise self._failed() from None
-        if status:
-            raise self._failed()
-
-    @property
-    def _input(self) -> Any:
-        return self._process.stdin
-
-    def _failed(self) -> JobFailed:
-        return JobFailed("The pictures could not be drawn; the job's log has the reason.")
+            raise _failed() from None
+        if any(statuses):
+            raise _failed()
 
     def __enter__(self) -> Illustrator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        with contextlib.suppress(BrokenPipeError):  # it may hold a request that nobody reads any more
-            self._input.close()
+        for process in self._processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            with contextlib.suppress(BrokenPipeError):  # it may hold a request that nobody reads any more
+                _input(process).close()
+
+
+def _input(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    if process.stdin is None:
+        raise TypeError("The process was started without a pipe.")
+    return process.stdin
+
+
+def _failed() -> JobFailed:
+    return JobFailed("The pictures could not be drawn; the job's log has the reason.")
 
 
 def _plain(value: Any) -> Any:

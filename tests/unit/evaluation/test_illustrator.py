@@ -42,7 +42,7 @@ def test_what_cannot_be_drawn_is_an_error(tmp_path, capfd):
 
 def test_a_dead_process_is_an_error_and_leaves_nothing(tmp_path):
     with Illustrator(tmp_path, (sys.executable, "-c", "raise SystemExit(0)")) as illustrator:
-        illustrator._process.wait()
+        [process.wait() for process in illustrator._processes]
         with pytest.raises(JobFailed):
             illustrator.draw("confusion", "matrix", counts=COUNTS, names=("a", "b"), title="t")
 
@@ -50,5 +50,5 @@ def test_a_dead_process_is_an_error_and_leaves_nothing(tmp_path):
 def test_leaving_early_ends_the_process(tmp_path):
     with pytest.raises(ZeroDivisionError), Illustrator(tmp_path) as illustrator:
         raise ZeroDivisionError
-    assert illustrator._process.returncode is not None
+    assert all(process.returncode is not None for process in illustrator._processes)
     assert not list(tmp_path.iterdir())
