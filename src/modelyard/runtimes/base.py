@@ -1,13 +1,18 @@
-"""The seam of model formats: load an artifact's folder, then run it on dictionaries of arrays."""
+"""The seam of model formats: load an artifact's folder, then run it on dictionaries of arrays, or let it continue text."""
 
 from __future__ import annotations
 
+import queue
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.core.signature import Signature
-from modelyard.core.tensors import Array
+import numpy as np
+
+from modelyard.core.errors import InvalidTensor, ModelyardError
+from modelyard.core.generation import Cancel, Emit, GenerateRequest, TokenChunk
+from modelyard.core.signature import Signature, TensorSpec
+from modelyard.core.tensors import Array, Datatype
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,80 @@ class LoadedModel(ABC):
     @abstractmethod
     def close(self) -> None:
         """Frees what the model holds."""
+
+
+TEXT_SIGNATURE = Signature(
+    inputs=(TensorSpec(name="text_input", datatype=Datatype.BYTES, shape=(-1,)),),
+    outputs=(TensorSpec(name="text_output", datatype=Datatype.BYTES, shape=(-1,)),),
+)
+"""Of generative models, for callers that send tensors."""
+
+
+class GenerativeModel(LoadedModel):
+    """A model that continues text, for many callers at once.
+
+    ``generate`` may be called from any thread and returns within microseconds: tokenizing, computing and errors of the request happen
+    elsewhere and come through ``emit``. A runtime has one thread of its own that computes a step for all generations under way and then
+    hands over what each got, so ``emit`` must return at once and never raise; it is called from within ``generate`` only
+    to refuse a call of a closed model. Every
+    generation ends with exactly one last thing: a chunk with ``last`` set, or a ModelyardError (InvalidRequest for what the
+    model cannot take, DeadlineExceeded, Unavailable when it is overloaded or closed, Internal when the library fails, which
+    ends only the generations that were in that step). Between steps the runtime looks at deadlines itself.
+
+    The returned function cancels: the engine stops computing at its next step, frees the memory, and the last chunk says
+    CANCELLED. It may be called at any time and more than once. ``close`` cancels all, and waits for the thread.
+    """
+
+    signature = TEXT_SIGNATURE
+    context_length: int
+    """Tokens of prompt and answer together."""
+    has_template: bool
+    """Whether it can be asked with messages."""
+
+    @abstractmethod
+    def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:
+        """Begins a generation; the request was checked with ``GenerateRequest.check``."""
+
+    def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
+        """Continues each row's text as the model's own configuration says."""
+        prompts = [_text(row) for row in inputs["text_input"]]
+        ended: queue.SimpleQueue[tuple[int, str | ModelyardError]] = queue.SimpleQueue()
+        cancels = [self.generate(GenerateRequest(prompt=text), _Collector(number, ended).emit) for number, text in enumerate(prompts)]
+        answers = np.empty(len(prompts), dtype=object)
+        for _ in prompts:
+            number, outcome = ended.get()
+            if isinstance(outcome, ModelyardError):
+                for cancel in cancels:
+                    cancel()
+                raise outcome
+            answers[number] = outcome
+        return {"text_output": answers}
+
+
+class _Collector:
+    """The whole text of one generation."""
+
+    def __init__(self, number: int, ended: queue.SimpleQueue[tuple[int, str | ModelyardError]]) -> None:
+        self._number = number
+        self._ended = ended
+        self._texts: list[str] = []
+
+    def emit(self, item: TokenChunk | ModelyardError) -> None:
+        if isinstance(item, ModelyardError):
+            self._ended.put((self._number, item))
+            return
+        self._texts.append(item.text)
+        if item.last:
+            self._ended.put((self._number, "".join(self._texts)))
+
+
+def _text(value: str | bytes) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        raise InvalidTensor("Input 'text_input' holds bytes that are not UTF-8 text.") from None
 
 
 class Runtime(ABC):
