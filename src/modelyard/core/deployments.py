@@ -72,4 +72,7 @@ class ServedDeployment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     revision: int
     routes: tuple[Route, ...]
+    """A version that only the policy names has the weight 0: it is loaded, and answers calls that name it."""
     policy: dict[str, Any] = {}
+    references: dict[str, int] = {}
+    """Versions that the policy names, as it writes them → their ids."""

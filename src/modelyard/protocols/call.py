@@ -17,7 +17,7 @@ from modelyard.protocols.routing import Body, Protocol, Reply, Route
 
 if TYPE_CHECKING:
     from modelyard.gate.permit import Permit
-    from modelyard.serving.dataplane import DataPlane
+    from modelyard.serving.dataplane import DataPlane, ServedView
 
 logger = logging.getLogger(__name__)
 
@@ -99,10 +99,24 @@ class Call:
             if not self.answered:
                 self.fail(Internal(f"The server failed on this request; its log has the reason under request id {self.request_id}."))
 
+    def choose(self, version: str = "") -> ServedView:
+        """The version that answers this call: the one it names, the one its caller is assigned to, or one by weight.
+
+        The request must then name ``view.pin``, unless it names a version itself.
+        """
+        if self.plane.sticky and not version:
+            version = self._assigned()
+        return self.plane.choose(self.grant.workspace_id, self.params["name"], version)
+
+    def _assigned(self) -> str:
+        return self.plane.assigned(self.grant.workspace_id, self.params["name"], self.grant.key_id, self.exchange.headers)
+
     def infer(self, request: InferRequest, encode: Callable[[InferResponse], Reply]) -> None:
         """Sends a request through the data plane and answers with what ``encode`` makes of the outcome."""
         self._encode = encode
         self._request = request
+        if self.plane.sticky and not request.version:
+            request.version = self._assigned()
         self.exchange.on_abort = self._aborted
         self.plane.infer(self.grant.workspace_id, self.params["name"], request, self._inferred)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
 from modelyard.core.inference import InferDone, InferRequest
 from modelyard.serving.replica import Waiting
-from modelyard.serving.router import Lane, Routes, ServedView
+from modelyard.serving.router import Lane, Routes, ServedView, Sticky
 from modelyard.serving.statistics import CallStatistics
 
 __all__ = ["DataPlane", "ServedView"]
@@ -23,6 +23,8 @@ class DataPlane:
 
     def __init__(self) -> None:
         self._workspaces: dict[int, dict[str, Routes]] = {}
+        self.sticky: dict[tuple[int, str], Sticky] = {}
+        """Deployments that assign callers to versions; mostly none."""
         self.accepting = False
         """Whether this worker has its state and takes calls; set by the reconciler, cleared when the worker drains."""
 
@@ -38,7 +40,7 @@ class DataPlane:
             rows = lane.check.rows(request.inputs)
             for name in request.outputs:
                 lane.version.signature.output(name)
-            lane.batcher.submit(Waiting(request.inputs, request.outputs, rows, now_ns, request, lane.statistics, done))
+            lane.submit(Waiting(request.inputs, request.outputs, rows, now_ns, request, lane.statistics, done))
         except ModelyardError as error:
             lane.statistics.failure((time.monotonic_ns() - now_ns) // 1000)
             done(error)
@@ -53,6 +55,11 @@ class DataPlane:
     def choose(self, workspace_id: int, deployment: str, version: str = "") -> ServedView:
         """As ``served``, but without a version one is chosen by weight; name it in the request to be answered by that one."""
         return self._routes(workspace_id, deployment).choose(version).view
+
+    def assigned(self, workspace_id: int, deployment: str, key_id: int, headers: Mapping[bytes, bytes]) -> str:
+        """What a call that names no version is to name, where the deployment assigns callers; otherwise empty."""
+        sticky = self.sticky.get((workspace_id, deployment))
+        return "" if sticky is None else sticky.choose(key_id, headers)
 
     def lanes(self, workspace_id: int, deployment: str) -> list[ServedView]:
         """Every version that the deployment serves; none while it loads. Raises NotFound."""
@@ -76,11 +83,15 @@ class DataPlane:
         """Serves a deployment, or replaces it: calls that come after this go the new way."""
         deployment = routes.deployment
         self._workspaces.setdefault(deployment.workspace_id, {})[deployment.name] = routes
+        self.sticky.pop((deployment.workspace_id, deployment.name), None)
+        if routes.sticky is not None:
+            self.sticky[deployment.workspace_id, deployment.name] = routes.sticky
 
     def remove(self, workspace_id: int, deployment: str) -> None:
         """Ends a deployment; calls under way are still answered."""
         names = self._workspaces.get(workspace_id, {})
         names.pop(deployment, None)
+        self.sticky.pop((workspace_id, deployment), None)
         if not names:
             self._workspaces.pop(workspace_id, None)
 

@@ -12,8 +12,10 @@ from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, Unsupported, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.models import Reference, Version, check_name
+from modelyard.core.policy import Policy, named_by, parse_policy, target_of
 from modelyard.core.signature import TensorSpec
 from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
+from modelyard.serving.publisher import references_of
 from modelyard.serving.reports import Reports, WorkerReport
 from modelyard.serving.status import DeploymentStatus, merge
 from modelyard.store.database import Session, Store
@@ -45,15 +47,18 @@ class DeploymentService:
         """
         check_name(name, "deployment")
         _check_shares(targets)
-        _check_policy(policy)
+        if policy is not None:
+            _check_policy(policy)
         with self._store.write() as session:
             settled = tuple(_settled(session, actor.workspace_id, target) for target in targets)
             if len({(target.model, target.version) for target in settled}) < len(settled):
                 raise InvalidRequest("Two targets name the same version; join their weights.")
-            versions = [find_version(session, actor.workspace_id, _reference(target)) for target in settled]
-            _check_versions(versions)
-            wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=policy or {})
-            made = _write(session, actor, wish, policy is None, expect_revision)
+            current = session.deployments.get(actor.workspace_id, name)
+            rules = policy if policy is not None else current.policy if current is not None else {}
+            wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=rules)
+            check_fit(wish)
+            _check_versions([find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)])
+            made = _write(session, actor, wish, current, expect_revision)
             return _view(session, made, self._reports())
 
     def undeploy(self, actor: Actor, name: str) -> None:
@@ -88,13 +93,40 @@ def _check_shares(targets: Sequence[Target]) -> None:
             raise InvalidRequest(f"The weight of {target.model!r} is {target.weight}; weights are 1 to 1000000, relative to each other.")
 
 
-def _check_policy(policy: dict[str, Any] | None) -> None:
+def check_fit(wish: Deployment) -> None:
+    """Raises InvalidRequest where the policy names a candidate that gets no calls, or the only version there is."""
+    policy = Policy.of(wish.policy)
+    names = [named_by(target) for target in wish.targets]
+    shadow = policy.shadow.version if policy.shadow is not None else ""
+    if shadow in names:
+        raise InvalidRequest(f"The policy cannot be used: shadow.version: {shadow} is among the targets already; shadow another version.")
+    for part, field, others in ((policy.experiment, "experiment", []), (policy.rollout, "rollout", [shadow] if shadow else [])):
+        if part is None:
+            continue
+        allowed = [*names, *others]
+        if part.candidate not in allowed:
+            raise InvalidRequest(
+                f"The policy cannot be used: {field}.candidate: {part.candidate} is not among {', '.join(allowed)}; add it to the targets"
+                f"{', make it the shadow' if field == 'rollout' else ''}, or take {field!r} out of the policy."
+            )
+        if names == [part.candidate]:
+            raise InvalidRequest(f"The policy cannot be used: {field}.candidate: {part.candidate} is the only target; nothing to compare.")
+
+
+def needed(deployment: Deployment) -> list[Target]:
+    """Its targets, and what its policy names besides, without a share."""
+    names = {named_by(target) for target in deployment.targets}
+    return [*deployment.targets, *(target_of(written) for written in references_of(deployment) if written not in names)]
+
+
+def _check_policy(policy: dict[str, Any]) -> None:
     try:
         size = len(msgspec.json.encode(policy))
     except (TypeError, ValueError) as error:
         raise InvalidRequest("The policy must be plain JSON.") from error
     if size > MAX_POLICY_BYTES:
         raise InvalidRequest(f"The policy takes {size} bytes as JSON; at most {MAX_POLICY_BYTES} are kept.")
+    parse_policy(policy)
 
 
 def _reference(target: Target) -> Reference:
@@ -143,19 +175,17 @@ def _unlike(first: Version, other: Version, why: str) -> str:
     return f"{first.reference} and {other.reference} cannot share a deployment, because callers could not tell them apart: {why}."
 
 
-def _write(session: Session, actor: Actor, wish: Deployment, keep_policy: bool, expect_revision: int | None) -> Deployment:
-    current = session.deployments.get(actor.workspace_id, wish.name)
+def _write(session: Session, actor: Actor, wish: Deployment, current: Deployment | None, expect_revision: int | None) -> Deployment:
     if current is None:
         if expect_revision is not None:
             raise Conflict(f"There is no deployment {wish.name!r} any more; leave the revision out to create it.")
         made = session.deployments.add(wish)
         session.audit.append(actor, "deployment.create", wish.name, after=_told(made))
         return made
-    policy = current.policy if keep_policy else wish.policy
     expected = current.revision if expect_revision is None else expect_revision
-    if current.targets == wish.targets and current.policy == policy and expected == current.revision:
+    if current.targets == wish.targets and current.policy == wish.policy and expected == current.revision:
         return current
-    made = session.deployments.update(msgspec.structs.replace(current, targets=wish.targets, policy=policy), expected)
+    made = session.deployments.update(msgspec.structs.replace(current, targets=wish.targets, policy=wish.policy), expected)
     session.audit.append(actor, "deployment.update", wish.name, before=_told(current), after=_told(made))
     return made
 
@@ -175,7 +205,7 @@ def _need(session: Session, workspace_id: int, name: str) -> Deployment:
 def _resolved(session: Session, deployment: Deployment) -> tuple[list[Version], list[str]]:
     versions: list[Version] = []
     gone: list[str] = []
-    for target in deployment.targets:
+    for target in needed(deployment):
         try:
             versions.append(find_version(session, deployment.workspace_id, _reference(target)))
         except NotFound as error:

@@ -11,9 +11,10 @@ import msgspec
 from modelyard.core.access import Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, Route, ServedDeployment, ServedVersion, Target
-from modelyard.core.errors import NotFound
+from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.limits import Limit, Scope, ServedLimit
 from modelyard.core.models import Model, Version
+from modelyard.core.policy import Policy, target_of
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
 from modelyard.store.database import Session, Store
@@ -107,6 +108,17 @@ def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeploymen
             )
 
 
+def references_of(deployment: Deployment) -> tuple[str, ...]:
+    """Versions that a deployment's policy names; none where a policy was stored before policies were checked and cannot be read."""
+    if not deployment.policy:
+        return ()
+    try:
+        return Policy.of(deployment.policy).references
+    except InvalidRequest as error:
+        logger.warning("Deployment %s is served without its policy: %s", deployment.name, error.message)
+        return ()
+
+
 class _Resolver:
     """Finds each model and version once."""
 
@@ -122,6 +134,9 @@ class _Resolver:
             version = self._version(deployment, target)
             if version is not None:
                 shares[version.id] = shares.get(version.id, 0) + target.weight
+        references = self._references(deployment)
+        for version_id in references.values():
+            shares.setdefault(version_id, 0)
         return ServedDeployment(
             id=deployment.id,
             workspace_id=deployment.workspace_id,
@@ -129,7 +144,16 @@ class _Resolver:
             revision=deployment.revision,
             routes=tuple(Route(version_id=identity, weight=weight) for identity, weight in shares.items()),
             policy=deployment.policy,
+            references=references,
         )
+
+    def _references(self, deployment: Deployment) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for written in references_of(deployment):
+            version = self._version(deployment, target_of(written))
+            if version is not None:
+                found[written] = version.id
+        return found
 
     def _version(self, deployment: Deployment, target: Target) -> Version | None:
         model = self._model(deployment.workspace_id, target.model)

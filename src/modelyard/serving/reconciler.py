@@ -24,6 +24,7 @@ from modelyard.gate.check import SnapshotHolder
 from modelyard.serving.batching import Batcher, BatchOptions, Identity
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.loading import unload
+from modelyard.serving.policies import Compose
 from modelyard.serving.replica import Replica
 from modelyard.serving.reports import VersionReport, WorkerReport, write_report
 from modelyard.serving.router import Lane, Routes
@@ -66,6 +67,8 @@ class ReconcilerOptions:
     compute_threads: int = 2
     """For runs that are too long for the event loop, over all versions."""
     batch: BatchOptions = field(default_factory=BatchOptions)
+    compose: Compose = Routes
+    """Makes a deployment's routes; see ``policies.PolicyComposer``."""
 
 
 @dataclass(slots=True)
@@ -220,7 +223,7 @@ class Reconciler:
             state = DeploymentState.LOADING if pending else DeploymentState.DEGRADED
             return self._made(deployment, old, kept, state, reasons)
         if pending:
-            return Routes(deployment, (), DeploymentState.LOADING, reasons)
+            return self._options.compose(deployment, (), DeploymentState.LOADING, reasons)
         state = DeploymentState.READY if not missing else DeploymentState.DEGRADED if loaded else DeploymentState.FAILED
         return self._made(deployment, old, loaded, state, reasons or ("" if targets else "no version is routed to"))
 
@@ -237,7 +240,7 @@ class Reconciler:
             if same and all(lane.batcher is self._batchers[lane.version.id] for lane in old.lanes):
                 return old
         lanes = [Lane(version, weight, self._batchers[version.id], self._counts(deployment.id, version.id)) for version, weight in targets]
-        return Routes(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
+        return self._options.compose(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
 
     def _counts(self, deployment_id: int, version_id: int) -> CallStatistics:
         return self._statistics.setdefault((deployment_id, version_id), CallStatistics())

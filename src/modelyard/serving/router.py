@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Protocol
 
 from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
 from modelyard.core.errors import NotFound, Unavailable, did_you_mean
 from modelyard.core.signature import Signature
 from modelyard.serving.admission import InputCheck
 from modelyard.serving.batching import Batcher
+from modelyard.serving.replica import Waiting
 from modelyard.serving.statistics import CallStatistics
 
 
@@ -33,18 +35,43 @@ class ServedView:
     ready: bool = True
     state: DeploymentState = DeploymentState.READY
     format: str = ""
+    pin: str = ""
+    """Names exactly this version in a request, although it was chosen and not asked for."""
     statistics: CallStatistics = field(default_factory=CallStatistics)
+
+
+def pin_of(version_id: int) -> str:
+    """How a request names the version that was chosen for it."""
+    return f"={version_id}"
+
+
+def is_pin(version: str) -> bool:
+    """Whether a request's version was chosen for it, by weight or assignment; no alias begins like this."""
+    return version.startswith("=")
+
+
+class Sticky(Protocol):
+    """Assigns callers to versions."""
+
+    def choose(self, key_id: int, headers: Mapping[bytes, bytes]) -> str:
+        """The pin of the version for calls like this one; empty where it is left to chance."""
+
+
+Submit = Callable[[Waiting], None]
+"""Takes a call that fits the signature, and answers it later through its ``done``; raises Unavailable when there is no room."""
 
 
 class Lane:
     """One version within one deployment: where its calls go, and what they count for."""
 
-    __slots__ = ("batcher", "check", "statistics", "version", "view", "weight")
+    __slots__ = ("batcher", "check", "statistics", "submit", "version", "view", "weight")
 
     def __init__(self, version: ServedVersion, weight: int, batcher: Batcher, statistics: CallStatistics) -> None:
         self.version = version
         self.weight = weight
         self.batcher = batcher
+        self.submit: Submit = batcher.submit
+        """Where calls go; what a policy asks for stands in front of the batcher here."""
         self.statistics = statistics
         self.check = InputCheck(version.signature)
         self.view = ServedView(name="", model=version.model, number=version.number, version_id=version.id, signature=version.signature)
@@ -60,6 +87,8 @@ class Routes:
         self.reason = reason
         # Seeded, so that tests repeat; shares over many calls are all that matters.
         self._random = random.Random(deployment.id).random  # noqa: S311
+        self.sticky: Sticky | None = None
+        """Which version a caller is assigned to, where the policy says so."""
         self._single = self.lanes[0] if len(self.lanes) == 1 else None
         self._heaviest = max(self.lanes, key=lambda lane: lane.weight, default=None)
         self._bounds = list(accumulate(lane.weight for lane in self.lanes))
@@ -74,11 +103,11 @@ class Routes:
             found.update((alias, lane) for alias in lane.version.aliases)
         for lane in sorted(self.lanes, key=lambda lane: lane.weight):
             found[str(lane.version.number)] = lane
-        return found
+        return found | {pin_of(lane.version.id): lane for lane in self.lanes}
 
     def _set_views(self) -> None:
         numbers = tuple(sorted({lane.version.number for lane in self.lanes}))
-        labels = {name: lane.version.number for name, lane in self._selected.items() if not name.isdigit()}
+        labels = {name: lane.version.number for name, lane in self._selected.items() if not name.isdigit() and not is_pin(name)}
         for lane in self.lanes:
             lane.view = ServedView(
                 name=self.deployment.name,
@@ -91,6 +120,7 @@ class Routes:
                 ready=True,
                 state=self.state,
                 format=lane.version.artifact.format,
+                pin=pin_of(lane.version.id),
                 statistics=lane.statistics,
             )
 
@@ -123,10 +153,10 @@ class Routes:
             return lane
         if not self.lanes:
             raise self._unavailable()
-        served = ", ".join(self._selected)
+        served = [name for name in self._selected if not is_pin(name)]
         raise NotFound(
-            f"Deployment {self.deployment.name!r} serves no version {version[:64]!r}.{did_you_mean(version[:64], self._selected)}"
-            f" It serves: {served}."
+            f"Deployment {self.deployment.name!r} serves no version {version[:64]!r}.{did_you_mean(version[:64], served)}"
+            f" It serves: {', '.join(served)}."
         )
 
     def _unavailable(self) -> Unavailable:

@@ -64,6 +64,10 @@ class FakeView:
     labels: dict = field(default_factory=dict)
     ready: bool = True
 
+    @property
+    def pin(self) -> str:
+        return str(self.number)
+
 
 class FakePlane:
     """Serves one function as deployment of workspace 1."""
@@ -72,6 +76,7 @@ class FakePlane:
         self.signature, self.compute, self.name = signature, compute, name
         self.versions, self.labels, self.is_ready = versions, labels or {"champion": 3}, ready
         self.requests = []
+        self.sticky = {}
 
     def names(self, workspace_id):
         return [self.name] if workspace_id == 1 else []

@@ -212,6 +212,8 @@ def test_a_client_that_leaves_stops_what_has_not_begun(send):
 
 
 class _SlowPlane:
+    sticky = {}  # noqa: RUF012
+
     def __init__(self, waiting):
         self._waiting = waiting
 

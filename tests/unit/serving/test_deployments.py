@@ -78,10 +78,10 @@ def test_workers_learn_of_it(service, store):
 def test_a_change_is_a_new_revision_and_asking_again_is_none(service, store):
     add(store)
     add(store)
-    service.deploy(ACTOR, "d", [to("1")], policy={"a": 1})
+    service.deploy(ACTOR, "d", [to("1")], policy={"sticky": {"by": "key"}})
     assert service.deploy(ACTOR, "d", [to("1")]).revision == 1
     changed = service.deploy(ACTOR, "d", [to("1", weight=90), to("2", weight=10)])
-    assert (changed.revision, changed.policy, changed.versions) == (2, {"a": 1}, (1, 2))
+    assert (changed.revision, changed.policy, changed.versions) == (2, {"sticky": {"by": "key"}}, (1, 2))
     assert service.deploy(ACTOR, "d", [to("2")], policy={}).policy == {}
     assert [action for action, _ in audit(store)] == ["deployment.update"] * 2 + ["deployment.create"]
 
@@ -227,3 +227,34 @@ def test_a_target_that_was_lost_is_told(service, store):
     with store.write() as session:
         session.aliases.remove(1, "m", "champion")
     assert "no alias 'champion'" in service.get(1, "d").reason
+
+
+def test_a_policy_names_versions_that_exist_and_fit(service, store):
+    add(store)
+    add(store)
+    add(store, model="other", inputs=(spec("z", -1, 4),))
+    shadowed = service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}})
+    assert shadowed.versions == (1, 2)
+    for policy, said in (
+        ({"shadow": {"version": "m@1"}}, "among the targets already"),
+        ({"shadow": {"version": "other@1"}}, "cannot share a deployment"),
+        ({"rollout": {"candidate": "m@2"}}, "rollout.candidate: m@2 is not among m@1"),
+        ({"experiment": {"candidate": "m@1"}}, "is the only target"),
+        ({"nonsense": 1}, "is no field"),
+    ):
+        with pytest.raises(InvalidRequest, match=said):
+            service.deploy(ACTOR, "d", [to("1")], policy=policy)
+    with pytest.raises(NotFound):
+        service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@9"}})
+    service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}, "rollout": {"candidate": "m@2", "steps": [50]}})
+    with pytest.raises(InvalidRequest, match="take 'experiment' out"):
+        service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}, "experiment": {"candidate": "m@2"}})
+
+
+def test_targets_that_the_standing_policy_does_not_fit_are_refused(service, store):
+    add(store)
+    add(store)
+    service.deploy(ACTOR, "d", [to("1"), to("2")], policy={"experiment": {"candidate": "m@2"}})
+    with pytest.raises(InvalidRequest, match="take 'experiment' out of the policy"):
+        service.deploy(ACTOR, "d", [to("1")])
+    assert service.deploy(ACTOR, "d", [to("1")], policy={}).versions == (1,)

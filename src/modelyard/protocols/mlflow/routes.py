@@ -27,7 +27,7 @@ def invocations(call: Call) -> None:
     if wrong:
         call.reply(*media_type_reply(wrong))
         return
-    view = call.plane.choose(call.grant.workspace_id, call.name)
+    view = call.choose()
     function = mapping.PREDICT
     if kind == "text/csv":
         inputs = mapping.decode_csv(call.body, view.signature, header=header)
@@ -38,7 +38,7 @@ def invocations(call: Call) -> None:
         return 200, JSON, mapping.encode(response.outputs)
 
     wanted = mapping.wanted_outputs(view.signature, function)
-    call.infer(InferRequest(inputs, outputs=wanted, version=str(view.number)), encode)
+    call.infer(InferRequest(inputs, outputs=wanted, version=view.pin), encode)
 
 
 def ping(call: Call) -> None:

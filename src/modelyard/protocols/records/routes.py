@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 def predict(call: Call) -> None:
     """``POST /v1/deployments/{name}/predict``."""
     version = mapping.wanted_version(call.exchange.query)
-    view = call.plane.choose(call.grant.workspace_id, call.name, version)
+    view = call.choose(version)
     inputs = mapping.decode(call.body, call.header(b"content-type"), view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode(response, response.signature, call.request_id)
 
-    call.infer(InferRequest(inputs, version=version or str(view.number)), encode)
+    call.infer(InferRequest(inputs, version=version or view.pin), encode)
 
 
 def describe(call: Call) -> None:

@@ -53,39 +53,39 @@ def metadata(call: Call) -> None:
 def predict(call: Call) -> None:
     """``POST …:predict``."""
     version = wanted_version(call)
-    view = call.plane.choose(call.grant.workspace_id, call.name, version)
+    view = call.choose(version)
     inputs, columnar = mapping.decode_predict(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode_predict(response.outputs, columnar=columnar)
 
-    call.infer(InferRequest(inputs, version=version or str(view.number)), encode)
+    call.infer(InferRequest(inputs, version=version or view.pin), encode)
 
 
 def classify(call: Call) -> None:
     """``POST …:classify``."""
     version = wanted_version(call)
-    view = call.plane.choose(call.grant.workspace_id, call.name, version)
+    view = call.choose(version)
     scores = mapping.scores_output(view.signature).name
     inputs = mapping.decode_examples(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode_classification(response.outputs[scores], response.signature.classes)
 
-    call.infer(InferRequest(inputs, outputs=(scores,), version=version or str(view.number)), encode)
+    call.infer(InferRequest(inputs, outputs=(scores,), version=version or view.pin), encode)
 
 
 def regress(call: Call) -> None:
     """``POST …:regress``."""
     version = wanted_version(call)
-    view = call.plane.choose(call.grant.workspace_id, call.name, version)
+    view = call.choose(version)
     output = mapping.regression_output(view.signature).name
     inputs = mapping.decode_examples(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode_regression(response.outputs[output])
 
-    call.infer(InferRequest(inputs, outputs=(output,), version=version or str(view.number)), encode)
+    call.infer(InferRequest(inputs, outputs=(output,), version=version or view.pin), encode)
 
 
 def _routes() -> tuple[Route, ...]:

@@ -18,13 +18,13 @@ from modelyard.protocols.vertex.mapping import decode
 
 def predict(call: Call) -> None:
     """``{"instances": [...]}`` → ``{"predictions": [...]}``."""
-    view = call.plane.choose(call.grant.workspace_id, call.name)
+    view = call.choose()
     inputs = decode(call.body, view.signature)
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, encode_predict(response.outputs, columnar=False)
 
-    call.infer(InferRequest(inputs, version=str(view.number)), encode)
+    call.infer(InferRequest(inputs, version=view.pin), encode)
 
 
 def create_protocol(bound: Callable[[], Grant], health_route: str, predict_route: str) -> Protocol:

@@ -34,6 +34,7 @@ from modelyard.server.telemetry import Telemetry
 from modelyard.server.wiring.contracts import contract_protocol
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.loading import VersionLoader
+from modelyard.serving.policies import PolicyComposer
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.reconciler import Reconciler, ReconcilerOptions
 from modelyard.serving.webhooks import WebhookPolicy
@@ -79,7 +80,11 @@ def build(settings: Settings, handover: Handover) -> Worker:
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
     reconciler = Reconciler(
-        SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), ReconcilerOptions(slot=slot, reports=home.run)
+        SnapshotReader(home.snapshot),
+        holder,
+        plane,
+        VersionLoader(cache),
+        ReconcilerOptions(slot=slot, reports=home.run, compose=PolicyComposer()),
     )
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
