@@ -23,6 +23,8 @@ class InferRequest(msgspec.Struct):
     """A version number or alias; empty lets the deployment's routing choose."""
     deadline_ns: int = 0
     """Monotonic time after which nobody waits for the answer; 0 for none."""
+    admit: Callable[[int, int], None] | None = None
+    """Called with the call's rows and the id of its version before anything is computed; raises what refuses the call."""
 
 
 class InferResponse(msgspec.Struct):

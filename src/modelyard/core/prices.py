@@ -39,6 +39,11 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str = ""
     created_ns: int = 0
 
+    @property
+    def certain(self) -> bool:
+        """Whether a call's price is known before it is computed: nothing of it depends on what comes out."""
+        return not (self.tokens_out or self.tokens_cached or self.compute_second or self.explanation)
+
     def of(self, cost: Cost) -> int:
         """What an answered call costs, rounded up to a millionth once."""
         thousandths = cost.tokens_in * self.tokens_in + cost.tokens_out * self.tokens_out + cost.tokens_cached * self.tokens_cached

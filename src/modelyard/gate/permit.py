@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
+from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import Cost
 from modelyard.core.limits import Standings
 from modelyard.core.usage import CallKind, ProtocolId
+from modelyard.gate.counters import Awaited
 from modelyard.gate.journal import Caller, Journal
-from modelyard.gate.limiter import Reservation
+from modelyard.gate.reservation import Reservation
+
+AGAIN_S = 0.02
+"""After this time a call that awaits units asks for them again."""
+PATIENCE_NS = 200_000_000
+"""So long it does so, before it is refused."""
 
 
 class Permit:
@@ -26,12 +36,50 @@ class Permit:
     def settled(self) -> bool:
         return self._journal is None
 
+    @property
+    def foreseen(self) -> bool:
+        """Whether a limit binds the call of which ``expect`` can reserve the right amount; others need not call it."""
+        return self._reservation is not None and self._reservation.foreseen
+
+    def expect(self, known: Cost, size: int) -> None:
+        """Reserves what a decoded call will use, before it computes, in place of what was guessed when it was admitted.
+
+        Of ``known``, rows, tokens in (where not 0) and the version id are read: they are then exact, and so is money where prices
+        ask for no more. ``size`` is the bytes of the request. May be called again. Raises LimitExceeded: fail the call with it, and
+        it counts as one that was never admitted; Awaited when units may come within moments: call again, or use ``expect_soon``.
+        """
+        if self._reservation is not None:
+            self._reservation.expect(known, size)
+
+    def spend(self, cost: Cost, *, tokens_out: int = 0, size: int = 0) -> None:
+        """Settles a part of a call that goes on: for streams, **before** each chunk is handed out.
+
+        ``cost`` is the call's own cost, kept up to date (tokens in and the version id from the first time on); ``tokens_out`` are the
+        tokens of the chunk, added to ``cost.tokens_out`` on return; ``size`` the bytes of request and answer so far. What is counted
+        here stays counted, whatever becomes of the call. Raises LimitExceeded at the end of a budget: the chunk must not be handed
+        out, ``cost`` is as before, nothing more of the chunk is counted; end the stream (saying why) and settle as usual, with the
+        status that it began with. Raises Awaited when units may come within moments: call again, or use ``spend_soon``.
+
+        Costs about a microsecond while what was reserved lasts; every few tokens are as good as each one.
+        """
+        if self._reservation is not None:
+            before = cost.tokens_out
+            cost.tokens_out = before + tokens_out
+            try:
+                self._reservation.spend(cost, size)
+            except ModelyardError:
+                cost.tokens_out = before
+                raise
+        else:
+            cost.tokens_out += tokens_out
+
     def settle(  # noqa: PLR0917  # on every call's path, where keywords cost time
         self, status: int, cost: Cost, protocol: ProtocolId, kind: CallKind, bytes_in: int, bytes_out: int
     ) -> None:
-        """Writes the call's one journal record; to be called before the reply is written.
+        """Writes the call's one journal record; to be called before the reply is written, for streams at their end.
 
-        Raises Unavailable when the record cannot be written: the answer must then not be given away. RuntimeError the second time.
+        ``cost`` is all that the call has used, what was spent before included. Raises Unavailable when the record cannot be written:
+        the answer must then not be given away. RuntimeError the second time.
         """
         journal = self._journal
         if journal is None:
@@ -43,3 +91,36 @@ class Permit:
             reservation.settle(status, cost, bytes_in + bytes_out)
             self.standings = reservation.standings()
         journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
+
+
+async def expect_soon(permit: Permit, known: Cost, size: int) -> None:
+    """``Permit.expect`` that waits for units which may come, 200 ms at most; raises LimitExceeded or Unavailable, never Awaited."""
+    until_ns = 0
+    while True:
+        try:
+            permit.expect(known, size)
+        except Awaited as error:
+            until_ns = await _moment(error, until_ns)
+        else:
+            return
+
+
+async def spend_soon(permit: Permit, cost: Cost, *, tokens_out: int = 0, size: int = 0) -> None:
+    """``Permit.spend`` that waits for units which may come, 200 ms at most; raises LimitExceeded or Unavailable, never Awaited."""
+    until_ns = 0
+    while True:
+        try:
+            permit.spend(cost, tokens_out=tokens_out, size=size)
+        except Awaited as error:
+            until_ns = await _moment(error, until_ns)
+        else:
+            return
+
+
+async def _moment(error: Awaited, until_ns: int) -> int:
+    """Waits, until the time that is given back; raises what the caller is told in the end."""
+    now = time.monotonic_ns()
+    if until_ns and now >= until_ns:
+        raise error.instead
+    await asyncio.sleep(AGAIN_S)
+    return until_ns or now + PATIENCE_NS

@@ -12,8 +12,10 @@ from modelyard.core.exchange import Abort, Exchange, Headers
 from modelyard.core.inference import Cost, InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
+from modelyard.gate.counters import Awaited
 from modelyard.protocols.compression import INLINE, WORTH, choose, compress
 from modelyard.protocols.routing import Body, Protocol, Reply, Route
+from modelyard.protocols.waiting import WaitingRoom
 
 if TYPE_CHECKING:
     from modelyard.gate.permit import Permit
@@ -43,6 +45,7 @@ class Call:
         "_encode",
         "_finished",
         "_request",
+        "_waiting",
         "answered",
         "body",
         "cost",
@@ -56,10 +59,20 @@ class Call:
         "protocol",
         "request_id",
         "route",
+        "waits_until_ns",
     )
 
-    def __init__(self, exchange: Exchange, protocol: Protocol, plane: DataPlane, request_id: str, finished: Finished | None = None) -> None:
+    def __init__(  # noqa: PLR0917  # on every call's path, where keywords cost time
+        self,
+        exchange: Exchange,
+        protocol: Protocol,
+        plane: DataPlane,
+        request_id: str,
+        finished: Finished | None = None,
+        waiting: WaitingRoom | None = None,
+    ) -> None:
         self._finished = finished
+        self._waiting = waiting
         self.exchange = exchange
         self.protocol = protocol
         self.plane = plane
@@ -78,6 +91,8 @@ class Call:
         self.permit: Permit | None = None
         self.cost = Cost()
         self.answered = False
+        self.waits_until_ns = 0
+        """Until when it may wait for units of a limit; 0 before it has to."""
 
     @property
     def name(self) -> str:
@@ -118,7 +133,17 @@ class Call:
         if self.plane.sticky and not request.version:
             request.version = self._assigned()
         self.exchange.on_abort = self._aborted
-        self.plane.infer(self.grant.workspace_id, self.params["name"], request, self._inferred)
+        if self.permit is not None and self.permit.foreseen:
+            request.admit = self._expect
+        self._submit()
+
+    def _expect(self, rows: int, version_id: int) -> None:
+        """Reserves what is known of the call, now that it is decoded; raises what it is refused with."""
+        if self.permit is not None:
+            self.permit.expect(Cost(rows=rows, version_id=version_id), len(self.exchange.body))
+
+    def _submit(self) -> None:
+        self.plane.infer(self.grant.workspace_id, self.params["name"], self._request, self._inferred)
 
     def _aborted(self, _reason: Abort) -> None:
         """Nobody waits any more: work that has not begun need not begin."""
@@ -128,6 +153,9 @@ class Call:
         self.guard(self._answer, outcome)
 
     def _answer(self, outcome: InferResponse | ModelyardError) -> None:
+        if isinstance(outcome, Awaited) and self._waiting is not None:
+            self._waiting.wait(self, outcome, self._submit)
+            return
         if isinstance(outcome, ModelyardError):
             raise outcome
         cost = self.cost

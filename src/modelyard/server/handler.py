@@ -6,7 +6,6 @@ Route, key, permit, body, then the protocol. It finds things by table lookup, wa
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from itertools import count
@@ -21,14 +20,10 @@ from modelyard.gate.permit import Permit
 from modelyard.protocols.call import Call, Finished
 from modelyard.protocols.compression import decompress
 from modelyard.protocols.routing import Protocol, Reply, RouteTable
+from modelyard.protocols.waiting import Later, WaitingRoom
 from modelyard.serving.dataplane import DataPlane
 
-Later = Callable[..., object]
-"""``loop.call_later``: seconds, a callable, its arguments."""
 _LONGEST_ID = 128
-_WAIT_S = 0.02
-_PATIENCE_NS = 200_000_000
-_MOST_WAITING = 128
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
@@ -68,8 +63,7 @@ class Handler:
         self._plane = plane
         self._max_body = max_body_bytes
         self._finished = finished
-        self._later = later
-        self._waiting = 0
+        self._waiting = WaitingRoom(later)
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
 
@@ -84,7 +78,7 @@ class Handler:
         given = exchange.headers.get(b"x-request-id")
         request_id = own_id.hex() if given is None else _usable(given) or own_id.hex()
         protocol, route, params, allowed = self._table.find(exchange.method, exchange.path)
-        call = Call(exchange, protocol, self._plane, request_id, self._finished)
+        call = Call(exchange, protocol, self._plane, request_id, self._finished, self._waiting)
         if given is not None:
             call.own_id = own_id.hex()
         call.route = route
@@ -101,9 +95,9 @@ class Handler:
         call.grant = self._gate.authenticate(exchange.headers, exchange.query)
         if route is not None and route.locate is not None:
             route.locate(call)
-        self._admit(call, own_id, 0)
+        self._admit(call, own_id)
 
-    def _admit(self, call: Call, own_id: bytes, until_ns: int) -> None:
+    def _admit(self, call: Call, own_id: bytes) -> None:
         exchange, route = call.exchange, call.route
         if route is None or route.action is None:
             raise Internal("A call without a right was to be admitted.")
@@ -111,24 +105,11 @@ class Handler:
         try:
             call.permit = self._gate.admit(call.grant, route.action, name, own_id, route.kind)
         except Awaited as error:
-            self._wait(call, own_id, until_ns, error)
+            self._waiting.wait(call, error, self._admit, call, own_id)
             return
         coding = exchange.headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
         route.run(call)
-
-    def _wait(self, call: Call, own_id: bytes, until_ns: int, error: Awaited) -> None:
-        """Tries again in a moment, for a while, unless too many calls do so already."""
-        now = time.monotonic_ns()
-        until_ns = until_ns or now + _PATIENCE_NS
-        if self._later is None or self._waiting >= _MOST_WAITING or now >= until_ns or call.exchange.aborted is not None:
-            raise error.instead
-        self._waiting += 1
-        self._later(_WAIT_S, self._try_again, call, own_id, until_ns)
-
-    def _try_again(self, call: Call, own_id: bytes, until_ns: int) -> None:
-        self._waiting -= 1
-        call.guard(self._admit, call, own_id, until_ns)
 
     def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
         exchange = call.exchange

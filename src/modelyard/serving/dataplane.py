@@ -40,6 +40,8 @@ class DataPlane:
             rows = lane.check.rows(request.inputs)
             for name in request.outputs:
                 lane.version.signature.output(name)
+            if request.admit is not None and not _admitted(request, rows, lane, done):
+                return
             lane.submit(Waiting(request.inputs, request.outputs, rows, now_ns, request, lane.statistics, done))
         except ModelyardError as error:
             lane.statistics.failure((time.monotonic_ns() - now_ns) // 1000)
@@ -111,3 +113,14 @@ class DataPlane:
         if found is None:
             raise NotFound(f"There is no deployment {deployment[:64]!r}.{did_you_mean(deployment[:64], names or ())}")
         return found
+
+
+def _admitted(request: InferRequest, rows: int, lane: Lane, done: InferDone) -> bool:
+    """Whether a limit lets the call pass, now that its rows are known; a refusal is no failure of the model."""
+    try:
+        if request.admit is not None:
+            request.admit(rows, lane.version.id)
+    except ModelyardError as error:
+        done(error)
+        return False
+    return True

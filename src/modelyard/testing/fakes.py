@@ -59,9 +59,17 @@ class MemoryPermit:
     """Remembers how it was settled; may refuse to be."""
 
     standings: Standings | None = None
+    foreseen = False
 
     def __init__(self, settled: list[tuple[int, Cost, ProtocolId, CallKind, int, int]], refuse: ModelyardError | None = None) -> None:
         self._settled, self._refuse = settled, refuse
+
+    def expect(self, known: Cost, size: int) -> None:
+        """Whatever it is, it may be used."""
+
+    def spend(self, cost: Cost, *, tokens_out: int = 0, size: int = 0) -> None:  # noqa: ARG002  # as gate.permit.Permit
+        """Counts tokens, as any permit."""
+        cost.tokens_out += tokens_out
 
     def settle(  # noqa: PLR0917  # as gate.permit.Permit
         self, status: int, cost: Cost, protocol: ProtocolId, kind: CallKind, bytes_in: int, bytes_out: int

@@ -77,6 +77,19 @@ def test_idle_units_of_one_worker_serve_another(machine):
     assert sum(machine.call(1) for _ in range(2000)) == 960
 
 
+def test_units_that_come_back_when_calls_end_do_not_lie_idle(machine):
+    machine.publish(limit(160, Measure.CONCURRENT, Window.NONE), limit(100, Measure.TOKENS_OUT, id=2))
+    assert machine.call(tokens_out=60)
+    machine.clock.advance(60)
+    running = [machine.reserve(0)]
+    machine.tick()
+    machine.tick()
+    running.pop().settle(200, Cost(tokens_out=1), 0)
+    machine.tick()
+    machine.tick()
+    assert [machine.workers[0]._meters[number].lease.available for number in (1, 2)] == [0, 0]
+
+
 def test_all_limits_bind_or_none_is_touched(machine):
     key, deployment = limit(10), limit(2, id=2, scope=Scope.DEPLOYMENT)
     workspace, platform = limit(100, id=3, scope=Scope.WORKSPACE), limit(100, id=4, scope=Scope.PLATFORM, subject_id=0)
@@ -117,22 +130,22 @@ def test_concurrent_calls_are_counted_while_they_run(machine):
     assert machine.admitted(50) == 50
 
 
-def test_rows_are_counted_as_they_were_and_estimated_as_they_are(machine):
-    machine.publish(limit(100, Measure.ROWS))
-    assert machine.call(rows=10)
+def test_what_is_known_only_afterwards_is_estimated_by_what_it_was(machine):
+    machine.publish(limit(100, Measure.TOKENS_OUT))
+    assert machine.call(tokens_out=10)
     reservation = machine.reserve()
     assert reservation.estimates == [10]
-    reservation.settle(200, Cost(rows=10), 0)
-    assert sum(machine.call(rows=10) for _ in range(30)) == 8
+    reservation.settle(200, Cost(tokens_out=10), 0)
+    assert sum(machine.call(tokens_out=10) for _ in range(30)) == 8
 
 
-def test_rows_overshoot_by_no_more_than_one_estimates_error(machine):
-    machine.publish(limit(100, Measure.ROWS))
-    assert machine.call(rows=1)
-    assert machine.call(rows=150), "nobody could know"
-    assert not machine.call(rows=1)
+def test_what_is_known_only_afterwards_overshoots_by_no_more_than_the_error_of_its_estimate(machine):
+    machine.publish(limit(100, Measure.COMPUTE_MS))
+    assert machine.call(compute_us=1_000)
+    assert machine.call(compute_us=150_000), "nobody could know"
+    assert not machine.call(compute_us=1_000)
     machine.clock.advance(60)
-    assert machine.call(rows=1)
+    assert machine.call(compute_us=1_000)
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,14 @@ import pytest
 from modelyard.core.access import Action
 from modelyard.core.errors import LimitExceeded, Unavailable
 from modelyard.core.exchange import Abort
+from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.counters import Awaited
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.server.handler import Handler
 from modelyard.serving.dataplane import DataPlane
-from modelyard.testing.fakes import MemoryExchange, OpenGate
+from modelyard.testing.fakes import MemoryExchange, MemoryPermit, OpenGate
 
 STANDING = Standing(measure=Measure.TOKENS_IN, amount=100, remaining=7, reset_seconds=12.3)
 FOREVER = Standing(measure=Measure.REQUESTS, amount=5, remaining=0, reset_seconds=-1.0)
@@ -54,6 +55,48 @@ def ask(handler):
     exchange = MemoryExchange("POST", "/x", headers={b"authorization": b"Bearer key"})
     handler(exchange)
     return exchange
+
+
+class RowsPermit(MemoryPermit):
+    """A permit of a call whose rows a limit counts."""
+
+    foreseen = True
+
+    def __init__(self, answers):
+        super().__init__([])
+        self.answers, self.expected = answers, []
+
+    def expect(self, known, size):
+        self.expected.append((known.rows, known.version_id, size))
+        answer = self.answers.pop(0)
+        if answer is not None:
+            raise answer
+
+
+class ThreeRows:
+    """A data plane that finds three rows in any call."""
+
+    sticky = ()
+
+    def infer(self, workspace_id, deployment, request, done):
+        try:
+            request.admit(3, 11)
+        except Unavailable as error:
+            done(error)
+        except LimitExceeded as error:
+            done(error)
+        else:
+            done(InferResponse({}, "m", 1, 11, 3))
+
+
+@pytest.fixture
+def rows_handler(gate, later):
+    def run(call):
+        call.infer(InferRequest({}), lambda _outcome: (200, (), b"done"))
+
+    route = Route("POST", "/{name}", Action.INFER, run, CallKind.INFER, names_deployment=True)
+    protocol = Protocol("p", ProtocolId.OTHER, (route,), lambda error: (429, (), error.message.encode()))
+    return Handler([protocol], gate, ThreeRows(), later=later)
 
 
 def used_up():
@@ -111,3 +154,21 @@ def test_an_answer_says_where_the_caller_stands(handler, gate, monkeypatch):
 
 def test_without_limits_an_answer_says_nothing(handler):
     assert not [name for name in ask(handler).answer_headers if b"ratelimit" in name]
+
+
+def test_a_decoded_call_waits_for_the_rows_that_it_needs(rows_handler, gate, later, monkeypatch):
+    permit = RowsPermit([Awaited(used_up()), None])
+    monkeypatch.setattr(gate, "admit", lambda *_: permit)
+    exchange = ask(rows_handler)
+    assert exchange.answer_status == 0
+    later.pass_by()
+    assert (exchange.answer_status, permit.expected) == (200, [(3, 11, 0), (3, 11, 0)])
+
+
+def test_a_decoded_call_is_refused_when_its_rows_do_not_fit(rows_handler, gate, later, monkeypatch):
+    permit = RowsPermit([used_up()])
+    monkeypatch.setattr(gate, "admit", lambda *_: permit)
+    exchange = ask(rows_handler)
+    assert (exchange.answer_status, exchange.answer_body) == (429, b"used up")
+    assert exchange.answer_headers[b"retry-after"] == b"3"
+    assert not later.waiting

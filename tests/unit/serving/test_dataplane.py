@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modelyard.core.deployments import DeploymentState
-from modelyard.core.errors import InvalidTensor, NotFound, Unavailable
+from modelyard.core.errors import InvalidTensor, LimitExceeded, NotFound, Unavailable
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.router import Routes
 from modelyard.testing.fakes import served_deployment, served_version
@@ -146,5 +146,25 @@ def test_an_ended_deployment_is_gone():
         plane.remove(1, "demo")
         assert isinstance(await call(plane, {}), NotFound)
         assert list(plane) == []
+
+    run(main)
+
+
+def test_a_limit_is_asked_once_the_rows_are_known_and_its_refusal_is_no_failure_of_the_model(threads):
+    async def main():
+        model = doubling()
+        plane = plane_with(batcher(model, threads), model)
+        asked = []
+
+        def admit(number, version_id):
+            asked.append((number, version_id))
+            if number > 2:
+                raise LimitExceeded("used up")
+
+        assert (await call(plane, {"x": rows(1, 2)}, admit=admit)).rows == 2
+        assert isinstance(await call(plane, {"x": rows(1, 2, 3)}, admit=admit), LimitExceeded)
+        assert asked == [(2, 11), (3, 11)]
+        ((_, _, _, statistics),) = plane.statistics()
+        assert (statistics.succeeded, statistics.failed, len(model.runs)) == (1, 0, 1)
 
     run(main)
