@@ -16,6 +16,8 @@ SDK = Path(__file__).resolve().parent.parent / "src" / "modelyard" / "sdk"
 DROPPED = {"async", "await"}
 NAMES = {
     "AsyncBaseTransport": "BaseTransport",
+    "AsyncHTTPTransport": "HTTPTransport",
+    "handle_async_request": "handle_request",
     "AsyncIterator": "Iterator",
     "__aenter__": "__enter__",
     "__aexit__": "__exit__",

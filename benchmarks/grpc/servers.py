@@ -29,7 +29,8 @@ def serve(kind: str) -> None:
     from integration.open_inference_grpc.live_grpc import LiveGrpc
     from integration.served import half_plus_two
     from modelyard.server.fronts.grpc import GrpcExchange, _Methods
-    from modelyard.server.fronts.grpc_calls import host_of, read_metadata
+    from modelyard.server.fronts.grpc_callers import Caller, host_of
+    from modelyard.server.fronts.grpc_calls import read_metadata
 
     class OnTheLoop(LiveGrpc):
         """The same with ``grpc.aio``."""
@@ -44,7 +45,7 @@ def serve(kind: str) -> None:
 
             async def run(body, context):
                 headers, timeout = read_metadata(context, 60.0)
-                exchange = Awaited(METHOD, body, headers, host_of(context.peer()), self.served.loop)
+                exchange = Awaited(METHOD, body, headers, Caller(host_of(context.peer()), False, None), self.served.loop)
                 exchange.waiter = None
                 self.handler(exchange)
                 if exchange.answer is None:

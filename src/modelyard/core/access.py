@@ -53,6 +53,15 @@ def actions_of(roles: Iterable[Role], *, trust: bool = False) -> frozenset[Actio
     return found | {Action.TRUST} if trust and Action.DEVELOP in found else found
 
 
+class Certificate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client showed in its TLS handshake, verified against the listener's certificate authority."""
+
+    fingerprint: str
+    """SHA-256 of the certificate, in hex."""
+    subject: str
+    """As RFC 4514 writes it: ``CN=pump-7,O=Example``."""
+
+
 class Key(msgspec.Struct, frozen=True, kw_only=True):
     """An API key as stored: never the secret, only its SHA-256 (hex)."""
 

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 
+from modelyard.core.access import Certificate
+
 Headers = tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]]
 """Reply headers, names in lower case. A tuple is a constant that a front may cache in encoded form; a list belongs to one reply."""
 
@@ -51,6 +53,11 @@ class Exchange(ABC):
     """Monotonic time at which the request was whole."""
     aborted: Abort | None
     on_abort: Callable[[Abort], None] | None
+
+    @property
+    def certificate(self) -> Certificate | None:
+        """What the client showed in its TLS handshake; None where it showed none, or was not asked."""
+        return None
 
     @abstractmethod
     def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:

@@ -12,6 +12,7 @@ from modelyard.core.tensors import Array, Datatype
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_transport import AsyncTransport
 from modelyard.sdk.files import quoted
+from modelyard.sdk.trust import address
 from modelyard.sdk.wire import HEADER_LENGTH, ModelMetadata, clean_records, decode_answer, encode_call, is_table, table_records
 
 Record = dict[str, Any]
@@ -29,7 +30,7 @@ class AsyncInference:
     async def address(self) -> str:
         """Base URL of the inference listener."""
         if not self._address:
-            self._address = (await self._platform.whoami()).inference_url.rstrip("/")
+            self._address = address((await self._platform.whoami()).inference_url.rstrip("/"))
         return self._address
 
     async def describe(self, deployment: str) -> dict[str, Any]:

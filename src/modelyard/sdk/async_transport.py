@@ -12,8 +12,10 @@ import httpx
 import msgspec
 
 from modelyard.core.errors import Internal
+from modelyard.sdk.async_sockets import AsyncSockets
 from modelyard.sdk.failures import error_from, retry_after, unreachable
 from modelyard.sdk.settings import ClientSettings
+from modelyard.sdk.trust import shown, tls
 from modelyard.sdk.waiting import async_call, async_sleep
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class AsyncTransport:
         headers = {"user-agent": "modelyard-python"}
         if settings.key:
             headers["authorization"] = f"Bearer {settings.key}"
+        transport = transport or AsyncSockets(tls())
         self._http = httpx.AsyncClient(headers=headers, timeout=settings.timeout, transport=transport, follow_redirects=False)
 
     async def aclose(self) -> None:
@@ -71,7 +74,7 @@ class AsyncTransport:
                 response = await self._http.request(method, url, content=content, params=_set(params), headers=headers)
             except httpx.TransportError as error:
                 if attempt == attempts or isinstance(error, httpx.ReadTimeout | httpx.UnsupportedProtocol):
-                    raise unreachable(self.settings.url, error) from error
+                    raise unreachable(shown(self.settings.url), error) from error
                 await async_sleep(pause_before(attempt, None))
                 continue
             if response.status_code == 503 and attempt < attempts:
@@ -102,7 +105,7 @@ class AsyncTransport:
                 method, self.settings.url + path, content=_pieces(file, on_bytes), params=_set(params), headers=headers
             )
         except httpx.TransportError as error:
-            raise unreachable(self.settings.url, error) from error
+            raise unreachable(shown(self.settings.url), error) from error
         if response.status_code >= 400:
             raise error_from(response.status_code, response.headers, response.content)
         return msgspec.json.decode(response.content, type=kind)
@@ -119,7 +122,7 @@ class AsyncTransport:
                     raise error_from(response.status_code, response.headers, await response.aread())
                 yield response.aiter_bytes(PIECE)
         except httpx.TransportError as error:
-            raise unreachable(self.settings.url, error) from error
+            raise unreachable(shown(self.settings.url), error) from error
 
     async def download(
         self,

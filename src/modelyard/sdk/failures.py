@@ -70,10 +70,16 @@ def _message(status: int, body: bytes) -> str:
 
 def unreachable(url: str, error: httpx.TransportError) -> ModelyardError:
     """The error for a server that could not be talked to."""
+    if "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Unavailable(
+            f"The certificate of {url} is not trusted ({error}); set MODELYARD_CA to a PEM file of the authority that issued it."
+        )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
         return Unavailable(
             f"No Modelyard server answers at {url}; start one with: modelyard up --detach (or set MODELYARD_URL to where one runs)."
         )
     if isinstance(error, httpx.TimeoutException):
         return DeadlineExceeded(f"The server at {url} did not answer in time; it may be overloaded, or the timeout too short.")
-    return Unavailable(f"The connection to {url} broke: {error or type(error).__name__}.")
+    # In TLS 1.3 a server refuses a client's certificate, or the lack of one, only after the client has begun to talk.
+    hint = " If it asks clients for certificates, set MODELYARD_CERTIFICATE to one." if url.startswith("https://") else ""
+    return Unavailable(f"The connection to {url} broke: {error or type(error).__name__}.{hint}")

@@ -13,6 +13,7 @@ from modelyard.core.tensors import Array, Datatype
 from modelyard.sdk.files import quoted
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.transport import Transport
+from modelyard.sdk.trust import address
 from modelyard.sdk.wire import HEADER_LENGTH, ModelMetadata, clean_records, decode_answer, encode_call, is_table, table_records
 
 Record = dict[str, Any]
@@ -30,7 +31,7 @@ class Inference:
     def address(self) -> str:
         """Base URL of the inference listener."""
         if not self._address:
-            self._address = (self._platform.whoami()).inference_url.rstrip("/")
+            self._address = address((self._platform.whoami()).inference_url.rstrip("/"))
         return self._address
 
     def describe(self, deployment: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from modelyard.core.errors import InvalidRequest
+from modelyard.sdk.trust import address as as_http
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
@@ -29,12 +30,12 @@ def client_settings(
 ) -> ClientSettings:
     """Fills in what was not given from MODELYARD_URL, MODELYARD_KEY and MODELYARD_INFERENCE_URL.
 
-    Raises InvalidRequest for an address that is not http or https.
+    Raises InvalidRequest for an address that is neither http, https nor a Unix socket.
     """
     chosen = (url or os.environ.get("MODELYARD_URL") or DEFAULT_URL).rstrip("/")
     inference = (inference_url or os.environ.get("MODELYARD_INFERENCE_URL") or "").rstrip("/")
     for address in filter(None, (chosen, inference)):
-        if not address.startswith(("http://", "https://")):
-            raise InvalidRequest(f"{address!r} is not an address of a Modelyard server; it must begin with http:// or https://.")
+        if not address.startswith(("http://", "https://", "unix:/")):
+            raise InvalidRequest(f"{address!r} is not an address of a Modelyard server; it must begin with http://, https:// or unix:/.")
     secret = key if key is not None else os.environ.get("MODELYARD_KEY", "")
-    return ClientSettings(url=chosen, key=secret.strip(), inference_url=inference, timeout=timeout, retries=retries)
+    return ClientSettings(url=as_http(chosen), key=secret.strip(), inference_url=as_http(inference), timeout=timeout, retries=retries)

@@ -15,6 +15,8 @@ import msgspec
 from modelyard.core.errors import Internal
 from modelyard.sdk.failures import error_from, retry_after, unreachable
 from modelyard.sdk.settings import ClientSettings
+from modelyard.sdk.sockets import Sockets
+from modelyard.sdk.trust import shown, tls
 from modelyard.sdk.waiting import call, sleep
 
 T = TypeVar("T")
@@ -35,6 +37,7 @@ class Transport:
         headers = {"user-agent": "modelyard-python"}
         if settings.key:
             headers["authorization"] = f"Bearer {settings.key}"
+        transport = transport or Sockets(tls())
         self._http = httpx.Client(headers=headers, timeout=settings.timeout, transport=transport, follow_redirects=False)
 
     def close(self) -> None:
@@ -72,7 +75,7 @@ class Transport:
                 response = self._http.request(method, url, content=content, params=_set(params), headers=headers)
             except httpx.TransportError as error:
                 if attempt == attempts or isinstance(error, httpx.ReadTimeout | httpx.UnsupportedProtocol):
-                    raise unreachable(self.settings.url, error) from error
+                    raise unreachable(shown(self.settings.url), error) from error
                 sleep(pause_before(attempt, None))
                 continue
             if response.status_code == 503 and attempt < attempts:
@@ -103,7 +106,7 @@ class Transport:
                 method, self.settings.url + path, content=_pieces(file, on_bytes), params=_set(params), headers=headers
             )
         except httpx.TransportError as error:
-            raise unreachable(self.settings.url, error) from error
+            raise unreachable(shown(self.settings.url), error) from error
         if response.status_code >= 400:
             raise error_from(response.status_code, response.headers, response.content)
         return msgspec.json.decode(response.content, type=kind)
@@ -120,7 +123,7 @@ class Transport:
                     raise error_from(response.status_code, response.headers, response.read())
                 yield response.iter_bytes(PIECE)
         except httpx.TransportError as error:
-            raise unreachable(self.settings.url, error) from error
+            raise unreachable(shown(self.settings.url), error) from error
 
     def download(
         self,

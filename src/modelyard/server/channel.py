@@ -25,6 +25,10 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     slot: int = 0
     descriptor: int = -1
     """The listening socket to serve on."""
+    private: int = -1
+    """The Unix socket on which workers serve the controller, where it cannot simply call as others do."""
+    private_url: str = ""
+    """How the controller calls the inference listener."""
     inference_url: str = ""
     management_url: str = ""
     grpc_address: str = ""

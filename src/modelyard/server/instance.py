@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -100,12 +99,6 @@ def stop(home: Home, timeout: float) -> Instance | None:
             raise DeadlineExceeded(f"Modelyard (process {found.pid}) has not stopped within {timeout:g} s; it still ends calls in flight.")
         time.sleep(0.05)
     return found
-
-
-def url_of(listener: socket.socket) -> str:
-    """The URL of a bound listener."""
-    host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def _lock(descriptor: int, mode: int) -> bool:

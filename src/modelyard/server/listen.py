@@ -17,15 +17,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import mmap
 import os
 import socket
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from modelyard.core.addresses import UNIX
 from modelyard.core.errors import Conflict, InvalidRequest
+from modelyard.server.entrance import OPEN, Entrance
 
 BACKLOG = 2048
 """Connections that may wait to be accepted; the kernel may allow less."""
@@ -35,13 +38,14 @@ _MOST_LATE = 16
 _EXHAUSTED_S = 0.1
 
 
-def listen(host: str, port: int, backlog: int = BACKLOG) -> socket.socket:
+def listen(host: str, port: int, backlog: int = BACKLOG, mode: int = 0o600) -> socket.socket:
     """A listening socket on an IPv4 or IPv6 address, a host name, or, where ``host`` contains a slash, a Unix socket path.
 
-    Port 0 takes a free one. Raises Conflict when the port or path is in use, InvalidRequest when it cannot be listened on.
+    Port 0 takes a free one; ``mode`` is for the socket's file.
+    Raises Conflict when the port or path is in use, InvalidRequest when it cannot be listened on.
     """
     if "/" in host:
-        return _open_unix(Path(host), backlog)
+        return _open_unix(Path(host), backlog, mode)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except socket.gaierror as error:
@@ -106,21 +110,21 @@ def inherit_listener(descriptor: int) -> socket.socket:
     return listener
 
 
-def listener_url(listener: socket.socket) -> str:
-    """Where clients reach it: ``http://127.0.0.1:8000``, ``http://[::1]:8000`` or ``unix:/path``."""
+def listener_url(listener: socket.socket, *, secure: bool = False) -> str:
+    """Its URL: ``http://127.0.0.1:8000``, ``https://[::1]:8000`` or ``unix:/path``."""
     name = listener.getsockname()
     if isinstance(name, str):
         return f"unix:{name}"
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(name[0], name[0])  # noqa: S104 - compared, not bound
-    return f"http://[{host}]:{name[1]}" if ":" in host else f"http://{host}:{name[1]}"
+    scheme, host = "https" if secure else "http", name[0]
+    return f"{scheme}://[{host}]:{name[1]}" if ":" in host else f"{scheme}://{host}:{name[1]}"
 
 
-def _open_unix(path: Path, backlog: int) -> socket.socket:
+def _open_unix(path: Path, backlog: int, mode: int) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
         listener.bind(str(path))
-        path.chmod(0o600)
+        path.chmod(mode)
         listener.listen(backlog)
     except OSError as error:
         listener.close()
@@ -207,9 +211,12 @@ class Acceptor:
     that does not come (it hangs, or computes) soon delays others no more: what is left to it is then taken in growing bunches.
     """
 
-    def __init__(self, front: Accepting, listener: socket.socket, board: LoadBoard, slot: int) -> None:
+    def __init__(self, front: Accepting, listener: socket.socket, board: LoadBoard, slot: int, entrance: Entrance = OPEN) -> None:
         self._front = front
         self._listener = listener
+        self._attach_with = functools.partial(attach, entrance)
+        self._rules = entrance.rules if entrance.rules else None
+        self._most_attaching = entrance.most_handshakes
         self._board = board
         self._slot = slot
         self._loop = asyncio.get_running_loop()
@@ -266,7 +273,7 @@ class Acceptor:
     def _accept(self) -> bool:
         """Takes one connection; whether there may be more."""
         try:
-            connection, _ = self._listener.accept()
+            connection, address = self._listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return False
         except OSError as error:
@@ -276,15 +283,32 @@ class Acceptor:
             self._pause()
             self._timer = self._loop.call_later(_EXHAUSTED_S, self._accept_late)
             return False
+        if len(self._attaching) >= self._most_attaching or (self._rules is not None and not self._rules.admits(peer_name(address))):
+            connection.close()
+            return True
         connection.setblocking(False)
-        task: asyncio.Task[object] = self._loop.create_task(self._attach(connection))
+        task: asyncio.Task[object] = self._loop.create_task(self._attach_with(connection, self._front.new_connection))
         self._attaching.add(task)
         self._count(self._load())
         task.add_done_callback(self._attaching.discard)
         return True
 
-    async def _attach(self, connection: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(self._front.new_connection, connection)
-        except OSError:
-            connection.close()  # The client went away between accepting and attaching.
+
+async def attach(entrance: Entrance, connection: socket.socket, factory: Callable[[], asyncio.Protocol]) -> None:
+    """Lets a protocol speak on an accepted connection, after the handshake where TLS is spoken. A client that fails at that is let go."""
+    loop, certificates = asyncio.get_running_loop(), entrance.certificates
+    try:
+        if certificates is None:
+            await loop.connect_accepted_socket(factory, connection)
+        else:
+            await loop.connect_accepted_socket(
+                factory, connection, ssl=certificates.context, ssl_handshake_timeout=entrance.handshake_seconds
+            )
+    except (OSError, TimeoutError):
+        connection.close()  # it went away between accepting and attaching, or speaks no TLS that is spoken here
+
+
+def peer_name(address: Any) -> str:
+    """The address of a caller as rules and logs have it: without port, ``unix`` for a Unix socket."""
+    # A socket for both families names IPv4 clients ``::ffff:192.0.2.1``.
+    return str(address[0]).removeprefix("::ffff:") if isinstance(address, tuple) else UNIX

@@ -13,7 +13,18 @@ from msgspec import Meta
 from modelyard.observability.logging import redact
 
 PREFIX = "MODELYARD_"
-OTHER_VARIABLES = frozenset({"MODELYARD_URL", "MODELYARD_KEY", "MODELYARD_INFERENCE_URL", "MODELYARD_JOB", "MODELYARD_JOB_OWNER"})
+OTHER_VARIABLES = frozenset(
+    {
+        "MODELYARD_URL",
+        "MODELYARD_KEY",
+        "MODELYARD_INFERENCE_URL",
+        "MODELYARD_CA",
+        "MODELYARD_CERTIFICATE",
+        "MODELYARD_CERTIFICATE_KEY",
+        "MODELYARD_JOB",
+        "MODELYARD_JOB_OWNER",
+    }
+)
 """Variables with our prefix that are read by CLI and SDK, or handed to jobs."""
 
 SECRETS = frozenset({"admin_key", "webhook_secret"})
@@ -36,6 +47,43 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     grpc_port: Annotated[
         int, Meta(ge=-1, le=65535, description="Port of the gRPC listener, on the same address; 0 takes a free one, -1 turns gRPC off.")
     ] = 8001
+    socket: Annotated[str, Meta(description="Path of a Unix socket that the inference listener uses in place of host and port.")] = ""
+    management_socket: Annotated[str, Meta(description="The same for the management listener.")] = ""
+    socket_mode: Annotated[str, Meta(description="Rights of the files of Unix sockets, in octal: 660 opens them to the group.")] = "600"
+    allow_networks: Annotated[
+        str, Meta(description="Networks that may connect to the inference and gRPC listeners, with commas; empty for all.")
+    ] = ""
+    deny_networks: Annotated[str, Meta(description="Networks that may not connect to them, even if they are among the allowed ones.")] = ""
+    management_allow_networks: Annotated[
+        str, Meta(description="Networks that may connect to the management listener, with commas; empty for all.")
+    ] = ""
+    management_deny_networks: Annotated[str, Meta(description="Networks that may not connect to the management listener.")] = ""
+    trusted_proxies: Annotated[
+        str,
+        Meta(
+            description="Networks of proxies whose Forwarded or X-Forwarded-For says who the client is; unix for callers by Unix socket. "
+            "From anybody else these headers mean nothing."
+        ),
+    ] = ""
+    tls_certificate: Annotated[
+        str,
+        Meta(description="PEM file of the listeners' certificate, followed when it changes; empty for no TLS."),
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file of its private key; empty when the certificate's file has it too.")] = ""
+    tls_listeners: Annotated[str, Meta(description="Listeners that speak TLS when there is a certificate, with commas.")] = (
+        "inference,grpc,management"
+    )
+    tls_client_ca: Annotated[
+        str, Meta(description="PEM file of the authorities whose certificates clients may show (mutual TLS); empty asks clients for none.")
+    ] = ""
+    tls_clients: Annotated[
+        Literal["required", "optional"],
+        Meta(description="Whether clients must show a certificate, or may. gRPC asks for certificates only where they are required."),
+    ] = "required"
+    tls_client_listeners: Annotated[str, Meta(description="Listeners that ask clients for certificates, with commas.")] = (
+        "inference,grpc,management"
+    )
+    tls_handshake_seconds: Annotated[float, Meta(gt=0, description="Time a client has for its TLS handshake.", extra=_SECONDS)] = 10.0
     workers: Annotated[int, Meta(ge=0, le=512, description="Inference processes; 0 means one for each CPU core.")] = 0
     database_url: Annotated[
         str, Meta(description="Database of the controller: sqlite:///… or postgresql://…; empty for a SQLite file inside the home.")

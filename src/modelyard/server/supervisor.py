@@ -25,10 +25,12 @@ import msgspec
 from modelyard import __version__
 from modelyard.core.errors import ModelyardError
 from modelyard.observability.logging import configure
+from modelyard.server import entrance
 from modelyard.server.channel import Handover, Said
 from modelyard.server.child import Child, Program
-from modelyard.server.instance import HomeLock, Instance, url_of
-from modelyard.server.listen import grpc_address, listen, reserve
+from modelyard.server.instance import HomeLock, Instance
+from modelyard.server.listen import grpc_address
+from modelyard.server.listeners import Listeners, open_listeners
 from modelyard.server.settings import PREFIX, Settings
 from modelyard.store.home import Home
 from modelyard.store.upgrade import prepare_home
@@ -81,14 +83,11 @@ def run(settings: Settings, tell: Tell, commands: Commands = PRODUCT) -> int:
     Raises Conflict when the home is in use or of a newer version, and when a port is taken.
     """
     home = Home(settings.home)
+    entrance.check(settings)
     with ExitStack() as stack:
         lock = stack.enter_context(HomeLock(home))
         kept = prepare_home(home)
-        inference = stack.enter_context(listen(settings.host, settings.port))
-        management = stack.enter_context(listen(settings.host, settings.management_port))
-        grpc = reserve(settings.host, settings.grpc_port) if settings.grpc_port >= 0 else None
-        if grpc is not None:
-            stack.enter_context(grpc)
+        listeners = stack.enter_context(open_listeners(settings, home))
         configure("supervisor", settings.log_level, home.logs)
         if kept is not None:
             logger.info("The home was upgraded; what it was before is kept in %s", kept)
@@ -96,7 +95,7 @@ def run(settings: Settings, tell: Tell, commands: Commands = PRODUCT) -> int:
         stack.callback(os.close, output)
         if os.fstat(output).st_size > MAX_OUTPUT_BYTES:
             os.ftruncate(output, 0)
-        base = Base(settings, lock, (inference, management), grpc, output, commands)
+        base = Base(settings, lock, listeners, output, commands)
         return Supervisor(base, tell).run()
 
 
@@ -106,10 +105,7 @@ class Base:
 
     settings: Settings
     lock: HomeLock
-    sockets: tuple[socket.socket, socket.socket]
-    """Inference and management."""
-    grpc: socket.socket | None
-    """Holds the port of gRPC."""
+    listeners: Listeners
     output: int
     commands: Commands
 
@@ -121,9 +117,9 @@ class Supervisor:
         settings = base.settings
         self._settings, self._lock, self._tell = settings, base.lock, tell
         self._home = Home(settings.home)
-        self._inference, self._management = base.sockets
-        self._urls = url_of(self._inference), url_of(self._management)
-        self._grpc = grpc_address(base.grpc) if base.grpc is not None else ""
+        self._listeners = listeners = base.listeners
+        self._urls = listeners.urls(settings)
+        self._grpc = grpc_address(listeners.grpc) if listeners.grpc is not None else ""
         self._output = base.output
         self._boot = secrets.token_hex(16)
         self._environment = child_environment(os.environ)
@@ -132,9 +128,9 @@ class Supervisor:
         self._was_ready = False
         self._fatal = ""
         self._started_ns = time.time_ns()
-        self._controller = self._child("controller", base.commands.controller, self._management)
+        self._controller = self._child("controller", base.commands.controller, listeners.management)
         self._workers = [
-            self._child(f"worker-{slot}", base.commands.worker, self._inference, slot) for slot in range(settings.worker_count)
+            self._child(f"worker-{slot}", base.commands.worker, listeners.inference, slot) for slot in range(settings.worker_count)
         ]
 
     def run(self) -> int:
@@ -158,6 +154,8 @@ class Supervisor:
         return 1 if self._fatal else 0
 
     def _child(self, name: str, command: tuple[str, ...], listener: socket.socket, slot: int = 0) -> Child:
+        private = self._listeners.private if name != "controller" else None
+
         def handover() -> Handover:
             return Handover(
                 settings=self._settings.encode(),
@@ -165,6 +163,8 @@ class Supervisor:
                 name=name,
                 slot=slot,
                 descriptor=listener.fileno(),
+                private=private.fileno() if private is not None else -1,
+                private_url=self._listeners.private_url(self._urls[0]),
                 inference_url=self._urls[0],
                 management_url=self._urls[1],
                 grpc_address=self._grpc,
@@ -172,7 +172,7 @@ class Supervisor:
             )
 
         # Children hold the lock too: after a kill of the supervisor nobody else can use the home before they are gone.
-        descriptors = (listener.fileno(), self._lock.descriptor)
+        descriptors = (listener.fileno(), self._lock.descriptor, *([private.fileno()] if private is not None else []))
         shown = command if name == "controller" else (*command, str(slot))
         return Child(Program(name, shown, handover, descriptors, self._output, self._environment))
 

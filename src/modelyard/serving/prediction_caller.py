@@ -7,15 +7,23 @@ from urllib.parse import quote
 
 import httpx
 
+from modelyard.core.addresses import socket_path
 from modelyard.serving.prediction_files import Submission
 
 
 class LoopbackCaller:
-    """Makes predict calls; ``authorize`` gives the headers that make a call count as the submitting key's own."""
+    """Makes predict calls to ``url``, which may be ``unix:/path``.
+
+    ``authorize`` gives the headers that make a call count as the submitting key's own.
+    """
 
     def __init__(self, url: str, authorize: Callable[[Submission], dict[str, str]], timeout_seconds: float = 300.0) -> None:
         self._authorize = authorize
-        self._client = httpx.Client(base_url=url, timeout=timeout_seconds, trust_env=False)
+        path = socket_path(url)
+        transport = httpx.HTTPTransport(uds=path) if path else None
+        self._client = httpx.Client(
+            base_url="http://modelyard" if path else url, transport=transport, timeout=timeout_seconds, trust_env=False
+        )
 
     def __call__(self, submission: Submission) -> tuple[int, bytes]:
         """Status and body of the answer.

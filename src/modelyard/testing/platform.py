@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_GUARDED = {"tls_certificate", "socket", "management_socket", "allow_networks", "management_allow_networks", "deny_networks"}
+"""Settings with which the listeners do not simply answer anybody."""
 COMMAND = [sys.executable, "-m", "modelyard.cli.main"]
 
 
@@ -47,6 +49,19 @@ def wait_until_answers(url: str, process: subprocess.Popen[bytes], seconds: floa
             raise RuntimeError(f"{url} does not answer after {seconds} s")
         time.sleep(0.01)
     return time.perf_counter() - began
+
+
+def wait_until_ready(home: Path, process: subprocess.Popen[bytes], seconds: float = 60) -> tuple[dict[str, Any], float]:
+    """What the platform on a home says of itself once it is ready, and after how many seconds; for listeners that are not plain HTTP."""
+    began = time.perf_counter()
+    file = home / "run" / "supervisor.json"
+    while not (file.exists() and json.loads(file.read_bytes())["ready"]):
+        if process.poll() is not None:
+            raise RuntimeError(f"The platform on {home} ended with status {process.returncode}")
+        if time.perf_counter() - began > seconds:
+            raise RuntimeError(f"The platform on {home} is not ready after {seconds} s")
+        time.sleep(0.02)
+    return json.loads(file.read_bytes()), time.perf_counter() - began
 
 
 @dataclass
@@ -95,10 +110,14 @@ def running_platform(home: Path, *, workers: int = 2, settings: Mapping[str, str
     command = [*COMMAND, "up", "--home", str(home), "--workers", str(workers)]
     command += ["--port", str(port), "--management-port", str(management)]
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    url, inference = f"http://127.0.0.1:{management}", f"http://127.0.0.1:{port}"
     try:
-        seconds = wait_until_answers(f"{inference}/readyz", process)
-        wait_until_answers(f"{url}/readyz", process)
+        if _GUARDED.isdisjoint(settings):
+            url, inference = f"http://127.0.0.1:{management}", f"http://127.0.0.1:{port}"
+            seconds = wait_until_answers(f"{inference}/readyz", process)
+            wait_until_answers(f"{url}/readyz", process)
+        else:
+            state, seconds = wait_until_ready(home, process)
+            url, inference = state["management_url"], state["inference_url"]
         client = inherited | {"MODELYARD_URL": url, "MODELYARD_KEY": key, "MODELYARD_HOME": str(home)}
         yield RunningPlatform(home, url, inference, key, process, seconds, client)
     finally:

@@ -19,7 +19,7 @@ from modelyard.server.fronts.limits import FrontConfig
 from modelyard.server.listen import Acceptor, LoadBoard, grpc_address, inherit_listener, listen, listener_url, reserve
 
 
-@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://"), ("0.0.0.0", "http://127.0.0.1:")])
+@pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://"), ("0.0.0.0", "http://0.0.0.0:")])
 def test_port_zero_takes_a_free_port(host: str, url: str) -> None:
     with listen(host, 0) as listener:
         assert listener_url(listener).startswith(url)

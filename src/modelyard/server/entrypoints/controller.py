@@ -9,14 +9,13 @@ import socket
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
-
-import uvicorn
 
 from modelyard.control.app import create_app
 from modelyard.core.errors import ModelyardError
 from modelyard.observability.logging import configure
 from modelyard.server.channel import ChildChannel, Handover, Said
+from modelyard.server.entrance import entrance
+from modelyard.server.fronts.management import ManagementServer
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.controller import Controller, Foundation, build, lay_foundation
 from modelyard.store.home import Home
@@ -27,7 +26,6 @@ FOLD_SECONDS = 1.0
 SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
 UPKEEP_SECONDS = 600.0
-GRACE_SECONDS = 10
 
 
 def main() -> int:
@@ -52,7 +50,8 @@ def main() -> int:
 def serve(controller: Controller, handover: Handover, settings: Settings, ready: Callable[[], None]) -> int:
     """Serves the API and runs the background work until a signal ends it or some of that work dies."""
     stop = threading.Event()
-    server = _Server(_config(controller), ready)
+    listener = socket.socket(fileno=handover.descriptor)
+    server = ManagementServer(create_app(controller.services), listener, entrance(settings, "management"), ready)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
     threads = [
         _Background("publisher", lambda: _publish(stop, controller), server),
@@ -65,9 +64,8 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     ]
     for thread in threads:
         thread.start()
-    listener = socket.socket(fileno=handover.descriptor)
     try:
-        server.run(sockets=[listener])
+        server.run()
     finally:
         stop.set()
         controller.scheduler.wake()
@@ -120,7 +118,7 @@ def _repeat(stop: threading.Event, seconds: float, step: Callable[[], object]) -
 class _Background(threading.Thread):
     """A part of the background work. When it dies of an error, the process ends, and the supervisor starts another."""
 
-    def __init__(self, name: str, work: Callable[[], None], server: _Server) -> None:
+    def __init__(self, name: str, work: Callable[[], None], server: ManagementServer) -> None:
         super().__init__(name=name, daemon=True)
         self._work, self._server = work, server
         self.failed = False
@@ -134,40 +132,6 @@ class _Background(threading.Thread):
             if self.failed:
                 logger.critical("The background work %r died; the controller ends and is started again", self.name)
                 self._server.stop()
-
-
-class _Server(uvicorn.Server):
-    """Uvicorn, which tells when it serves and leaves signals to us."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            self._ready()
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        """A signal asks for the end; unlike uvicorn we do not raise it again afterwards."""
-        self.stop()
-
-    def stop(self) -> None:
-        """Ends serving; callable from any thread."""
-        self.should_exit = True
-
-
-def _config(controller: Controller) -> uvicorn.Config:
-    return uvicorn.Config(
-        create_app(controller.services),
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-    )
 
 
 if __name__ == "__main__":

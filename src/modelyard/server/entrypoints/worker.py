@@ -45,7 +45,8 @@ async def run(settings: Settings, handover: Handover, channel: ChildChannel) -> 
     gc.collect()
     gc.freeze()
     if not ended.done() and not reconciling.done():
-        worker.acceptor.start()
+        for acceptor in worker.acceptors:
+            acceptor.start()
         if worker.grpc is not None:
             await worker.grpc.start()
         await asyncio.wait({settled, ended, reconciling}, return_when=asyncio.FIRST_COMPLETED)
@@ -84,6 +85,8 @@ async def _tick(worker: Worker) -> None:
 async def _export(worker: Worker) -> None:
     while True:
         worker.telemetry.export()
+        if worker.certificates is not None:
+            worker.certificates.refresh()
         await asyncio.sleep(EXPORT_SECONDS)
 
 

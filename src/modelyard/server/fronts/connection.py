@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 
-from modelyard.core.exchange import Abort
+from modelyard.core.access import Certificate
+from modelyard.core.exchange import Abort, Exchange
 from modelyard.server.fronts.exchange import Answer, Http1Exchange
 from modelyard.server.fronts.intake import Intake
 from modelyard.server.fronts.limits import Refused
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         self.draining = front.draining
         self.peer = ""
         self.secure = False
+        self.certificate: Certificate | None = None
         self.phase: Phase = _HEAD
         self.since = front.now
         """When the phase began, on the front's coarse clock."""
@@ -70,7 +72,12 @@ class Connection(asyncio.Protocol):
         # A socket for both families names IPv4 clients ``::ffff:192.0.2.1``.
         self.peer = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else "unix"
         self.secure = transport.get_extra_info("sslcontext") is not None
-        self._front.joined(self)
+        front = self._front
+        if front.shown_by is not None:
+            self.certificate = front.shown_by(transport)
+        if front.proxies is not None and front.proxies.trusts(self.peer):
+            self._handler = self._handle_forwarded
+        front.joined(self)
 
     def data_received(self, data: bytes) -> None:
         if self.phase >= _LINGER:
@@ -182,6 +189,13 @@ class Connection(asyncio.Protocol):
             elif exchange.answer is Answer.OPEN:
                 exchange.answer = Answer.ABORTED
                 self.refuse(Refused(500, "The server failed to handle the request; its log says why."))
+
+    def _handle_forwarded(self, exchange: Exchange) -> None:
+        """For connections from trusted proxies, which say whose request it is."""
+        proxies = self._front.proxies
+        if proxies is not None:
+            exchange.peer = proxies.client(exchange.headers, self.peer)
+        self._front.handler(exchange)
 
     def _await_more(self) -> None:
         """What came is no whole request: says what is missing, and so which time limit holds."""

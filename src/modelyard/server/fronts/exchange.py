@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
+from modelyard.core.access import Certificate
 from modelyard.core.exchange import Abort, Exchange, Headers
 from modelyard.server.fronts.framing import HeadReader
 from modelyard.server.fronts.reply import BODILESS
@@ -49,6 +50,10 @@ class Http1Exchange(Exchange):
         self.on_abort: Callable[[Abort], None] | None = None
         self.answer = _OPEN
         self._connection = connection
+
+    @property
+    def certificate(self) -> Certificate | None:
+        return self._connection.certificate
 
     def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:
         if self.answer is not _OPEN:

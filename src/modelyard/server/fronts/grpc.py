@@ -21,9 +21,12 @@ from typing import Any
 
 import grpc
 
+from modelyard.core.access import Certificate
 from modelyard.core.errors import Conflict
 from modelyard.core.exchange import Abort, Exchange, Handler, Headers
-from modelyard.server.fronts.grpc_calls import IDLE, TIMED_OUT, TOO_MANY, Answer, Context, conclude, host_of, read_metadata
+from modelyard.server.entrance import OPEN, Entrance
+from modelyard.server.fronts.grpc_callers import Caller, introduce, listen
+from modelyard.server.fronts.grpc_calls import IDLE, TIMED_OUT, TOO_MANY, Answer, Context, conclude, read_metadata
 from modelyard.server.fronts.grpc_streams import Conversation
 
 
@@ -33,6 +36,7 @@ class GrpcConfig:
 
     address: str
     """``host:port``, which every worker binds; the kernel spreads connections over them."""
+    entrance: Entrance = OPEN
     max_message_bytes: int = 64 << 20
     max_head_bytes: int = 32 << 10
     max_calls: int = 512
@@ -48,11 +52,12 @@ class GrpcConfig:
 class GrpcExchange(Exchange):
     """See ``Exchange``. Pieces of an answer become one message. The handler answers on the loop; a thread of gRPC's waits."""
 
-    __slots__ = ("_begun", "_loop", "_pieces", "_ready", "_woken", "answer")
+    __slots__ = ("_begun", "_caller", "_loop", "_pieces", "_ready", "_woken", "answer")
 
-    def __init__(self, path: str, body: bytes, headers: dict[bytes, bytes], peer: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, path: str, body: bytes, headers: dict[bytes, bytes], caller: Caller, loop: asyncio.AbstractEventLoop) -> None:
         self.method, self.path, self.query, self.headers, self.body = "POST", path, "", headers, body
-        self.peer, self.secure, self.received_ns = peer, False, time.monotonic_ns()
+        self.peer, self.secure, self.received_ns = caller.peer, caller.secure, time.monotonic_ns()
+        self._caller = caller
         self.aborted: Abort | None = None
         self.on_abort: Callable[[Abort], None] | None = None
         self.answer: Answer | None = None
@@ -62,6 +67,10 @@ class GrpcExchange(Exchange):
         self._woken = False
         self._ready = threading.Lock()
         self._ready.acquire()  # released by the answer; a lock is the quickest way to wait for one event
+
+    @property
+    def certificate(self) -> Certificate | None:
+        return self._caller.certificate
 
     def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:  # noqa: ARG002  # gRPC's own is among the headers
         if self.aborted is not None:
@@ -126,6 +135,7 @@ class GrpcFront:
     def __init__(self, handler: Handler, paths: Iterable[str], streams: Iterable[str], config: GrpcConfig) -> None:
         self._handler = handler
         self._config = config
+        self._meet = introduce(config.entrance)
         self._stream_room = threading.Semaphore(config.max_streams)
         self._methods = {path: grpc.unary_unary_rpc_method_handler(self._unary(path)) for path in paths}
         self._methods |= {path: grpc.stream_stream_rpc_method_handler(self._stream(path)) for path in streams}
@@ -149,7 +159,7 @@ class GrpcFront:
         server = grpc.server(self._threads, options=options, maximum_concurrent_rpcs=config.max_calls)
         server.add_generic_rpc_handlers((_Methods(self._methods),))
         try:
-            port = int(server.add_insecure_port(config.address))
+            port = listen(server, config.address, config.entrance.certificates)
         except RuntimeError:
             port = 0
         if not port:
@@ -165,15 +175,15 @@ class GrpcFront:
             await self._loop.run_in_executor(None, ended.wait)
         self._threads.shutdown(wait=False)
 
-    def _hand_over(self, path: str, body: bytes, headers: dict[bytes, bytes], peer: str) -> GrpcExchange:
-        exchange = GrpcExchange(path, body, headers, peer, self._loop)
+    def _hand_over(self, path: str, body: bytes, headers: dict[bytes, bytes], caller: Caller) -> GrpcExchange:
+        exchange = GrpcExchange(path, body, headers, caller, self._loop)
         self._loop.call_soon_threadsafe(self._handler, exchange)
         return exchange
 
     def _unary(self, path: str) -> Callable[[bytes, Context], bytes]:
         def run(body: bytes, context: Context) -> bytes:
             headers, timeout = read_metadata(context, self._config.call_timeout_s)
-            exchange = self._hand_over(path, body, headers, host_of(context.peer()))
+            exchange = self._hand_over(path, body, headers, self._meet(context, headers))
             if not context.add_callback(lambda: exchange.abort(Abort.DISCONNECTED) if exchange.answer is None else None):
                 exchange.abort(Abort.DISCONNECTED)
             answer = exchange.wait(timeout)
@@ -185,8 +195,8 @@ class GrpcFront:
         def run(requests: Iterator[bytes], context: Context) -> Iterator[bytes]:
             headers, _ = read_metadata(context, 0.0)
             headers.pop(b"grpc-timeout", None)  # it is the stream's, and gRPC ends that itself
-            peer = host_of(context.peer())
-            conversation = Conversation(lambda body: self._hand_over(path, body, headers, peer), self._config.idle_timeout_s)
+            caller = self._meet(context, headers)
+            conversation = Conversation(lambda body: self._hand_over(path, body, headers, caller), self._config.idle_timeout_s)
             if not self._stream_room.acquire(blocking=False):
                 conclude(TOO_MANY, context)
             try:

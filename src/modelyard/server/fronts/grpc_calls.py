@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 from urllib.parse import unquote
 
@@ -20,6 +20,7 @@ Answer = tuple[Headers, bytes]
 """Headers, with ``grpc-status`` and ``grpc-message`` among them for an error, and the message."""
 TIMED_OUT: Answer = (((b"grpc-status", b"4"), (b"grpc-message", b"The call took longer than the server allows.")), b"")
 TOO_MANY: Answer = (((b"grpc-status", b"8"), (b"grpc-message", b"The server has too many streams; try again later.")), b"")
+FORBIDDEN: Answer = (((b"grpc-status", b"7"), (b"grpc-message", b"Calls from this network are not admitted.")), b"")
 IDLE: Answer = (((b"grpc-status", b"4"), (b"grpc-message", b"The stream was idle for too long.")), b"")
 
 
@@ -29,6 +30,7 @@ class Context(Protocol):
     def invocation_metadata(self) -> Iterable[tuple[str, str | bytes]]: ...
     def time_remaining(self) -> float | None: ...
     def peer(self) -> str: ...
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]: ...
     def add_callback(self, callback: Callable[[], None]) -> bool: ...
     def set_trailing_metadata(self, metadata: tuple[tuple[str, str], ...]) -> None: ...
     def abort(self, code: Any, details: str) -> None: ...
@@ -64,11 +66,3 @@ def conclude(answer: Answer, context: Context) -> bytes:
     if code:
         context.abort(_CODES[code], details)
     return answer[1]
-
-
-def host_of(peer: str) -> str:
-    """``ipv4:10.0.0.1:1234`` and ``ipv6:%5B::1%5D:1234`` without what is not the address; ``unix`` for a Unix socket."""
-    kind, _, rest = peer.partition(":")
-    if kind == "unix":
-        return "unix"
-    return unquote(rest).rpartition(":")[0].strip("[]")

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from modelyard.core.access import Certificate
+from modelyard.core.addresses import Proxies
 from modelyard.core.exchange import Abort, Handler
 from modelyard.server.fronts.connection import Connection
 from modelyard.server.fronts.framing import HeadReader
@@ -48,6 +50,10 @@ class Http1Front:
         self.draining = False
         self.now = 0.0
         """The loop's time at the last sweep."""
+        self.shown_by: Callable[[object], Certificate | None] | None = None
+        """Reads the client's certificate off a new connection; None where none is asked for."""
+        self.proxies: Proxies | None = None
+        """Whose word on the client's address is taken; None for nobody's."""
         self.count_changed: Callable[[int], None] | None = None
         """Called with the number of connections whenever it changes."""
         self._connections: set[Connection] = set()

@@ -174,11 +174,10 @@ def _job_options(settings: Settings) -> SchedulerOptions:
 def _predictions(foundation: Foundation, handover: Handover) -> PredictionRunner:
     settings = foundation.settings
     delegation = Delegation(home_secret(foundation.home.root, "delegation"))
-    loopback = handover.inference_url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     return PredictionRunner(
         PredictionFiles(foundation.home.predictions),
         foundation.store,
-        LoopbackCaller(loopback, delegation.headers, settings.request_timeout_seconds + 10),
+        LoopbackCaller(handover.private_url, delegation.headers, settings.request_timeout_seconds + 10),
         sender(WebhookPolicy(allow_loopback=settings.webhook_local)),
         secret=webhook_secret(settings),
         clock=foundation.clock,

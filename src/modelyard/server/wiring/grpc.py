@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelyard.protocols.open_inference_grpc.routes import PROTOCOL, STREAMED
+from modelyard.server.entrance import entrance
 from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
 from modelyard.server.handler import Handler
 from modelyard.server.settings import Settings
@@ -17,6 +18,7 @@ def build(settings: Settings, address: str, handler: Handler) -> GrpcFront:
     """A front on ``address`` with every gRPC protocol, behind the gate and in front of the data plane of ``handler``."""
     config = GrpcConfig(
         address=address,
+        entrance=entrance(settings, "grpc"),
         max_message_bytes=settings.max_body_bytes,
         max_head_bytes=settings.max_head_bytes,
         call_timeout_s=settings.request_timeout_seconds,

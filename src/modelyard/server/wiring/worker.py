@@ -23,7 +23,9 @@ from modelyard.protocols.records.routes import PROTOCOL as RECORDS
 from modelyard.protocols.routing import Protocol
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
 from modelyard.registry.artifacts import ArtifactCache
+from modelyard.server.certificates import Certificates, shown_by
 from modelyard.server.channel import Handover
+from modelyard.server.entrance import entrance
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
 from modelyard.server.handler import Handler
@@ -59,13 +61,15 @@ class Worker:
     """A worker's parts, ready to be run by its entry point on the event loop they were made on."""
 
     front: Http1Front
-    acceptor: Acceptor
+    acceptors: tuple[Acceptor, ...]
     reconciler: Reconciler
     telemetry: Telemetry
     journal: Journal
     limiter: Limiter
     grpc: Listener | None = None
     """None where gRPC is off."""
+    certificates: Certificates | None = None
+    """Of the HTTP listener; None where it speaks plain text."""
 
 
 def build(settings: Settings, handover: Handover) -> Worker:
@@ -98,13 +102,27 @@ def build(settings: Settings, handover: Handover) -> Worker:
         finished=telemetry.note,
         later=asyncio.get_running_loop().call_later,
     )
-    front = Http1Front(handler, front_config(settings))
+    front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
+    front.proxies = way_in.proxies or None
+    front.shown_by = shown_by if way_in.asks_for_certificates else None
     telemetry.connections = lambda: front.connections
     board = LoadBoard(home.run / "connections", settings.worker_count)
-    acceptor = Acceptor(front, inherit_listener(handover.descriptor), board, slot)
-    front.accept_from(acceptor)
+    acceptors = [Acceptor(front, inherit_listener(handover.descriptor), board, slot, way_in)]
+    if handover.private >= 0:
+        acceptors.append(Acceptor(front, inherit_listener(handover.private), board, slot))
+    for acceptor in acceptors:
+        front.accept_from(acceptor)
     grpc: Listener | None = load_string(GRPC)(settings, handover.grpc_address, handler) if handover.grpc_address else None
-    return Worker(front=front, acceptor=acceptor, reconciler=reconciler, telemetry=telemetry, journal=journal, limiter=limiter, grpc=grpc)
+    return Worker(
+        front=front,
+        acceptors=tuple(acceptors),
+        reconciler=reconciler,
+        telemetry=telemetry,
+        journal=journal,
+        limiter=limiter,
+        grpc=grpc,
+        certificates=way_in.certificates,
+    )
 
 
 def protocols(
