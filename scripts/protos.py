@@ -6,6 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import grpc_tools
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from grpc_tools import protoc
 
@@ -17,7 +18,15 @@ def compiled(source: Path) -> bytes:
     """The descriptor set of a file and of what it imports."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.pb"
-        arguments = ["protoc", f"--proto_path={source.parent}", "--include_imports", f"--descriptor_set_out={out}", str(source)]
+        known = Path(grpc_tools.__file__).parent / "_proto"  # google/protobuf/any.proto and the like
+        arguments = [
+            "protoc",
+            f"--proto_path={source.parent}",
+            f"--proto_path={known}",
+            "--include_imports",
+            f"--descriptor_set_out={out}",
+            str(source),
+        ]
         if protoc.main(arguments) != 0:
             raise SystemExit(f"{source} cannot be compiled.")
         return out.read_bytes()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from google.protobuf.message import DecodeError
 
 from modelyard.core.errors import InvalidRequest, InvalidTensor, did_you_mean
 from modelyard.core.inference import InferRequest, InferResponse
@@ -189,14 +188,3 @@ def _answer(name: str, decoded: Decoded, response: InferResponse) -> Any:
         answer.outputs.add(name=output, datatype=datatype, shape=array.shape)
         answer.raw_output_contents.append(encode_tensor(array, datatype))
     return answer
-
-
-def parse(kind: Any, body: bytes) -> Any:
-    """A message of a class from its bytes.
-
-    Raises InvalidRequest for anything else.
-    """
-    try:
-        return kind.FromString(body)
-    except (DecodeError, UnicodeDecodeError):
-        raise InvalidRequest(f"The request is not a message of type {kind.DESCRIPTOR.full_name}.") from None

@@ -17,6 +17,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.inference import InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
+from modelyard.protocols.descriptors import parse
 from modelyard.protocols.open_inference_grpc import mapping
 from modelyard.protocols.open_inference_grpc.errors import error_reply, stream_error_reply
 from modelyard.protocols.open_inference_grpc.stubs import PACKAGE, SERVICE, methods
@@ -39,7 +40,7 @@ def _answer(call: Call, document: dict[str, Any]) -> None:
 
 def _locate(method: str, call: Call) -> None:
     """Reads the message, and the deployment and version that it names."""
-    call.message = wire = mapping.parse(_METHODS[method][0], call.exchange.body)
+    call.message = wire = parse(_METHODS[method][0], call.exchange.body)
     name = wire.model_name if hasattr(wire, "model_name") else wire.name
     if not name:
         raise InvalidRequest("The request names no model; give the name of a deployment.")
@@ -78,7 +79,7 @@ def model_config(call: Call) -> None:
 
 def _locate_statistics(call: Call) -> None:
     """As ``_locate``, but no name means every deployment that the key may call: none that a permit could be for."""
-    if mapping.parse(_METHODS["ModelStatistics"][0], call.exchange.body).name:
+    if parse(_METHODS["ModelStatistics"][0], call.exchange.body).name:
         _locate("ModelStatistics", call)
 
 
@@ -89,7 +90,7 @@ def model_statistics(call: Call) -> None:
 
 def index(call: Call) -> None:
     """Versions of every deployment that the key may call."""
-    wire = mapping.parse(_METHODS["RepositoryIndex"][0], call.body)
+    wire = parse(_METHODS["RepositoryIndex"][0], call.body)
     _answer(call, {"models": rest.index_entries(call, ready_only=wire.ready)})
 
 

@@ -99,7 +99,11 @@ def decode_examples(body: bytes, signature: Signature) -> dict[str, Array]:
     As in a tf.Example, a value and a list of one value are the same feature. Raises InvalidRequest or InvalidTensor.
     """
     document = _document(body)
-    examples, context = document.get("examples"), document.get("context", {})
+    return example_columns(document.get("examples"), document.get("context", {}), signature)
+
+
+def example_columns(examples: Any, context: Any, signature: Signature) -> dict[str, Array]:
+    """Inputs from examples, each an object of features, completed by the features that all share."""
     if type(examples) is not list or not examples:
         raise InvalidRequest("The body needs 'examples', a list of at least one object that maps feature names to values.")
     if type(context) is not dict:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from modelyard.protocols.health_grpc.routes import PROTOCOL as HEALTH
 from modelyard.protocols.open_inference_grpc.routes import PROTOCOL, STREAMED
+from modelyard.protocols.tensorflow_grpc.routes import PROTOCOL as TENSORFLOW
 from modelyard.server.entrance import entrance
 from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
 from modelyard.server.handler import Handler
 from modelyard.server.settings import Settings
 
-UNARY = (PROTOCOL,)
+UNARY = (PROTOCOL, TENSORFLOW, HEALTH)
 """Protocols whose methods take one message and give one."""
 STREAMS = (STREAMED,)
 """Protocols whose methods take and give streams of messages."""

@@ -12,6 +12,7 @@ from modelyard.core.errors import InvalidRequest, InvalidTensor, ModelyardError,
 from modelyard.core.inference import InferResponse
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype, datatype_of, decode_tensor, encode_tensor
+from modelyard.protocols.descriptors import parse
 from modelyard.protocols.open_inference_grpc import mapping
 from modelyard.protocols.open_inference_grpc.errors import STATUS, error_reply, stream_error_reply
 from modelyard.protocols.open_inference_grpc.stubs import message
@@ -153,7 +154,7 @@ def test_every_error_has_a_status():
 @given(st.binary(max_size=200))
 def test_no_bytes_are_the_fault_of_the_server(body):
     with contextlib.suppress(ModelyardError):
-        mapping.decode(mapping.parse(REQUEST, body), "", None)
+        mapping.decode(parse(REQUEST, body), "", None)
 
 
 @given(

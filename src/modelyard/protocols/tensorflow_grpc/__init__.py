@@ -1,0 +1,1 @@
+"""TensorFlow Serving over gRPC (``tensorflow.serving.PredictionService`` and ``ModelService``), without TensorFlow."""
