@@ -26,7 +26,7 @@ sys.path.insert(0, str(HERE))
 from measure import open_inference, rows_of  # noqa: E402  # beside this file, not installed
 
 from modelyard.server.channel import Handover  # noqa: E402  # after the path
-from modelyard.server.settings import assemble  # noqa: E402  # after the path
+from modelyard.server.settings_reading import assemble  # noqa: E402  # after the path
 from modelyard.server.wiring.worker import build  # noqa: E402  # after the path
 from modelyard.testing.platform import running_platform  # noqa: E402  # after the path
 
