@@ -124,8 +124,8 @@ class WatchedExchange(MemoryExchange):
         super().__init__(*what)
         self.ended = asyncio.Event()
 
-    def respond(self, status, headers, body):
-        super().respond(status, headers, body)
+    def respond(self, status, *rest):
+        super().respond(status, *rest)
         if status != 200:
             self.ended.set()
 

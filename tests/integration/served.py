@@ -120,8 +120,8 @@ class Served:
 class _Awaited(FakeExchange):
     __slots__ = ("answered",)
 
-    def respond(self, status, headers, body):
-        super().respond(status, headers, body)
+    def respond(self, *answer):
+        super().respond(*answer)
         self.answered.set()
 
 

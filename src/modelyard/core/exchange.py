@@ -60,8 +60,14 @@ class Exchange(ABC):
         return None
 
     @abstractmethod
-    def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:
-        """Sends the whole answer; a sequence of chunks is sent as one body without joining a caller's buffers twice."""
+    def respond(
+        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    ) -> None:
+        """Sends the whole answer; a sequence of chunks is sent as one body without joining a caller's buffers twice.
+
+        ``request_id`` and ``own_id``, printable ASCII, are what alone differs between most answers: ``x-request-id`` and
+        ``x-modelyard-request-id``.
+        """
 
     @abstractmethod
     def start(self, status: int, headers: Headers) -> None:
@@ -78,6 +84,12 @@ class Exchange(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Ends a begun answer."""
+
+
+def identified(headers: Headers, request_id: bytes, own_id: bytes) -> Headers:
+    """The fields of an answer with its ids among them, for fronts that encode fields one by one."""
+    ids = ((b"x-request-id", request_id), (b"x-modelyard-request-id", own_id))
+    return [*headers, *[field for field in ids if field[1]]]
 
 
 Handler = Callable[[Exchange], None]

@@ -6,7 +6,6 @@ import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from enum import StrEnum
-from typing import Any
 
 import msgspec
 
@@ -127,8 +126,8 @@ class Standings(msgspec.Struct):
 
     each: tuple[Standing, ...]
     """For each measure, the limit of which the least is left."""
-    encoded: Any = None
-    """What a transport has made of it, kept for its next answer."""
+    encoded: tuple[tuple[bytes, bytes], ...] = ()
+    """The headers that say so, once somebody has made them."""
 
 
 UNIT = {measure: 1000 if measure is Measure.COMPUTE_MS else 1 for measure in Measure}

@@ -77,14 +77,15 @@ class Journal:
         at = self._at
         if at == self._end:
             at = self._advance()
-        now = self._time_ns()
-        flags = CACHED if cost.cached else 0
-        number = at // RECORD_SIZE
         request_id, workspace_id, key_id, deployment_id = caller
+        # One tuple, not two unpacked into a third: a tenth of a microsecond.
+        # fmt: off
         fields = (
-            *(request_id, now, workspace_id, key_id, deployment_id, cost.version_id, cost.rows, cost.tokens_in, cost.tokens_out),
-            *(cost.tokens_cached, cost.queue_us, cost.compute_us, bytes_in, bytes_out, status, protocol, kind, flags, number),
+            request_id, self._time_ns(), workspace_id, key_id, deployment_id, cost.version_id,
+            cost.rows, cost.tokens_in, cost.tokens_out, cost.tokens_cached, cost.queue_us, cost.compute_us,
+            bytes_in, bytes_out, status, protocol, kind, CACHED if cost.cached else 0, at // RECORD_SIZE,
         )
+        # fmt: on
         try:
             head = FIELDS.pack(*fields)
         except struct.error:
@@ -92,7 +93,7 @@ class Journal:
         memory = self._memory
         seal = at + FIELDS.size
         memory[at:seal] = head
-        memory[seal : seal + SEAL.size] = SEAL.pack(crc32(head), MARK)
+        SEAL.pack_into(memory, seal, crc32(head), MARK)
         self._at = at = at + RECORD_SIZE
         if at >= self._alert:
             self._look_ahead()

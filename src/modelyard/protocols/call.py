@@ -167,35 +167,30 @@ class Call:
 
     def reply(self, status: int, headers: Headers, body: Body) -> None:
         """Settles the permit, then answers. Answering a call twice is an error of the program and raises RuntimeError."""
-        accepted = self.exchange.headers.get(b"accept-encoding")
+        exchange = self.exchange
+        accepted = exchange.headers.get(b"accept-encoding")
         if accepted is not None:
             headers, body = _compressed(accepted, headers, body)
+        size = len(body) if type(body) is bytes else body_size(body)
         permit = self.permit
-        standings: Standings | None = None
         if permit is not None:
             self.permit = None
-            exchange = self.exchange
-            size = body_size(body)
             settled = status if exchange.aborted is None else _ABORTED
             kind = self.route.kind if self.route is not None else CallKind.OTHER
             try:
                 permit.settle(settled, self.cost, self.protocol.id, kind, len(exchange.body), size)
             except ModelyardError as error:
                 status, headers, body = self._error(error)
+                size = body_size(body)
             standings = permit.standings
+            if standings is not None:
+                headers = (*headers, *(standings.encoded or _encode(standings)))
         self.answered = True
         # Without this, call and exchange would hold each other until the garbage collector comes.
-        self.exchange.on_abort = None
-        more = [*headers, (b"x-request-id", self.request_id.encode())]
-        if self.own_id:
-            more.append((b"x-modelyard-request-id", self.own_id.encode()))
-        if standings is not None:
-            if standings.encoded is None:
-                standings.encoded = limit_headers(standings.each)
-            more += standings.encoded
-        self.exchange.respond(status, more, body)
+        exchange.on_abort = None
+        exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode())
         if self._finished is not None:
-            self._finished(self, status, body_size(body))
+            self._finished(self, status, size)
 
     def fail(self, error: ModelyardError) -> None:
         """Answers with an error in the protocol's own form."""
@@ -211,6 +206,12 @@ class Call:
         if isinstance(error, LimitExceeded):
             more += limit_headers(error.standings)
         return status, [*headers, *more], body
+
+
+def _encode(standings: Standings) -> Headers:
+    """Their headers, worked out once for all the calls that they are told to."""
+    standings.encoded = tuple(limit_headers(standings.each))
+    return standings.encoded
 
 
 def limit_headers(standings: tuple[Standing, ...]) -> list[tuple[bytes, bytes]]:

@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.core.access import ALL_ACTIONS, Action, Grant
 from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
-from modelyard.core.exchange import Exchange, Headers
+from modelyard.core.exchange import Exchange, Headers, identified
 from modelyard.core.inference import Cost
 from modelyard.core.limits import Standings
 from modelyard.core.models import Artifact, Profile
@@ -36,10 +36,12 @@ class MemoryExchange(Exchange):
         self.answer_headers: dict[bytes, bytes] = {}
         self.answer_body = b""
 
-    def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:
+    def respond(
+        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    ) -> None:
         if self.answer_status:
             raise RuntimeError("An exchange was answered twice.")
-        self.answer_status, self.answer_headers = status, dict(headers)
+        self.answer_status, self.answer_headers = status, dict(identified(headers, request_id, own_id))
         self.answer_body = body if isinstance(body, bytes) else b"".join(body)
 
     def start(self, status: int, headers: Headers) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from typing import Any
 from urllib.parse import quote
 
-from modelyard.core.exchange import Abort, Exchange, Handler, Headers
+from modelyard.core.exchange import Abort, Exchange, Handler, Headers, identified
 from modelyard.server.fronts.exchange import Answer
 from modelyard.server.fronts.framing import METHODS
 from modelyard.server.fronts.limits import FrontConfig, Refused
@@ -46,12 +46,14 @@ class AsgiExchange(Exchange):
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:
+    def respond(
+        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    ) -> None:
         if not self._may_begin():
             return
-        self._encoder.head(status, headers)
+        fields = list(identified(headers, request_id, own_id))
+        self._encoder.head(status, fields)
         whole = body if isinstance(body, bytes) else b"".join(body)
-        fields = list(headers)
         if status not in BODILESS:
             fields.append((b"content-length", b"%d" % len(whole)))
         self.answer = Answer.DONE

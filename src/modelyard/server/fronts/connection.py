@@ -171,24 +171,25 @@ class Connection(asyncio.Protocol):
                     self._await_more()
                     break
                 self._exchange = exchange
-                self._handle(exchange)
+                self.phase = _ANSWER
+                self.since = self._front.now
+                try:
+                    self._handler(exchange)
+                except Exception:  # noqa: BLE001 - the edge of a request: a fault in a handler ends that request, not the loop
+                    _log.exception("The handler raised for %s %s.", exchange.method, exchange.path)
+                    self._fail(exchange)
         except Refused as refused:
             self.refuse(refused)
         finally:
             self._advancing = False
 
-    def _handle(self, exchange: Http1Exchange) -> None:
-        self.phase = _ANSWER
-        self.since = self._front.now
-        try:
-            self._handler(exchange)
-        except Exception:  # noqa: BLE001 - the edge of a request: a fault in a handler ends that request, not the connection's loop
-            _log.exception("The handler raised for %s %s.", exchange.method, exchange.path)
-            if exchange.answer is Answer.STARTED:
-                self._transport.abort()
-            elif exchange.answer is Answer.OPEN:
-                exchange.answer = Answer.ABORTED
-                self.refuse(Refused(500, "The server failed to handle the request; its log says why."))
+    def _fail(self, exchange: Http1Exchange) -> None:
+        """The handler raised, which it should not."""
+        if exchange.answer is Answer.STARTED:
+            self._transport.abort()
+        elif exchange.answer is Answer.OPEN:
+            exchange.answer = Answer.ABORTED
+            self.refuse(Refused(500, "The server failed to handle the request; its log says why."))
 
     def _handle_forwarded(self, exchange: Exchange) -> None:
         """For connections from trusted proxies, which say whose request it is."""

@@ -55,7 +55,9 @@ class Http1Exchange(Exchange):
     def certificate(self) -> Certificate | None:
         return self._connection.certificate
 
-    def respond(self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview]) -> None:
+    def respond(
+        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    ) -> None:
         if self.answer is not _OPEN:
             self._refuse_second()
             return
@@ -68,10 +70,13 @@ class Http1Exchange(Exchange):
         else:
             tail = encoder.old_keep_tail if self.old else encoder.keep_tail
         self.answer = _DONE
+        ids = b"x-request-id: %b\r\n" % request_id if request_id else b""
+        if own_id:
+            ids += b"x-modelyard-request-id: %b\r\n" % own_id
         if type(body) is bytes and self.method != "HEAD" and status not in BODILESS and len(body) < _JOIN_BYTES:
-            connection.write(b"%b%b%d\r\n\r\n%b" % (head, tail, len(body), body))
+            connection.write(b"%b%b%b%d\r\n\r\n%b" % (head, ids, tail, len(body), body))
         else:
-            self._respond_parts(status, head + tail, body)
+            self._respond_parts(status, head + ids + tail, body)
         connection.answered(self)
 
     def _respond_parts(self, status: int, head: bytes, body: bytes | Sequence[bytes | memoryview]) -> None:

@@ -21,6 +21,8 @@ _HOST = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:[]%
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) \S+ HTTP/(\d)\.(\d)")
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 _TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_UNUSUAL = frozenset({b"connection", b"expect", b"transfer-encoding"})
+"""Fields of a head that change how the request is framed, or what becomes of the connection, from what is usual."""
 _CHUNK_LINE_BYTES = 1024
 _CHUNK_OVERHEAD = 256 * 1024
 
@@ -80,12 +82,12 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """For httptools: one field; it leaves white space after the value."""
-        name = name.lower()
-        if name in self.headers:
+        headers, name = self.headers, name.lower()
+        if name in headers:
             self._repeated += 1
-            self.headers[name] += b", " + value.rstrip(b" \t")
+            headers[name] += b", " + value.rstrip(b" \t")
         else:
-            self.headers[name] = value.rstrip(b" \t")
+            headers[name] = value.rstrip(b" \t")
 
     def read(self, head: bytes) -> None:
         """Reads a head that ends with its empty line. Raises Refused."""
@@ -99,30 +101,22 @@ class HeadReader:
             pass  # The head was read; whether to go on is decided below.
         except httptools.HttpParserError as error:
             raise _refusal(head, error) from None
-        self._read_request_line(head, parser.get_method())
-        if len(headers) + self._repeated > self._config.max_headers:
-            raise Refused(431, f"The request has more than {self._config.max_headers} header fields.")
+        method, target, config = parser.get_method(), self._target, self._config
+        self.old = not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, target))
+        if self.old and not head.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
+            raise _bad_line(head[: head.find(b"\r\n")])
+        if len(target) > config.max_target_bytes:
+            raise Refused(414, f"The target is longer than {config.max_target_bytes} bytes.")
+        if method not in METHODS:
+            raise Refused(501, f"The method {method.decode()} is not supported.")
+        self.method = METHODS[method]
+        if len(headers) + self._repeated > config.max_headers:
+            raise Refused(431, f"The request has more than {config.max_headers} header fields.")
         host = headers.get(b"host")
         if (host is None and not self.old) or (host and host.translate(None, _HOST)):
             raise Refused(400, "The request must have exactly one Host header, with a host and perhaps a port.")
-        self.path, self.query = split_target(self._target, self.method, host)
-        connection = headers.get(b"connection")
-        self.persistent = not self.old if connection is None else self._keeps(connection)
-        self._read_framing()
-
-    def _read_request_line(self, head: bytes, method: bytes) -> None:
-        line = head[: head.find(b"\r\n")]
-        self.old = False
-        if line != b"%b %b HTTP/1.1" % (method, self._target):
-            if line != b"%b %b HTTP/1.0" % (method, self._target):
-                raise _bad_line(line)
-            self.old = True
-        if len(self._target) > self._config.max_target_bytes:
-            raise Refused(414, f"The target is longer than {self._config.max_target_bytes} bytes.")
-        try:
-            self.method = METHODS[method]
-        except KeyError:
-            raise Refused(501, f"The method {method.decode()} is not supported.") from None
+        self.path, self.query = split_target(target, self.method, host)
+        self._read_framing(headers)
 
     def _keeps(self, connection: bytes) -> bool:
         options = {option.strip(b" \t") for option in connection.lower().split(b",")}
@@ -131,29 +125,35 @@ class HeadReader:
             raise Refused(501, "No protocol but HTTP/1.1 is spoken here; send the request without Upgrade.")
         return b"close" not in options and (not self.old or b"keep-alive" in options)
 
-    def _read_framing(self) -> None:
-        headers = self.headers
-        self.chunked = self.expects_continue = False
-        self.length = 0
+    def _read_framing(self, headers: dict[bytes, bytes]) -> None:
+        self.persistent, self.chunked, self.expects_continue, self.length = not self.old, False, False, 0
+        length = headers.get(b"content-length")
+        if not _UNUSUAL.isdisjoint(headers):
+            self._read_unusual(headers, length)
+        if length is not None:
+            if not length.isdigit() or len(length) > 18:
+                raise Refused(400, "Content-Length must be a plain decimal number.")
+            self.length = int(length)
+            if self.length > self._config.max_body_bytes:
+                raise Refused(413, f"The body is larger than {self._config.max_body_bytes} bytes.")
+
+    def _read_unusual(self, headers: dict[bytes, bytes], length: bytes | None) -> None:
+        """What most heads leave to the defaults."""
+        connection = headers.get(b"connection")
+        if connection is not None:
+            self.persistent = self._keeps(connection)
         expectation = headers.get(b"expect")
         if expectation is not None and not self.old:
             if expectation.lower() != b"100-continue":
                 raise Refused(417, "The only expectation that can be met is 100-continue.")
             self.expects_continue = True
         coding = headers.get(b"transfer-encoding")
-        length = headers.get(b"content-length")
         if coding is not None:
             if self.old or length is not None:
                 raise Refused(400, "Transfer-Encoding goes neither with HTTP/1.0 nor with Content-Length.")
             if coding.lower() != b"chunked":
                 raise Refused(501, "The only transfer coding that is understood is chunked.")
             self.chunked = True
-        elif length is not None:
-            if not length.isdigit() or len(length) > 18:
-                raise Refused(400, "Content-Length must be a plain decimal number.")
-            self.length = int(length)
-            if self.length > self._config.max_body_bytes:
-                raise Refused(413, f"The body is larger than {self._config.max_body_bytes} bytes.")
 
 
 def _refusal(head: bytes, error: Exception) -> Refused:

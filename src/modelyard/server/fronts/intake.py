@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from modelyard.server.fronts.exchange import Http1Exchange
@@ -32,10 +32,23 @@ class Budget:
 class Intake:
     """Keeps what came and parses nothing ahead: ``take`` gives the next whole request, what follows it stays as bytes."""
 
-    __slots__ = ("_at", "_body", "_budget", "_config", "_counted", "_pending", "_reader", "_scanned", "buffer", "wants_continue")
+    __slots__ = (
+        "_at",
+        "_body",
+        "_budget",
+        "_config",
+        "_counted",
+        "_longest",
+        "_pending",
+        "_reader",
+        "_scanned",
+        "buffer",
+        "wants_continue",
+    )
 
     def __init__(self, config: FrontConfig, reader: HeadReader, budget: Budget) -> None:
         self._config = config
+        self._longest = config.max_head_bytes
         self._reader = reader
         self._budget = budget
         self.buffer = b""
@@ -83,19 +96,21 @@ class Intake:
         buffer, at = self.buffer, self._at
         while buffer.startswith(b"\r\n", at):  # Empty lines before a request are allowed (RFC 9112, 2.2).
             at += 2
-        end = buffer.find(b"\r\n\r\n", max(at, self._scanned)) + 4
-        if end == 3 or end - at > self._config.max_head_bytes:
+        end = buffer.find(b"\r\n\r\n", at if at > self._scanned else self._scanned) + 4
+        if end == 3 or end - at > self._longest:
             self._check_partial(buffer[at:])
             return None
         self._scanned = 0
         reader = self._reader
         reader.read(buffer[at:end])
-        stop = end + reader.length
-        if reader.chunked or stop > len(buffer):
+        stop, size = end + reader.length, len(buffer)
+        if stop > size or reader.chunked:
             return self._begin_body(connection, end)
-        exchange = Http1Exchange(connection, reader, buffer[end:stop], time.monotonic_ns())
-        self._consume(stop)
-        return exchange
+        if stop == size:
+            self.buffer, self._at = b"", 0
+        else:
+            self._at = stop
+        return Http1Exchange(connection, reader, buffer[end:stop], monotonic_ns())
 
     def _consume(self, stop: int) -> None:
         if stop == len(self.buffer):
@@ -130,7 +145,7 @@ class Intake:
         if not body.done or exchange is None:
             return None
         exchange.body = bytes(body.taken)
-        exchange.received_ns = time.monotonic_ns()
+        exchange.received_ns = monotonic_ns()
         self.wants_continue = False
         self._drop_body()
         return exchange
