@@ -4,6 +4,7 @@ import pytest
 import onnx_graphs
 import text_models
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.testing.over_socket import SocketRuntime
 from modelyard.testing.runtime_contract import RuntimeContract, Sample
 
 
@@ -59,3 +60,9 @@ class TestText(RuntimeContract):
             return Sample(folder, "model.onnx", inputs, {"label": np.array(["a"] * 3, object), "tokens": tokens})
         text_models.write(folder, {"task": "tag", "labels": ["O", "B-NAME", "I-NAME"]})
         return Sample(folder, "model.onnx", inputs, {"tokens": tokens})
+
+
+class TestOnnxInAReplica(TestOnnx):
+    @pytest.fixture
+    def runtime(self):
+        return SocketRuntime(RUNTIMES.get("onnx"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
@@ -17,6 +18,33 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     weight: int = 100
+
+
+class ReplicaPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many replica processes a version has, and what each may use."""
+
+    min: Annotated[int, Meta(ge=0, le=64)] = 1
+    """So many always run; 0 lets the last one end when nobody calls, and calls then wait for the next to start."""
+    max: Annotated[int, Meta(ge=1, le=64)] = 1
+    target: Annotated[float, Meta(gt=0)] = 4.0
+    """Calls a replica may have, waiting ones included, before another is started."""
+    idle_seconds: Annotated[float, Meta(ge=0)] = 300.0
+    """How long a replica that is not needed stays."""
+    start_seconds: Annotated[float, Meta(gt=0)] = 600.0
+    """How long loading may take."""
+    concurrency: Annotated[int, Meta(ge=0, le=1024)] = 0
+    """Calls that one computes at once; 0 leaves it to the model."""
+    threads: Annotated[int, Meta(ge=1, le=1024)] = 1
+    """For the libraries inside one call."""
+    memory_bytes: Annotated[int, Meta(ge=0)] = 0
+    """What one may use; 0 for no limit."""
+    gpus: Annotated[int, Meta(ge=0, le=64)] = 0
+    """GPUs that one gets for itself, of those the setting ``gpus`` names."""
+
+    def joined(self, other: ReplicaPolicy) -> ReplicaPolicy:
+        """What satisfies two deployments of one version: the larger of each."""
+        both = {name: max(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__}
+        return ReplicaPolicy(**both | {"target": min(self.target, other.target)})
 
 
 class DeploymentState(StrEnum):
@@ -55,6 +83,8 @@ class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     """Aliases that point at it now; TensorFlow Serving calls them labels."""
     metadata: dict[str, Any] = {}
+    replicas: ReplicaPolicy | None = None
+    """Where it runs in replica processes; None where it runs inside workers."""
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from modelyard.core.deployments import Target
+from modelyard.core.deployments import ReplicaPolicy, Target
 from modelyard.core.errors import InvalidRequest, ModelyardError, did_you_mean
 from modelyard.core.models import Reference
 
@@ -102,6 +102,10 @@ class Policy(_Part, frozen=True, kw_only=True):
     shadow: Shadow | None = None
     experiment: Experiment | None = None
     rollout: Rollout | None = None
+    isolation: Literal["shared", "own"] = "shared"
+    """``own`` runs the versions in replica processes even where they could run inside workers."""
+    replicas: ReplicaPolicy | None = None
+    """How many replica processes; giving it means ``own``."""
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Policy:
@@ -113,6 +117,13 @@ class Policy(_Part, frozen=True, kw_only=True):
             return msgspec.convert(dict(stored), cls)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The policy cannot be used: {_place(str(error))}.") from None
+
+    @property
+    def own_processes(self) -> ReplicaPolicy | None:
+        """How the versions run in replica processes; None where they may run inside workers."""
+        if self.replicas is not None:
+            return self.replicas
+        return ReplicaPolicy() if self.isolation == "own" else None
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -147,6 +158,8 @@ def parse_policy(written: Mapping[str, Any]) -> Policy:
     _check_shadow(policy.shadow)
     _check_experiment(policy.experiment)
     _check_rollout(policy)
+    if policy.replicas is not None and policy.replicas.min > policy.replicas.max:
+        raise _wrong("replicas.max", f"{policy.replicas.max} is less than min, which is {policy.replicas.min}")
     return policy
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A program to run on behalf of a job. Its folder is its whole world: it reads and writes there and nowhere else."""
+    """A program to run on behalf of a job or as a replica. Its folder is its whole world: it reads and writes there and nowhere else."""
 
     folder: Path
     """Absolute; the working directory, and the mark by which leftovers of the task are recognised."""
@@ -33,7 +33,7 @@ class Ending(StrEnum):
 
     EXITED = "exited"  # by itself; see the exit code
     CRASHED = "crashed"  # by a signal that the engine did not send
-    CANCELLED = "cancelled"  # because ``cancel_job`` was called
+    CANCELLED = "cancelled"  # because ``cancel_job`` or ``stop_replica`` was called
     MEMORY = "memory"  # it used more memory than it may, or the machine ran out
     WALL = "wall"  # it took longer than it may
 
@@ -56,7 +56,21 @@ class Engine(ABC):
     second. When ``status`` first reports an ending, no process of the task is left, children and grandchildren included;
     the handle may then be forgotten with ``forget``. When the process that owns the engine dies, its tasks die too or are
     found by ``reclaim`` of the next one.
+
+    A replica is a task that calls wait for: it runs with the priority of serving processes and has no end of its own. Where it
+    listens, and what it says there, is between its program and its callers.
     """
+
+    @abstractmethod
+    def start_replica(self, task: Task) -> str:
+        """Starts a task that answers calls and returns its handle at once.
+
+        Raises Unavailable when no process can be started now.
+        """
+
+    @abstractmethod
+    def stop_replica(self, handle: str) -> None:
+        """Asks a replica to answer what it has and end; after its grace period it is killed. Calling it again does nothing."""
 
     @abstractmethod
     def submit_job(self, task: Task) -> str:

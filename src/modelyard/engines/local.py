@@ -16,14 +16,17 @@ from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import NotFound, Unavailable
 from modelyard.engines.base import Ending, Engine, Task, TaskStatus
 from modelyard.engines.processes import (
+    JOB,
     MARK,
     PARENT,
+    REPLICA,
+    Rank,
     kill_all,
     kill_group,
     marked_processes,
     out_of_memory_kills,
-    prefer_as_victim,
     session_memory,
+    yield_to_serving,
 )
 
 DATA_SLACK = 2**29
@@ -95,8 +98,19 @@ class LocalEngine(Engine):
         self._tasks: dict[str, _Running] = {}
         self._count = 0
 
+    def start_replica(self, task: Task) -> str:
+        """Starts the replica's process; see ``Engine``."""
+        return self._start(task, REPLICA)
+
+    def stop_replica(self, handle: str) -> None:
+        """Sends SIGTERM to the replica's group; see ``Engine``."""
+        self.cancel_job(handle)
+
     def submit_job(self, task: Task) -> str:
         """Starts the task's process; see ``Engine``."""
+        return self._start(task, JOB)
+
+    def _start(self, task: Task, rank: Rank) -> str:
         environment = {**self._environment, **task.environment, MARK: str(task.folder), PARENT: str(os.getpid())}
         try:
             with task.log.open("ab") as log:
@@ -110,7 +124,8 @@ class LocalEngine(Engine):
                     start_new_session=True,
                 )
         except OSError as error:
-            raise Unavailable(f"No process could be started for a job: {error.strerror}; it is tried again.", retry_after=5.0) from error
+            raise Unavailable(f"No process could be started: {error.strerror}; it is tried again.", retry_after=5.0) from error
+        yield_to_serving(process.pid, rank)
         _confine(process.pid, task)
         self._count += 1
         handle = f"{process.pid}-{self._count}"
@@ -165,7 +180,6 @@ def _leader_ended(process: subprocess.Popen[bytes]) -> bool:
 
 
 def _confine(pid: int, task: Task) -> None:
-    prefer_as_victim(pid)
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError, ValueError):

@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 MARK = "MODELYARD_JOB"
@@ -54,12 +55,25 @@ def kill_all(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def prefer_as_victim(pid: int) -> None:
-    """Lets the kernel end this process first when memory runs out, and gives serving processes the CPU before it."""
+class Rank(NamedTuple):
+    """How a task stands beside the processes that serve."""
+
+    niceness: int
+    victim: int
+    """How willingly the kernel ends it when memory runs out, of 1000."""
+
+
+JOB = Rank(5, 500)
+REPLICA = Rank(0, 250)
+"""It serves as workers do, but the platform outlives it."""
+
+
+def yield_to_serving(pid: int, rank: Rank) -> None:
+    """Sets who gets the CPU first, and who ends first when memory runs out."""
     with suppress(OSError):
-        os.setpriority(os.PRIO_PGRP, pid, 5)
+        os.setpriority(os.PRIO_PGRP, pid, rank.niceness)
     with suppress(OSError):
-        (PROC / str(pid) / "oom_score_adj").write_text("500")
+        (PROC / str(pid) / "oom_score_adj").write_text(str(rank.victim))
 
 
 def out_of_memory_kills() -> int:

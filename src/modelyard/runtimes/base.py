@@ -34,6 +34,10 @@ class LoadedModel(ABC):
     """
 
     signature: Signature
+    concurrency: int = 1
+    """Calls worth computing at once, where the model has a process of its own."""
+    repeatable: bool = True
+    """Whether a call that died with its process may be computed once more elsewhere: not where calls change something."""
 
     @abstractmethod
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -67,6 +71,7 @@ class GenerativeModel(LoadedModel):
     """
 
     signature = TEXT_SIGNATURE
+    concurrency = 32
     context_length: int
     """Tokens of prompt and answer together."""
     has_template: bool

@@ -133,6 +133,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0, description="Time a cancelled job has to end by itself before it is killed.", extra=_SECONDS)
     ] = 5.0
 
+    gpus: Annotated[
+        str, Meta(description="Device ids of the GPUs that replicas may be given, with commas, as CUDA_VISIBLE_DEVICES takes them.")
+    ] = ""
     probe_memory_bytes: Annotated[int, Meta(ge=2**27, description="Memory the confined trial of a pushed model may use.", extra=_BYTES)] = (
         4 * 2**30
     )

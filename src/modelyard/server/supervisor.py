@@ -72,6 +72,7 @@ class Commands:
 
     controller: tuple[str, ...] = (sys.executable, "-m", "modelyard.server.entrypoints.controller")
     worker: tuple[str, ...] = (sys.executable, "-m", "modelyard.server.entrypoints.worker")
+    engine: tuple[str, ...] = (sys.executable, "-m", "modelyard.server.entrypoints.engine")
 
 
 PRODUCT = Commands()
@@ -129,6 +130,7 @@ class Supervisor:
         self._fatal = ""
         self._started_ns = time.time_ns()
         self._controller = self._child("controller", base.commands.controller, listeners.management)
+        self._engine = self._child("engine", base.commands.engine)
         self._workers = [
             self._child(f"worker-{slot}", base.commands.worker, listeners.inference, slot) for slot in range(settings.worker_count)
         ]
@@ -146,15 +148,16 @@ class Supervisor:
             if not self._fatal:
                 self._tell(Notice(told=Told.STOPPING))
             self._stop(self._workers, self._settings.drain_seconds + HARD_MARGIN if not self._fatal else 2.0)
-            self._stop([self._controller], CONTROLLER_SECONDS)
+            # Replicas answer workers until these have ended.
+            self._stop([self._engine, self._controller], max(CONTROLLER_SECONDS, self._settings.drain_seconds + HARD_MARGIN))
         if self._fatal:
             logger.error(self._fatal)
             self._tell(Notice(told=Told.FATAL, text=self._fatal))
         logger.info("Stopped")
         return 1 if self._fatal else 0
 
-    def _child(self, name: str, command: tuple[str, ...], listener: socket.socket, slot: int = 0) -> Child:
-        private = self._listeners.private if name != "controller" else None
+    def _child(self, name: str, command: tuple[str, ...], listener: socket.socket | None = None, slot: int = 0) -> Child:
+        private = self._listeners.private if name.startswith("worker") else None
 
         def handover() -> Handover:
             return Handover(
@@ -162,7 +165,7 @@ class Supervisor:
                 parent=os.getpid(),
                 name=name,
                 slot=slot,
-                descriptor=listener.fileno(),
+                descriptor=listener.fileno() if listener is not None else -1,
                 private=private.fileno() if private is not None else -1,
                 private_url=self._listeners.private_url(self._urls[0]),
                 inference_url=self._urls[0],
@@ -172,12 +175,12 @@ class Supervisor:
             )
 
         # Children hold the lock too: after a kill of the supervisor nobody else can use the home before they are gone.
-        descriptors = (listener.fileno(), self._lock.descriptor, *([private.fileno()] if private is not None else []))
-        shown = command if name == "controller" else (*command, str(slot))
+        descriptors = (self._lock.descriptor, *[held.fileno() for held in (listener, private) if held is not None])
+        shown = (*command, str(slot)) if name.startswith("worker") else command
         return Child(Program(name, shown, handover, descriptors, self._output, self._environment))
 
     def _children(self) -> list[Child]:
-        return [self._controller, *self._workers]
+        return [self._controller, self._engine, *self._workers]
 
     def _start_due(self) -> None:
         now = time.monotonic()

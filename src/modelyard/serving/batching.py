@@ -10,15 +10,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from modelyard.core.errors import DeadlineExceeded, ModelyardError, Unavailable
 from modelyard.core.inference import InferResponse
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature
-from modelyard.serving.replica import Outcome, Replica, Result, Waiting, may_batch
+from modelyard.core.tensors import Array
+from modelyard.serving.replica import Outcome, Result, Waiting, may_batch
 from modelyard.serving.statistics import CallStatistics
 
 
@@ -45,12 +47,42 @@ class Identity(NamedTuple):
     signature: Signature
 
 
+class Runs(Protocol):
+    """What a batcher needs of whatever computes: a ``Replica`` in this process, or a ``RemoteReplica``."""
+
+    signature: Signature
+    uniform: bool
+
+    @property
+    def refusal(self) -> ModelyardError | None:
+        """Why calls that cannot be begun now should not wait; None lets them wait."""
+
+    def concurrent(self, most: int) -> int:
+        """How many runs may be under way; ``most`` of them where they share this process's threads."""
+
+    def size(self, inputs: dict[str, Array], rows: int) -> int:
+        """A call's size in the units of what is learnt."""
+
+    def learn(self, size: int, taken_us: float) -> None:
+        """Takes how long a run of this size took."""
+
+    def begin(
+        self, batch: list[Waiting], size: int, inline_us: float, executor: Executor, ended: Callable[[Result], None]
+    ) -> Result | None:
+        """Runs a batch: at once where that is expected to take no longer than ``inline_us``, otherwise elsewhere; then ``ended`` is
+        called on the event loop.
+        """
+
+    def close(self) -> None:
+        """Lets go of what it holds; nothing runs any more."""
+
+
 class Batcher:
-    """The way into one replica. Belongs to the event loop; only ``Replica.run`` leaves it."""
+    """The way into one version. Belongs to the event loop; only what the replica does elsewhere leaves it."""
 
     def __init__(
         self,
-        replica: Replica,
+        replica: Runs,
         identity: Identity,
         profile: Profile,
         *,
@@ -58,7 +90,7 @@ class Batcher:
         options: BatchOptions,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
-        self._replica = replica
+        self.replica = replica
         self._identity = identity
         self._executor = executor
         self._options = options
@@ -73,7 +105,7 @@ class Batcher:
         self._waiting = 0
         self._busy = 0
         self._scheduled = False
-        self._retired: Callable[[Replica], None] | None = None
+        self._retired: Callable[[Runs], None] | None = None
 
     def submit(self, call: Waiting) -> None:
         """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable when too many wait."""
@@ -86,24 +118,49 @@ class Batcher:
         self._waiting += 1
         if not self._scheduled:
             self._scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
 
-    def retire(self, closed: Callable[[Replica], None]) -> None:
+    def retire(self, closed: Callable[[Runs], None]) -> None:
         """Calls ``closed`` once the last call is answered; none may be submitted after this."""
         self._retired = closed
         self._close_if_idle()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Begins what can be begun; called by the loop, and when the replica has room again."""
         self._scheduled = False
-        while self._waiting and self._busy < self._options.concurrent:
+        replica = self.replica
+        while self._waiting and self._busy < replica.concurrent(self._options.concurrent):
             batch, size = self._take()
             if not batch:
                 continue
-            if self._replica.estimate_us(size) <= self._inline_us:
-                began_ns = time.monotonic_ns()
-                self._finish(batch, size, began_ns, self._replica.run(batch))
-            else:
-                self._start(batch, size)
+            self._busy += 1
+            began_ns = time.monotonic_ns()
+            result = replica.begin(batch, size, self._inline_us, self._executor, partial(self._ended, batch, size, began_ns))
+            if result is not None:
+                self._busy -= 1
+                self._finish(batch, size, began_ns, result)
+        if self._waiting and replica.refusal is not None:
+            self.sweep(time.monotonic_ns(), replica.refusal)
+        self._close_if_idle()
+
+    @property
+    def waiting(self) -> int:
+        """Calls that are not begun yet."""
+        return self._waiting
+
+    def sweep(self, now_ns: int, refusal: ModelyardError | None = None) -> None:
+        """Answers calls that wait in vain: those whose time has run out, or with a ``refusal`` all."""
+        for queue in [self._line, *self._queues.values()]:
+            kept = [call for call in queue if refusal is None and not 0 < call.request.deadline_ns <= now_ns]
+            if len(kept) == len(queue):
+                continue
+            gone = [call for call in queue if refusal is not None or 0 < call.request.deadline_ns <= now_ns]
+            queue.clear()
+            queue.extend(kept)
+            self._waiting -= len(gone)
+            for call in gone:
+                self._refuse(call, now_ns, refusal)
+        self._queues = {key: queue for key, queue in self._queues.items() if queue}
         self._close_if_idle()
 
     def _take(self) -> tuple[list[Waiting], int]:
@@ -131,27 +188,19 @@ class Batcher:
             del self._queues[key]
             if queue:
                 self._queues[key] = queue
-        if self._replica.uniform:
+        if self.replica.uniform:
             return batch, rows
-        return batch, sum([self._replica.size(call.inputs, call.rows) for call in batch])
+        return batch, sum([self.replica.size(call.inputs, call.rows) for call in batch])
 
-    def _start(self, batch: list[Waiting], size: int) -> None:
-        self._busy += 1
-        began_ns = time.monotonic_ns()
-
-        def ended(future: Future[Result]) -> None:
-            self._loop.call_soon_threadsafe(self._ended, batch, size, began_ns, future)
-
-        self._executor.submit(self._replica.run_apart, batch).add_done_callback(ended)
-
-    def _ended(self, batch: list[Waiting], size: int, began_ns: int, future: Future[Result]) -> None:
+    def _ended(self, batch: list[Waiting], size: int, began_ns: int, result: Result) -> None:
         self._busy -= 1
-        self._finish(batch, size, began_ns, future.result())
-        self._flush()
+        # A run may have waited for its turn elsewhere.
+        self._finish(batch, size, max(began_ns, time.monotonic_ns() - result.taken_us * 1000), result)
+        self.flush()
 
     def _finish(self, batch: list[Waiting], size: int, began_ns: int, result: Result) -> None:
         outcomes, taken_us, computed_us = result
-        self._replica.learn(size, computed_us)
+        self.replica.learn(size, computed_us)
         ended_ns = time.monotonic_ns()
         rows = sum([call.rows for call in batch])
         row_us = taken_us / (rows or 1)
@@ -182,15 +231,16 @@ class Batcher:
                 arrived_ns += call.arrived_ns
         _add(statistics, count, (rows, arrived_ns, began_ns, ended_ns), row_us, len(batch))
 
-    def _refuse(self, call: Waiting, now_ns: int) -> None:
+    def _refuse(self, call: Waiting, now_ns: int, error: ModelyardError | None = None) -> None:
         call.statistics.failure((now_ns - call.arrived_ns) // 1000)
-        call.done(DeadlineExceeded("The call's time ran out before it could be computed; allow it longer, or send less at once."))
+        late = "The call's time ran out before it could be computed; allow it longer, or send less at once."
+        call.done(error or DeadlineExceeded(late))
 
     def _close_if_idle(self) -> None:
         closed = self._retired
         if closed is not None and not self._waiting and not self._busy:
             self._retired = None
-            closed(self._replica)
+            closed(self.replica)
 
 
 def _add(statistics: CallStatistics, count: int, sums: tuple[int, int, int, int], row_us: float, size: int) -> None:

@@ -9,7 +9,7 @@ import msgspec
 
 from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import Deployment, Target
-from modelyard.core.errors import Conflict, InvalidRequest, NotFound, Unsupported, did_you_mean
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.models import Reference, Version, check_name
 from modelyard.core.policy import Policy, named_by, parse_policy, target_of
@@ -42,8 +42,8 @@ class DeploymentService:
 
         A target's version is a number or an alias; ``latest`` is the newest now, fixed; empty is the alias ``champion`` where that
         is set, and otherwise the newest now. ``policy`` None leaves it as it is.
-        Raises NotFound (naming the nearest), InvalidRequest when the targets do not fit together, Unsupported for a version that
-        may not run in a worker, Conflict when the deployment is not at ``expect_revision``.
+        Raises NotFound (naming the nearest), InvalidRequest when the targets do not fit together or the policy cannot be read,
+        Conflict when the deployment is not at ``expect_revision``.
         """
         check_name(name, "deployment")
         _check_shares(targets)
@@ -149,9 +149,6 @@ def _settled(session: Session, workspace_id: int, target: Target) -> Target:
 def _check_versions(versions: Sequence[Version]) -> None:
     first = versions[0]
     for version in versions:
-        if not version.profile.inline:
-            why = version.profile.reason or "the trial run at its push did not allow it"
-            raise Unsupported(f"{version.reference} cannot run in a worker: {why}.")
         _check_alike(first, version, "input", first.signature.inputs, version.signature.inputs)
         _check_alike(first, version, "output", first.signature.outputs, version.signature.outputs)
 

@@ -15,6 +15,7 @@ from modelyard.core.tensors import Array
 from modelyard.registry.trial import find_guess, make_inputs
 from modelyard.runtimes.base import LoadedModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.serving.batching import Runs
 from modelyard.serving.replica import Replica, Timing, rows_are_alike
 
 _ROWS = 16
@@ -89,7 +90,7 @@ def _best_us(model: LoadedModel, inputs: dict[str, Array]) -> float:
     return best
 
 
-def unload(replica: Replica) -> None:
+def unload(replica: Runs) -> None:
     """Closes a replica and gives its memory back to the system, which glibc would otherwise keep."""
     replica.close()
     if sys.platform == "linux":

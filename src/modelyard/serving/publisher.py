@@ -10,11 +10,11 @@ import msgspec
 
 from modelyard.core.access import Key
 from modelyard.core.clock import Clock, SystemClock
-from modelyard.core.deployments import Deployment, Route, ServedDeployment, ServedVersion, Target
+from modelyard.core.deployments import Deployment, ReplicaPolicy, Route, ServedDeployment, ServedVersion, Target
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.limits import Limit, Scope, ServedLimit
 from modelyard.core.models import Model, Version
-from modelyard.core.policy import Policy, target_of
+from modelyard.core.policy import EMPTY, Policy, target_of
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
 from modelyard.store.database import Session, Store
@@ -109,14 +109,19 @@ def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeploymen
 
 
 def references_of(deployment: Deployment) -> tuple[str, ...]:
-    """Versions that a deployment's policy names; none where a policy was stored before policies were checked and cannot be read."""
+    """Versions that a deployment's policy names."""
+    return stored_policy(deployment).references
+
+
+def stored_policy(deployment: Deployment) -> Policy:
+    """A deployment's policy; one that asks for nothing where it was stored before policies were checked and cannot be read."""
     if not deployment.policy:
-        return ()
+        return EMPTY
     try:
-        return Policy.of(deployment.policy).references
+        return Policy.of(deployment.policy)
     except InvalidRequest as error:
         logger.warning("Deployment %s is served without its policy: %s", deployment.name, error.message)
-        return ()
+        return EMPTY
 
 
 class _Resolver:
@@ -137,6 +142,7 @@ class _Resolver:
         references = self._references(deployment)
         for version_id in references.values():
             shares.setdefault(version_id, 0)
+        self._place(stored_policy(deployment), shares)
         return ServedDeployment(
             id=deployment.id,
             workspace_id=deployment.workspace_id,
@@ -146,6 +152,17 @@ class _Resolver:
             policy=deployment.policy,
             references=references,
         )
+
+    def _place(self, policy: Policy, version_ids: Iterable[int]) -> None:
+        """Sends versions to replica processes where they cannot run in workers or the deployment wants that."""
+        for version_id in version_ids:
+            served = self.versions[version_id]
+            wish = policy.own_processes
+            if wish is None and not served.profile.inline:
+                wish = ReplicaPolicy()
+            if wish is not None:
+                joined = wish if served.replicas is None else served.replicas.joined(wish)
+                self.versions[version_id] = msgspec.structs.replace(served, replicas=joined)
 
     def _references(self, deployment: Deployment) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -21,11 +21,13 @@ from typing import Protocol
 from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
 from modelyard.core.errors import Internal, ModelyardError, Unavailable
 from modelyard.gate.check import SnapshotHolder
-from modelyard.serving.batching import Batcher, BatchOptions, Identity
+from modelyard.serving.batching import Batcher, BatchOptions, Identity, Runs
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.loading import unload
 from modelyard.serving.policies import Compose
 from modelyard.serving.replica import Replica
+from modelyard.serving.replicas.remote import RemoteReplica
+from modelyard.serving.replicas.remotes import Remotes
 from modelyard.serving.reports import VersionReport, WorkerReport, write_report
 from modelyard.serving.router import Lane, Routes
 from modelyard.serving.statistics import CallStatistics
@@ -81,8 +83,19 @@ class _Failure:
 class Reconciler:
     """One for each worker. ``run`` belongs to the event loop, as does all but the loading itself."""
 
-    def __init__(self, snapshots: Snapshots, holder: SnapshotHolder, plane: DataPlane, loader: Loader, options: ReconcilerOptions) -> None:
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        holder: SnapshotHolder,
+        plane: DataPlane,
+        loader: Loader,
+        options: ReconcilerOptions,
+        *,
+        remotes: Remotes | None = None,
+    ) -> None:
         self._snapshots = snapshots
+        self._remotes = remotes
+        """None where every version runs in this process."""
         self._holder = holder
         self._plane = plane
         self._loader = loader
@@ -94,6 +107,8 @@ class Reconciler:
         self._wanted: frozenset[int] = frozenset()
         self._batchers: dict[int, Batcher] = {}
         self._loading: set[int] = set()
+        self._opening: dict[int, Batcher] = {}
+        """Versions whose replica processes are not ready yet."""
         self._failures: dict[int, _Failure] = {}
         self._revisions: dict[int, int] = {}
         self._statistics: dict[tuple[int, int], CallStatistics] = {}
@@ -121,6 +136,9 @@ class Reconciler:
         if self._snapshots.number != self._seen:
             self._take()
         self._retry()
+        if self._remotes is not None:
+            self._remotes.look(self._batchers | self._opening)
+            self._admit()
         self._report()
 
     def _take(self) -> None:
@@ -138,9 +156,15 @@ class Reconciler:
         self._wanted = frozenset(route.version_id for deployment in snapshot.deployments for route in deployment.routes)
         for gone in self._failures.keys() - self._wanted:
             del self._failures[gone]
-        for version_id in sorted(self._wanted - self._batchers.keys() - self._failures.keys() - self._loading):
+        there = {version_id for version_id, batcher in self._batchers.items() if self._placed(snapshot.versions.get(version_id), batcher)}
+        for version_id in sorted(self._wanted - there - self._failures.keys() - self._loading - self._opening.keys()):
             self._start(snapshot.versions[version_id])
         self._apply()
+
+    def _placed(self, version: ServedVersion | None, batcher: Batcher) -> bool:
+        """Whether the version runs where it shall: in this process or in replicas."""
+        remote = isinstance(batcher.replica, RemoteReplica)
+        return version is not None and remote == (version.replicas is not None and self._remotes is not None)
 
     def _retry(self) -> None:
         now = time.monotonic()
@@ -149,6 +173,11 @@ class Reconciler:
                 self._start(self._snapshot.versions[version_id])
 
     def _start(self, version: ServedVersion) -> None:
+        if version.replicas is not None and self._remotes is not None:
+            remote = self._remotes.open(version)
+            batcher = self._opening[version.id] = self._batcher(version, remote)
+            remote.freed = batcher.flush
+            return
         self._loading.add(version.id)
 
         def load() -> Replica | None:
@@ -159,6 +188,32 @@ class Reconciler:
                 self._loop.call_soon_threadsafe(self._loaded, version, future)
 
         self._load_thread.submit(load).add_done_callback(ended)
+
+    def _admit(self) -> None:
+        """Serves versions whose replicas have become ready; tells why others have not."""
+        changed = False
+        for version_id, batcher in list(self._opening.items()):
+            remote = batcher.replica
+            if version_id not in self._wanted:
+                self._opening.pop(version_id).retire(self._close)
+                changed = True
+            elif isinstance(remote, RemoteReplica) and (remote.ready or remote.asleep):
+                self._failures.pop(version_id, None)
+                self._serve(version_id, self._opening.pop(version_id))
+            elif remote.refusal is not None and self._snapshot is not None:
+                known = self._failures.get(version_id)
+                changed |= known is None or known.reason != remote.refusal.message
+                self._failures[version_id] = _Failure(remote.refusal.message, float("inf"), _LAST_RETRY_S)
+        if changed:
+            self._apply()
+
+    def _serve(self, version_id: int, batcher: Batcher) -> None:
+        """Makes it the version's way from now on; calls inside a former one are answered there."""
+        former = self._batchers.get(version_id)
+        self._batchers[version_id] = batcher
+        self._apply()
+        if former is not None:
+            former.retire(self._close)
 
     def _loaded(self, version: ServedVersion, future: Future[Replica | None]) -> None:
         self._loading.discard(version.id)
@@ -172,7 +227,7 @@ class Reconciler:
         else:
             self._failures.pop(version.id, None)
             if replica is not None:
-                self._batchers[version.id] = self._batcher(version, replica)
+                self._serve(version.id, self._batcher(version, replica))
             elif version.id in self._wanted:  # given up and wanted again meanwhile
                 self._start(version)
         self._apply()
@@ -185,7 +240,7 @@ class Reconciler:
         if before is None or before.reason != error.message:
             logger.warning("Cannot serve %s@%d: %s", version.model, version.number, error.message)
 
-    def _batcher(self, version: ServedVersion, replica: Replica) -> Batcher:
+    def _batcher(self, version: ServedVersion, replica: Runs) -> Batcher:
         identity = Identity(version.model, version.number, version.id, version.signature)
         return Batcher(replica, identity, version.profile, executor=self._compute_threads, options=self._options.batch, loop=self._loop)
 
@@ -204,7 +259,8 @@ class Reconciler:
             self._plane.put(self._routes(deployment, current.get(deployment.id), snapshot))
         self._forget(wished.keys())
         self._changed = True
-        if not self._loading:
+        expected = any(isinstance(batcher.replica, RemoteReplica) and batcher.replica.expected for batcher in self._opening.values())
+        if not self._loading and not expected:
             self._plane.accepting = True
             self.settled.set()
 
@@ -253,8 +309,11 @@ class Reconciler:
         self._statistics = {key: counts for key, counts in self._statistics.items() if key[0] in deployments}
         self._revisions = {key: revision for key, revision in self._revisions.items() if key in deployments}
 
-    def _close(self, replica: Replica) -> None:
-        self._load_thread.submit(unload, replica)
+    def _close(self, replica: Runs) -> None:
+        if isinstance(replica, RemoteReplica) and self._remotes is not None:
+            self._remotes.close(replica)
+        else:
+            self._load_thread.submit(unload, replica)
 
     def _report(self) -> None:
         """Writes the report when something changed, and once a second to show that this worker lives."""
@@ -270,8 +329,11 @@ class Reconciler:
     def _made_report(self) -> WorkerReport:
         versions: dict[int, VersionReport] = {}
         for version_id in self._wanted:
-            if version_id in self._batchers:
-                versions[version_id] = VersionReport(state=DeploymentState.READY)
+            batcher = self._batchers.get(version_id)
+            if batcher is not None and version_id not in self._opening:
+                refusal = batcher.replica.refusal
+                state = DeploymentState.READY if refusal is None else DeploymentState.FAILED
+                versions[version_id] = VersionReport(state=state, reason="" if refusal is None else refusal.message)
             elif version_id in self._failures:
                 versions[version_id] = VersionReport(state=DeploymentState.FAILED, reason=self._failures[version_id].reason)
             else:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor
 from typing import NamedTuple
 
 import msgspec
@@ -93,6 +96,22 @@ class Replica:
         taken_us = (time.perf_counter_ns() - began) // 1000
         return Result(outcomes, taken_us, taken_us)
 
+    refusal = None
+
+    def concurrent(self, most: int) -> int:
+        """As many as the threads that all versions share allow."""
+        return most
+
+    def begin(
+        self, batch: list[Waiting], size: int, inline_us: float, executor: Executor, ended: Callable[[Result], None]
+    ) -> Result | None:
+        """Runs a batch here where that is short enough, otherwise in a thread; see ``batching.Runs``."""
+        if self.estimate_us(size) <= inline_us:
+            return self.run(batch)
+        loop = asyncio.get_running_loop()
+        executor.submit(self.run_apart, batch).add_done_callback(lambda done: loop.call_soon_threadsafe(ended, done.result()))
+        return None
+
     def run_apart(self, batch: list[Waiting]) -> Result:
         """Runs a batch on another thread."""
         began = time.thread_time_ns()
@@ -101,29 +120,17 @@ class Replica:
         return Result(result.outcomes, result.taken_us, (time.thread_time_ns() - began) // 1000)
 
     def _alone(self, call: Waiting) -> Outcome:
-        outcome = self._infer(call.inputs)
+        outcome = self.compute(call.inputs)
         if call.outputs and isinstance(outcome, dict):
             return {name: outcome[name] for name in call.outputs}
         return outcome
 
     def _together(self, batch: list[Waiting]) -> list[Outcome] | None:
-        first = batch[0].inputs
-        joined = {name: np.concatenate([call.inputs[name] for call in batch]) for name in first}
-        outputs = self._infer(joined)
-        if isinstance(outputs, ModelyardError):
-            return None
-        rows = sum([call.rows for call in batch])
-        if any(not array.shape or array.shape[0] != rows for array in outputs.values()):
-            return None
-        outcomes: list[Outcome] = []
-        at = 0
-        for call in batch:
-            end = at + call.rows
-            outcomes.append({name: outputs[name][at:end] for name in call.outputs or outputs})
-            at = end
-        return outcomes
+        outputs = self.compute(join(batch))
+        return None if isinstance(outputs, ModelyardError) else split(batch, outputs)
 
-    def _infer(self, inputs: dict[str, Array]) -> Outcome:
+    def compute(self, inputs: dict[str, Array]) -> Outcome:
+        """What the model makes of inputs; whatever it raises is an outcome."""
         try:
             return self.model.infer(inputs)
         except ModelyardError as error:
@@ -135,6 +142,25 @@ class Replica:
     def close(self) -> None:
         """Frees the model; nothing may run any more."""
         self.model.close()
+
+
+def join(batch: list[Waiting]) -> dict[str, Array]:
+    """The inputs of several calls as those of one."""
+    return {name: np.concatenate([call.inputs[name] for call in batch]) for name in batch[0].inputs}
+
+
+def split(batch: list[Waiting], outputs: dict[str, Array]) -> list[Outcome] | None:
+    """What each call of a shared run gets of its outputs; None when they do not have the calls' rows."""
+    rows = sum([call.rows for call in batch])
+    if any(not array.shape or array.shape[0] != rows for array in outputs.values()):
+        return None
+    outcomes: list[Outcome] = []
+    at = 0
+    for call in batch:
+        end = at + call.rows
+        outcomes.append({name: outputs[name][at:end] for name in call.outputs or outputs})
+        at = end
+    return outcomes
 
 
 def rows_are_alike(signature: Signature) -> bool:

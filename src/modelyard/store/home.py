@@ -29,6 +29,8 @@ class Home:
         """Stored requests and results of asynchronous predictions."""
         self.run = self.root / "run"
         """Lock, process ids, workers' reports: meaningful only while the platform runs."""
+        self.replicas = self.run / "replicas"
+        """One folder a replica process, with its socket."""
         self.limits = self.root / "limits"
         """The machine's counters of limits; they outlive the platform's processes."""
         self.logs = self.root / "logs"

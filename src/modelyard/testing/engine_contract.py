@@ -14,6 +14,12 @@ from modelyard.engines.base import Ending, Engine, Task, TaskStatus
 
 PATIENCE = 30.0
 _FOREVER = "import time; print('ready', flush=True); time.sleep(600)"
+_POLITE = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (print('answered', flush=True), sys.exit(0)))\n"
+    "print('ready', flush=True)\n"
+    "time.sleep(600)\n"
+)
 _STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
 _GRANDCHILD = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); time.sleep(600)"
 _FAMILY = f"import subprocess, sys, time; child = subprocess.Popen([sys.executable, '-c', {_GRANDCHILD!r}]); time.sleep(600)"
@@ -146,3 +152,35 @@ class EngineContract:
 
     def test_reclaim_finds_nothing_where_nothing_is_left(self, engine: Engine, tmp_path: Path) -> None:
         assert engine.reclaim(tmp_path) == 0
+
+    def test_a_replica_is_asked_to_end_and_may_answer_what_it_has(self, engine: Engine, tmp_path: Path) -> None:
+        task = python(tmp_path, _POLITE, grace_seconds=PATIENCE)
+        handle = engine.start_replica(task)
+        wait_for_log(engine, handle, task)
+        engine.stop_replica(handle)
+        engine.stop_replica(handle)
+        status = wait_until_ended(engine, handle)
+        assert (status.ending, status.exit_code) == (Ending.CANCELLED, 0)
+        assert task.log.read_text().split() == ["ready", "answered"]
+
+    def test_a_replica_that_does_not_end_is_killed(self, engine: Engine, tmp_path: Path) -> None:
+        task = python(tmp_path, _STUBBORN, grace_seconds=0.2)
+        handle = engine.start_replica(task)
+        wait_for_log(engine, handle, task)
+        engine.stop_replica(handle)
+        assert wait_until_ended(engine, handle).exit_code == -9
+
+    def test_a_replica_yields_to_nobody_and_jobs_yield_to_it(self, engine: Engine, tmp_path: Path) -> None:
+        ranks = []
+        for start, folder in ((engine.start_replica, tmp_path / "replica"), (engine.submit_job, tmp_path / "job")):
+            folder.mkdir()
+            # Its rank is set after it has started.
+            task = python(folder, "import os, time; time.sleep(0.3); print(os.getpriority(os.PRIO_PROCESS, 0))")
+            wait_until_ended(engine, start(task))
+            ranks.append(int(task.log.read_text()))
+        assert ranks[0] < ranks[1]
+
+    def test_memory_limit_ends_a_replica(self, engine: Engine, tmp_path: Path) -> None:
+        code = "import time\nkept = []\nwhile True:\n    kept.append(bytearray(4_000_000)); time.sleep(0.005)\n"
+        handle = engine.start_replica(python(tmp_path, code, memory_bytes=120_000_000))
+        assert wait_until_ended(engine, handle).ending is Ending.MEMORY

@@ -24,6 +24,10 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if "stubborn" in roles else lambda *_: stop.set())
     if "controller" in roles:
         channel.say(Said.ADMIN_KEY, "my_first_key")
+    if handover.descriptor < 0:
+        channel.say(Said.READY)
+        stop.wait()
+        return
     import socket
 
     listener = socket.socket(fileno=os.dup(handover.descriptor))

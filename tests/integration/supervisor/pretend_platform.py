@@ -20,7 +20,8 @@ def tell(notice: Notice) -> None:
 settings = Settings.decode(msgspec.json.decode(sys.stdin.readline()))
 controller, worker = sys.argv[1:]
 try:
-    sys.exit(run(settings, tell, Commands((sys.executable, CHILD, controller), (sys.executable, CHILD, worker))))
+    roles = [(sys.executable, CHILD, role) for role in (controller, worker, "engine")]
+    sys.exit(run(settings, tell, Commands(*roles)))
 except ModelyardError as error:
     tell(Notice(told=Told.FATAL, text=error.message))
     sys.exit(1)

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.core.deployments import ReplicaPolicy
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.policy import EMPTY, Policy, parse_policy, target_of
 
@@ -41,6 +42,10 @@ def test_a_policy_is_read_and_names_the_versions_it_needs():
         ({"sticky": {"by": "header"}}, "sticky.header: name the header"),
         ({"sticky": {"header": "x"}}, "sticky.header: it has no meaning"),
         ({"sticky": {"by": "header", "header": "a b"}}, "is no header's name"),
+        ({"isolation": "none"}, "isolation: invalid enum value 'none'"),
+        ({"replicas": {"min": 3, "max": 2}}, "replicas.max: 2 is less than min, which is 3"),
+        ({"replicas": {"max": 0}}, "replicas.max: expected 'int' >= 1"),
+        ({"replicas": {"maximum": 2}}, "replicas.maximum is no field of replicas."),
         ({"sticky": {"by": "ip"}}, "sticky.by: invalid enum value 'ip'"),
         ({"experiment": {"candidate": "m@2", "alpha": 1}}, "experiment.alpha"),
         ({"experiment": {"candidate": "m@2", "metrics": []}}, "experiment.metrics"),
@@ -61,6 +66,14 @@ def test_what_is_wrong_is_named_with_its_place(written, said):
         parse_policy(written)
     assert caught.value.message.startswith("The policy cannot be used: ")
     assert said in caught.value.message
+
+
+def test_replica_processes_are_for_who_asks():
+    assert parse_policy({}).own_processes is None
+    assert parse_policy({"isolation": "own"}).own_processes == ReplicaPolicy()
+    assert parse_policy({"replicas": {"max": 3}}).own_processes == ReplicaPolicy(max=3)
+    both = ReplicaPolicy(min=0, max=3, target=2).joined(ReplicaPolicy(memory_bytes=5, threads=2))
+    assert both == ReplicaPolicy(min=1, max=3, target=2, memory_bytes=5, threads=2)
 
 
 def test_fields_of_a_newer_version_are_left_alone_when_stored():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from modelyard.registry.validate import ProbeLimits, Prober
 from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
+from modelyard.server.wiring.children import JOB, PROBE, passed_on
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, webhook_secret
 from modelyard.serving.delegation import Delegation
@@ -43,11 +43,8 @@ from modelyard.store.database import Store
 from modelyard.store.home import Home
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 
-PROBE = (sys.executable, "-m", "modelyard.server.entrypoints.probe")
-JOB = (sys.executable, "-m", "modelyard.server.entrypoints.job")
 CACHE_SECONDS = 3600.0
 """How long an artifact stays laid out after its last use."""
-PASSED_TO_JOBS = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +104,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     scheduler = JobScheduler(
         store=store,
         home=home,
-        engine=LocalEngine({name: environment[name] for name in PASSED_TO_JOBS if name in environment}),
+        engine=LocalEngine(passed_on(environment)),
         kinds=kinds,
         fetch=blobs.fetch,
         options=_job_options(settings),

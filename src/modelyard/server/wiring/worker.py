@@ -39,6 +39,8 @@ from modelyard.serving.loading import VersionLoader
 from modelyard.serving.policies import PolicyComposer
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.reconciler import Reconciler, ReconcilerOptions
+from modelyard.serving.replicas.places import DemandBoard, DirectoryFile
+from modelyard.serving.replicas.remotes import Remotes
 from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
 from modelyard.store.home import Home
@@ -83,13 +85,9 @@ def build(settings: Settings, handover: Handover) -> Worker:
     limiter = Limiter(Counters(home.limits), clock)
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
-    reconciler = Reconciler(
-        SnapshotReader(home.snapshot),
-        holder,
-        plane,
-        VersionLoader(cache),
-        ReconcilerOptions(slot=slot, reports=home.run, compose=PolicyComposer()),
-    )
+    remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
+    options = ReconcilerOptions(slot=slot, reports=home.run, compose=PolicyComposer())
+    reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
     gate = Gate(holder, journal, clock, limiter)

@@ -1,0 +1,43 @@
+"""What the engine's process is made of. It reads the snapshot as workers do, and no database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelyard.core.deployments import ServedVersion
+from modelyard.engines.local import LocalEngine
+from modelyard.registry.artifacts import ArtifactCache
+from modelyard.server.settings import Settings
+from modelyard.server.wiring.children import REPLICA, passed_on
+from modelyard.serving.replicas.fleet import Fleet, FleetOptions
+from modelyard.serving.replicas.member import Prepared
+from modelyard.serving.replicas.places import DirectoryFile, read_demand
+from modelyard.store.blobs import Blobs
+from modelyard.store.home import Home
+from modelyard.store.snapshot import SnapshotReader
+
+
+def build(settings: Settings, environment: Mapping[str, str]) -> Fleet:
+    """Puts the keeper of this machine's replicas together.
+
+    Raises InvalidRequest for a blob URL that cannot be used.
+    """
+    home = Home(settings.home)
+    cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
+
+    def prepare(version: ServedVersion) -> Prepared:
+        return Prepared(artifact=cache.materialize(version.artifact), command=REPLICA)
+
+    return Fleet(
+        LocalEngine(passed_on(environment)),
+        SnapshotReader(home.snapshot),
+        lambda: read_demand(home.run, settings.worker_count),
+        prepare,
+        directory=DirectoryFile(home.run),
+        options=FleetOptions(
+            folder=home.replicas,
+            logs=home.logs,
+            gpus=tuple(settings.gpus.replace(",", " ").split()),
+            drain_seconds=settings.drain_seconds,
+        ),
+    )

@@ -1,0 +1,234 @@
+"""What answers inside a replica's process: frames of any number of workers, one loaded model.
+
+The event loop reads and writes; calls are computed by as many threads as the model can use, in the order in which they came. Needs
+nothing but msgspec and NumPy, because it also runs in the environment that a user's model brought.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import msgspec
+
+from modelyard.core.errors import ModelyardError, Unsupported
+from modelyard.core.frames import (
+    DRAINING,
+    Ask,
+    BadFrame,
+    Buffer,
+    Failure,
+    Frame,
+    Hello,
+    Op,
+    Ran,
+    State,
+    encode_frame,
+    tensors_of,
+)
+from modelyard.core.generation import Cancel, GenerateRequest, TokenChunk
+from modelyard.core.tensors import Array
+from modelyard.runtimes.base import GenerativeModel, LoadedModel
+from modelyard.serving.replica import Outcome, Replica, Timing
+from modelyard.serving.replicas.wire import FrameProtocol
+
+logger = logging.getLogger(__name__)
+encode = msgspec.msgpack.encode
+_read_request = msgspec.msgpack.Decoder(GenerateRequest).decode
+_read_ask = msgspec.msgpack.Decoder(Ask).decode
+
+
+class ReplicaServer:
+    """Serves a model until it is drained. ``trial`` are inputs that it accepts; without any, its health is that it answers."""
+
+    def __init__(self, model: LoadedModel, *, concurrency: int = 0, trial: dict[str, Array] | None = None) -> None:
+        self._replica = Replica(model, Timing(0.0, 0.0))
+        self._trial = trial
+        count = concurrency or model.concurrency
+        self._threads = ThreadPoolExecutor(count, thread_name_prefix="compute")
+        self._model = model if isinstance(model, GenerativeModel) else None
+        self._hello = encode(
+            Hello(
+                pid=os.getpid(),
+                signature=model.signature,
+                concurrency=count,
+                repeatable=model.repeatable,
+                generative=self._model is not None,
+            )
+        )
+        self._links: set[_Link] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.draining = False
+        self.outstanding = 0
+        self.answered = 0
+
+    async def serve(self, listener: socket.socket) -> None:
+        """Accepts workers from now on. Call it on the loop."""
+        self._loop = asyncio.get_running_loop()
+        self._server = await self._loop.create_unix_server(lambda: _Link(self), sock=listener)
+
+    async def drain(self, timeout_s: float) -> None:
+        """Takes no more calls, answers those that came, for so long at most, and frees the model."""
+        self.draining = True
+        for link in self._links:
+            link.send(encode_frame(Op.DRAIN))
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            logger.warning("%d calls were cut off when the replica ended", self.outstanding)
+        self._server.close()
+        for link in list(self._links):
+            link.disconnect()
+        await asyncio.sleep(0)  # what was written is sent before the loop ends
+
+    def greet(self, link: _Link) -> None:
+        self._links.add(link)
+        link.send(encode_frame(Op.HELLO, payload=self._hello))
+        if self.draining:
+            link.send(encode_frame(Op.DRAIN))
+
+    def part(self, link: _Link) -> None:
+        self._links.discard(link)
+
+    def infer(self, link: _Link, frame: Frame) -> None:
+        """Queues a call for the model."""
+        call, ask = frame.head.call, _read_ask(frame.head.payload)
+        if self.draining:
+            link.send(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "This replica ends."))))
+            return
+        inputs = tensors_of(frame)
+
+        def compute() -> list[Buffer]:
+            if ask.tell:
+                self._loop.call_soon_threadsafe(link.send, encode_frame(Op.BEGAN, call))
+            began = time.perf_counter_ns()
+            outcome = self._replica.compute(inputs)
+            return self._encoded(call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000)
+
+        link.computing[call] = self._submit(compute, lambda parts: link.answer(call, parts))
+
+    def generate(self, link: _Link, frame: Frame) -> None:
+        """Begins a generation; its chunks are sent as they come."""
+        call, model = frame.head.call, self._model
+        if model is None or self.draining:
+            code = DRAINING if model is not None else Unsupported.code
+            link.send(encode_frame(Op.ERROR, call, encode(Failure(code, "This replica does not generate."))))
+            return
+        try:
+            request = _read_request(frame.head.payload)
+        except msgspec.DecodeError as error:
+            raise BadFrame(f"A request cannot be read: {error}.") from None
+        self._begun()
+
+        def emit(item: TokenChunk | ModelyardError) -> None:
+            self._loop.call_soon_threadsafe(self._generated, link, call, item)
+
+        link.generating[call] = model.generate(request, emit)
+
+    def _generated(self, link: _Link, call: int, item: TokenChunk | ModelyardError) -> None:
+        if isinstance(item, ModelyardError):
+            link.send(encode_frame(Op.ERROR, call, encode(Failure.of(item))))
+        else:
+            link.send(encode_frame(Op.END if item.last else Op.CHUNK, call, encode(item)))
+            if not item.last:
+                return
+        link.generating.pop(call, None)
+        self.answered += 1
+        self._ended()
+
+    def health(self, link: _Link, frame: Frame) -> None:
+        """Answers with the state; where asked, after the model has computed its trial behind all calls that wait."""
+        call, trial = frame.head.call, self._trial
+        if frame.head.payload != b"run" or trial is None or self.draining:
+            link.send(encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered))))
+            return
+
+        def compute() -> list[Buffer]:
+            outcome = self._replica.compute(trial)
+            failed = outcome.message if isinstance(outcome, ModelyardError) else ""
+            return encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered, failed)))
+
+        self._submit(compute, link.send)
+
+    def cancelled(self) -> None:
+        """A call that had not begun is computed no more."""
+        self._ended()
+
+    def _submit(self, compute: Callable[[], list[Buffer]], answer: Callable[[list[Buffer]], None]) -> Future[list[Buffer]]:
+        self._begun()
+        future = self._threads.submit(compute)
+        future.add_done_callback(lambda done: done.cancelled() or self._loop.call_soon_threadsafe(self._computed, done, answer))
+        return future
+
+    def _computed(self, done: Future[list[Buffer]], answer: Callable[[list[Buffer]], None]) -> None:
+        self.answered += 1
+        answer(done.result())
+        self._ended()
+
+    def _begun(self) -> None:
+        self.outstanding += 1
+        self._idle.clear()
+
+    def _ended(self) -> None:
+        self.outstanding -= 1
+        if not self.outstanding:
+            self._idle.set()
+
+    def _encoded(self, call: int, outcome: Outcome, wanted: tuple[str, ...], taken_us: int) -> list[Buffer]:
+        if isinstance(outcome, ModelyardError):
+            return encode_frame(Op.ERROR, call, encode(Failure.of(outcome)))
+        outputs = {name: outcome[name] for name in wanted} if wanted else outcome
+        return encode_frame(Op.RESULT, call, encode(Ran(taken_us, self.outstanding - 1)), outputs)
+
+
+class _Link(FrameProtocol):
+    """A worker's connection."""
+
+    def __init__(self, server: ReplicaServer) -> None:
+        super().__init__()
+        self._server = server
+        self.computing: dict[int, Future[list[Buffer]]] = {}
+        self.generating: dict[int, Cancel] = {}
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._server.greet(self)
+
+    def received(self, frame: Frame) -> None:
+        op = frame.head.op
+        if op == Op.INFER:
+            self._server.infer(self, frame)
+        elif op == Op.GENERATE:
+            self._server.generate(self, frame)
+        elif op == Op.CANCEL:
+            self._cancel(frame.head.call)
+        elif op == Op.HEALTH:
+            self._server.health(self, frame)
+        else:
+            raise BadFrame(f"A replica was sent a frame of kind {op}.")
+
+    def answer(self, call: int, parts: list[Buffer]) -> None:
+        self.computing.pop(call, None)
+        self.send(parts)
+
+    def lost(self) -> None:
+        """The worker is gone, and whoever waited with it."""
+        for call in [*self.computing, *self.generating]:
+            self._cancel(call)
+        self._server.part(self)
+
+    def _cancel(self, call: int) -> None:
+        cancel = self.generating.get(call)
+        if cancel is not None:
+            cancel()  # its last chunk still comes
+            return
+        future = self.computing.pop(call, None)
+        if future is not None and future.cancel():
+            self._server.cancelled()
+            self.send(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "The call was cancelled."))))
