@@ -40,7 +40,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Make the platform what a file says: models, aliases, deployments, keys. The plan is shown first; doing it again changes nothing."""
-    document = read_document(file)
+    document = read_document(file, " with 'models', 'deployments' or 'keys'")
     folder = Path() if file == "-" else Path(file).parent
     with connected(timeout=600.0) as client:
         with progress("Uploading") as step:
@@ -71,8 +71,8 @@ def _ask(changes: int, *, possible: bool) -> None:
     typer.confirm(f"Make {changes} change(s)?", abort=True, err=True)
 
 
-def read_document(file: str) -> dict[str, Any]:
-    """The document in a file.
+def read_document(file: str, wanted: str = "") -> dict[str, Any]:
+    """The document in a file; ``wanted`` says what of.
 
     Raises InvalidRequest.
     """
@@ -84,7 +84,7 @@ def read_document(file: str) -> dict[str, Any]:
     except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidRequest(f"{file!r} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict):
-        raise InvalidRequest(f"{file!r} must be a mapping with 'models', 'deployments' or 'keys'.")
+        raise InvalidRequest(f"{file!r} must be a mapping{wanted}.")
     return found
 
 

@@ -8,6 +8,7 @@ import msgspec
 import typer
 
 from modelyard.cli.connection import connected
+from modelyard.cli.declared import read_document
 from modelyard.cli.output import Json, examples, note, print_json
 from modelyard.core.deployments import Target
 from modelyard.core.errors import NotFound
@@ -34,6 +35,7 @@ def deploy(
     references: Annotated[list[str], typer.Argument(metavar="REFERENCE...", help="NAME@NUMBER, or NAME@ALIAS to follow an alias.")],
     name: Annotated[str, typer.Option(help="Name that clients call; by default the model's.")] = "",
     weight: Annotated[list[int], typer.Option(help="Share of the calls, one for each reference in order.")] = [],  # noqa: B006 - Typer copies it
+    policy: Annotated[str, typer.Option(metavar="FILE", help="YAML or JSON file with the deployment's policy.")] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker serves it.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 60.0,
     as_json: Json = False,
@@ -44,7 +46,7 @@ def deploy(
     with connected() as client:
         shares = weight or [100] * len(references)
         targets = [_target(client, reference, share) for reference, share in zip(references, shares, strict=True)]
-        found = client.deployments.put(name or targets[0].model, targets)
+        found = client.deployments.put(name or targets[0].model, targets, policy=read_document(policy) if policy else None)
         if wait:
             found = client.deployments.wait(found.name, timeout=timeout)
     if as_json:

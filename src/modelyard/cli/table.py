@@ -31,6 +31,7 @@ COMMANDS: dict[str, Entry] = {
     "logs": Entry(MODELS, "modelyard.cli.jobs", "Show what a job wrote."),
     "cancel": Entry(MODELS, "modelyard.cli.jobs", "End a job."),
     "deploy": Entry(SERVE, "modelyard.cli.deployments", "Serve a version or an alias."),
+    "rollout": Entry(SERVE, "modelyard.cli.rollout", "Show and end the rollout of a version."),
     "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),
     "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
     "keys": Entry(GOVERN, "modelyard.cli.keys", "Create, list and revoke API keys."),

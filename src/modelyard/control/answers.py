@@ -13,6 +13,7 @@ from modelyard.core.jobs import Job
 from modelyard.core.limits import Limit
 from modelyard.core.models import Dataset, Model, Version
 from modelyard.core.prices import Price
+from modelyard.core.rollout import RolloutView
 from modelyard.core.usage import Trace, UsageRow
 
 PUBLISHED = (
@@ -29,6 +30,7 @@ PUBLISHED = (
     LogChunk,
     Model,
     Price,
+    RolloutView,
     Trace,
     Upload,
     UsageRow,

@@ -14,6 +14,7 @@ from modelyard.core.api import Change, ChangeKind
 from modelyard.core.deployments import Target
 from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.models import ArtifactFile, Card, Model, Version, check_name
+from modelyard.core.policy import parse_policy
 from modelyard.registry.artifacts import artifact_digest
 from modelyard.registry.resolve import CHAMPION
 
@@ -112,6 +113,8 @@ def plan(document: Document, state: State, *, prune: bool = False) -> list[Step]
         for target in targets:
             _check_target(name, target, document, state)
         settled = tuple(_settled(target, document, state) for target in targets)
+        if wanted.policy is not None:
+            parse_policy(wanted.policy)
         steps.append(_deployment(name, settled, wanted.policy, state))
     for label, key in (document.keys or {}).items():
         steps.append(_key(label, key, state))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
@@ -113,10 +113,16 @@ class DeploymentBody(Body):
     """What a deployment shall route to."""
 
     targets: Annotated[list[TargetBody], Field(min_length=1, max_length=100)]
-    policy: dict[str, Any] | None = None
-    """Left as it is when left out."""
+    policy: dict[str, Any] | None = Field(None, examples=[{"sticky": {"by": "key"}}])
+    """What else holds for its calls (its schema: GET /api/v1/schemas/policy). Left as it is when left out; ``{}`` ends it."""
     revision: int = Field(0, ge=0)
     """The revision that was read before; the change is refused when somebody else was faster. 0 does not check."""
+
+
+class RolloutBody(Body):
+    """What to decide of a rollout instead of its rules."""
+
+    step: Literal["promote", "roll-back"]
 
 
 class NewKeyBody(Body):

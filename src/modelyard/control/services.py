@@ -14,6 +14,7 @@ from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
 from modelyard.serving.deployments import DeploymentService
+from modelyard.serving.rollout import RolloutService
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
 from modelyard.store.home import Home
@@ -36,6 +37,7 @@ class Services:
     prices: PriceService
     jobs: JobQueue
     deployments: DeploymentService
+    rollouts: RolloutService
     authenticate: Authenticate
     clock: Clock
     status: Callable[[int], dict[str, Any]]

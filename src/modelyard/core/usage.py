@@ -31,6 +31,8 @@ class CallKind(IntEnum):
     GENERATE = 3
     EMBED = 4
     EXPLAIN = 5
+    SHADOW = 16
+    """A copy that the platform made: nobody's key asked for it, nobody pays for it."""
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -68,6 +68,21 @@ class Tracer:
             "or older than MODELYARD_USAGE_RETENTION_SECONDS."
         )
 
+    def find(self, request_ids: Sequence[bytes]) -> dict[bytes, UsageRecord]:
+        """The records of those of these calls that are known, of whatever workspace."""
+        found: dict[bytes, UsageRecord] = {}
+        if not request_ids:
+            return found
+        for path in sorted(self._folder.glob(f"*{SUFFIX}"), reverse=True):
+            archived = self._folder / "archive" / f"{path.name.removesuffix(SUFFIX)}{ARCHIVE_SUFFIX}"
+            found |= _look_for(_content(path, archived), request_ids)
+        with self._store.read() as session:
+            for request_id in set(request_ids) - found.keys():
+                record = self._find(session, request_id)
+                if record is not None:
+                    found[request_id] = record
+        return found
+
     def _find(self, session: Session, request_id: bytes) -> UsageRecord | None:
         for data in self._candidates(session, request_id):
             record = _look(data, request_id)
@@ -103,6 +118,21 @@ def _look(data: bytes, request_id: bytes) -> UsageRecord | None:
         if is_whole(raw, int(number)):
             return usage_record(np.frombuffer(raw, RECORD)[0])
     return None
+
+
+def _look_for(data: bytes, request_ids: Sequence[bytes]) -> dict[bytes, UsageRecord]:
+    """The sound records with these ids in a segment's bytes."""
+    rows = np.frombuffer(data, RECORD, len(data) // RECORD_SIZE)
+    wanted = np.frombuffer(b"".join(request_ids), np.uint64).reshape(-1, 2)
+    heads = np.frombuffer(data, np.uint64, len(rows) * RECORD_SIZE // 8).reshape(-1, RECORD_SIZE // 8)
+    # By the part that counts up; prefixes are compared with those few that are left.
+    found: dict[bytes, UsageRecord] = {}
+    asked = set(request_ids)
+    for number in map(int, np.flatnonzero(np.isin(heads[:, 1], wanted[:, 1]))):
+        raw = data[number * RECORD_SIZE : (number + 1) * RECORD_SIZE]
+        if raw[:16] in asked and is_whole(raw, number):
+            found[raw[:16]] = usage_record(rows[number])
+    return found
 
 
 def _told(session: Session, record: UsageRecord) -> Trace:

@@ -91,6 +91,12 @@ class AsyncInference:
             raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
         return (await self.records(deployment, data, version=version)).get("predictions", [])
 
+    async def feedback(self, deployment: str, request_id: str, outcome: float | bool) -> None:  # it is what is told
+        """Tells how an answer turned out; ``request_id`` is that of the answer."""
+        url = await self.address() + f"/v1/deployments/{quoted(deployment)}/feedback"
+        body = msgspec.json.encode({"request_id": request_id, "outcome": outcome})
+        await self._transport.request("POST", url, content=body, repeatable=True)
+
     async def _get(self, path: str) -> Any:
         response = await self._transport.request("GET", await self.address() + path)
         return msgspec.json.decode(response.content)

@@ -92,6 +92,12 @@ class Inference:
             raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
         return (self.records(deployment, data, version=version)).get("predictions", [])
 
+    def feedback(self, deployment: str, request_id: str, outcome: float | bool) -> None:  # it is what is told
+        """Tells how an answer turned out; ``request_id`` is that of the answer."""
+        url = self.address() + f"/v1/deployments/{quoted(deployment)}/feedback"
+        body = msgspec.json.encode({"request_id": request_id, "outcome": outcome})
+        self._transport.request("POST", url, content=body, repeatable=True)
+
     def _get(self, path: str) -> Any:
         response = self._transport.request("GET", self.address() + path)
         return msgspec.json.decode(response.content)

@@ -64,14 +64,14 @@ class DeploymentService:
     def undeploy(self, actor: Actor, name: str) -> None:
         """Takes the name away; calls under way are answered. Raises NotFound."""
         with self._store.write() as session:
-            deployment = _need(session, actor.workspace_id, name)
+            deployment = need(session, actor.workspace_id, name)
             session.deployments.remove(actor.workspace_id, name)
             session.audit.append(actor, "deployment.remove", name, before=_told(deployment))
 
     def get(self, workspace_id: int, name: str) -> DeploymentView:
         """One deployment with its state. Raises NotFound."""
         with self._store.read() as session:
-            return _view(session, _need(session, workspace_id, name), self._reports())
+            return _view(session, need(session, workspace_id, name), self._reports())
 
     def list(self, workspace_id: int) -> list[DeploymentView]:
         """Every deployment of a workspace with its state, by name."""
@@ -82,7 +82,7 @@ class DeploymentService:
     def status(self, workspace_id: int, name: str) -> DeploymentStatus:
         """State and reasons by version and worker. Raises NotFound."""
         with self._store.read() as session:
-            return _status(session, _need(session, workspace_id, name), self._reports())
+            return _status(session, need(session, workspace_id, name), self._reports())
 
 
 def _check_shares(targets: Sequence[Target]) -> None:
@@ -191,7 +191,8 @@ def _told(deployment: Deployment) -> dict[str, Any]:
     return {"targets": msgspec.to_builtins(deployment.targets), "policy": deployment.policy, "revision": deployment.revision}
 
 
-def _need(session: Session, workspace_id: int, name: str) -> Deployment:
+def need(session: Session, workspace_id: int, name: str) -> Deployment:
+    """The deployment of this name. Raises NotFound, naming the nearest."""
     found = session.deployments.get(workspace_id, name)
     if found is None:
         known = [deployment.name for deployment in session.deployments.list(workspace_id)]

@@ -24,7 +24,7 @@ from modelyard.gate.check import SnapshotHolder
 from modelyard.serving.batching import Batcher, BatchOptions, Identity, Runs
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.loading import unload
-from modelyard.serving.policies import Compose
+from modelyard.serving.policies import Composer
 from modelyard.serving.replica import Replica
 from modelyard.serving.replicas.remote import RemoteReplica
 from modelyard.serving.replicas.remotes import Remotes
@@ -69,8 +69,8 @@ class ReconcilerOptions:
     compute_threads: int = 2
     """For runs that are too long for the event loop, over all versions."""
     batch: BatchOptions = field(default_factory=BatchOptions)
-    compose: Compose = Routes
-    """Makes a deployment's routes; see ``policies.PolicyComposer``."""
+    composer: Composer = field(default_factory=Composer)
+    """Makes deployments' routes; see ``policies.PolicyComposer``."""
 
 
 @dataclass(slots=True)
@@ -279,7 +279,7 @@ class Reconciler:
             state = DeploymentState.LOADING if pending else DeploymentState.DEGRADED
             return self._made(deployment, old, kept, state, reasons)
         if pending:
-            return self._options.compose(deployment, (), DeploymentState.LOADING, reasons)
+            return self._options.composer.routes(deployment, (), DeploymentState.LOADING, reasons)
         state = DeploymentState.READY if not missing else DeploymentState.DEGRADED if loaded else DeploymentState.FAILED
         return self._made(deployment, old, loaded, state, reasons or ("" if targets else "no version is routed to"))
 
@@ -296,13 +296,14 @@ class Reconciler:
             if same and all(lane.batcher is self._batchers[lane.version.id] for lane in old.lanes):
                 return old
         lanes = [Lane(version, weight, self._batchers[version.id], self._counts(deployment.id, version.id)) for version, weight in targets]
-        return self._options.compose(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
+        return self._options.composer.routes(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
 
     def _counts(self, deployment_id: int, version_id: int) -> CallStatistics:
         return self._statistics.setdefault((deployment_id, version_id), CallStatistics())
 
     def _forget(self, deployments: Set[int]) -> None:
         """Lets go of versions that no route needs and of what was kept for ended deployments."""
+        self._options.composer.keep(deployments)
         needed = {lane.version.id for routes in self._plane for lane in routes.lanes} | self._wanted
         for version_id in self._batchers.keys() - needed:
             self._batchers.pop(version_id).retire(self._close)

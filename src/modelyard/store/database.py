@@ -19,6 +19,7 @@ from modelyard.store.audit import AuditTable
 from modelyard.store.connect import BUSY_SECONDS, WRITER_LOCK, create_store_engine
 from modelyard.store.datasets import DatasetsTable
 from modelyard.store.deployments import DeploymentsTable
+from modelyard.store.feedback import FeedbackTable
 from modelyard.store.jobs import JobsTable
 from modelyard.store.keys import KeysTable
 from modelyard.store.leases import LeasesTable
@@ -46,6 +47,7 @@ class Session:
         self.datasets = DatasetsTable(connection, clock)
         self.jobs = JobsTable(connection, clock)
         self.deployments = DeploymentsTable(connection, clock)
+        self.feedback = FeedbackTable(connection)
         self.keys = KeysTable(connection, clock)
         self.audit = AuditTable(connection, clock)
         self.predictions = PredictionsTable(connection, clock)

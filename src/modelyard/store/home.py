@@ -27,6 +27,8 @@ class Home:
         """One folder a job: spec, inputs, log, progress, result."""
         self.predictions = self.root / "predictions"
         """Stored requests and results of asynchronous predictions."""
+        self.feedback = self.root / "feedback"
+        """What users reported of answers, until it is in the database."""
         self.run = self.root / "run"
         """Lock, process ids, workers' reports: meaningful only while the platform runs."""
         self.replicas = self.run / "replicas"
@@ -54,6 +56,7 @@ class Home:
             self.snapshot,
             self.jobs,
             self.predictions,
+            self.feedback,
             self.run,
             self.limits,
             self.logs,

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,12 +12,14 @@ from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import NotFound
 from modelyard.core.policy import Sticky
 from modelyard.serving.dataplane import DataPlane
-from modelyard.serving.policies import PolicyComposer
-from modelyard.serving.router import Routes, pin_of
+from modelyard.serving.policies import Composer, PolicyComposer, PolicyTools
+from modelyard.serving.router import pin_of
 from modelyard.serving.sticky import StickyChoice
+from modelyard.serving.tallies import Tallies
 from modelyard.testing.fakes import FunctionModel, served_deployment, served_version
 from unit.serving.data_plane import batcher, call, lane, rows, signature
 
+TOOLS = PolicyTools(tallies=Tallies(Path("absent"), lambda *_: None), later=lambda *_: None, append=lambda *_: None)
 USERS = [f"user-{number}".encode() for number in range(4000)]
 
 
@@ -49,14 +52,14 @@ def test_keys_are_assigned_and_calls_without_the_header_are_not():
     assert StickyChoice(Sticky(), []).choose(7, {}) == ""
 
 
-def routed(policy, weights, compose=None):
+def routed(policy, weights, composer=None):
     model = FunctionModel(signature(), lambda inputs: {"y": inputs["x"]})
     executor = ThreadPoolExecutor(1)
     lanes = [
         lane(served_version(identity, signature(), number=3), batcher(model, executor), weight) for identity, weight in weights.items()
     ]
     deployment = msgspec.structs.replace(served_deployment("demo", weights), policy=policy)
-    return (compose or PolicyComposer())(deployment, lanes, DeploymentState.READY)
+    return (composer or PolicyComposer(TOOLS)).routes(deployment, lanes, DeploymentState.READY)
 
 
 def test_only_deployments_that_ask_for_it_assign_callers():
@@ -90,7 +93,7 @@ def test_a_version_of_no_weight_answers_only_calls_that_name_it():
 def test_two_models_of_one_number_are_told_apart_by_the_view_that_was_chosen():
     async def main():
         plane = DataPlane()
-        plane.put(routed({}, {1: 50, 2: 50}, Routes))
+        plane.put(routed({}, {1: 50, 2: 50}, Composer()))
         views = [plane.choose(1, "demo") for _ in range(40)]
         assert {view.version_id for view in views} == {1, 2}
         for view in views:

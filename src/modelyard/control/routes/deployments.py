@@ -9,10 +9,11 @@ from fastapi import APIRouter, Depends, Response
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
-from modelyard.control.schemas import DeploymentBody
+from modelyard.control.schemas import DeploymentBody, RolloutBody
 from modelyard.core.access import Action
 from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import Target
+from modelyard.core.rollout import RolloutView, Step
 
 router = APIRouter(prefix="/api/v1/deployments", tags=["deployments"])
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
@@ -38,6 +39,20 @@ def put(caller: Deployer, name: str, body: DeploymentBody) -> Response:
     targets = tuple(msgspec.convert(target.model_dump(), Target) for target in body.targets)
     view = caller.services.deployments.deploy(caller.actor, name, targets, policy=body.policy, expect_revision=body.revision or None)
     return answer(_placed(caller, view))
+
+
+@router.get("/{name}/rollout", summary="Where its versions stand against each other", responses=returns(RolloutView))
+def rollout(caller: Reader, name: str) -> Response:
+    """Counts since its last revision, what shadow and experiment say, and what its rules would do now."""
+    caller.check_deployment(name, Action.READ)
+    return answer(caller.services.rollouts.status(caller.workspace_id, name))
+
+
+@router.post("/{name}/rollout", summary="Ends a rollout by hand", responses=returns(RolloutView))
+def decided(caller: Deployer, name: str, body: RolloutBody) -> Response:
+    """Promotes the candidate, or takes it back, whatever the rules say."""
+    caller.check_deployment(name, Action.DEPLOY)
+    return answer(caller.services.rollouts.decide(caller.actor, name, Step(body.step)))
 
 
 @router.delete("/{name}", summary="Stops serving", status_code=204, responses=DONE)

@@ -15,6 +15,7 @@ from modelyard.control.archive import Archive
 from modelyard.control.schemas import GarbageBody
 from modelyard.core.access import Action
 from modelyard.core.api import Whoami
+from modelyard.core.policy import Policy
 from modelyard.train.recipe import Recipe
 
 router = APIRouter(prefix="/api/v1", tags=["platform"])
@@ -69,6 +70,11 @@ def collect_garbage(caller: Administrator, body: GarbageBody) -> Response:
 @router.get("/schemas/recipe", summary="The JSON Schema of a training recipe")
 def recipe_schema(_: Reader) -> dict[str, Any]:
     return Recipe.model_json_schema()
+
+
+@router.get("/schemas/policy", summary="The JSON Schema of a deployment's policy")
+def policy_schema(_: Reader) -> dict[str, Any]:
+    return msgspec.json.schema(Policy)
 
 
 @router.get("/openapi.json", summary="This document", include_in_schema=False)

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.errors import DeadlineExceeded, Unavailable
+from modelyard.core.rollout import RolloutView
 from modelyard.sdk.files import quoted, target_of
 from modelyard.sdk.transport import Transport
 from modelyard.sdk.waiting import sleep
@@ -43,6 +44,14 @@ class Deployments:
     def delete(self, name: str) -> None:
         """Stops serving ``name``; calls that are under way are answered."""
         self._transport.fetch(type(None), "DELETE", f"/api/v1/deployments/{quoted(name)}")
+
+    def rollout(self, name: str) -> RolloutView:
+        """Where its versions stand against each other, and what its rules would do now."""
+        return self._transport.fetch(RolloutView, "GET", f"/api/v1/deployments/{quoted(name)}/rollout")
+
+    def decide(self, name: str, step: Literal["promote", "roll-back"]) -> RolloutView:
+        """Ends a rollout by hand, whatever its rules say."""
+        return self._transport.fetch(RolloutView, "POST", f"/api/v1/deployments/{quoted(name)}/rollout", json={"step": step})
 
     def wait(self, name: str, *, timeout: float = 60.0, every: float = 0.1) -> DeploymentView:
         """The deployment once every worker serves it.

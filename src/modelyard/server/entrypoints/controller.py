@@ -25,6 +25,7 @@ PUBLISH_SECONDS = 0.05
 FOLD_SECONDS = 1.0
 SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
+ROLLOUT_SECONDS = 1.0
 UPKEEP_SECONDS = 600.0
 
 
@@ -56,6 +57,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     threads = [
         _Background("publisher", lambda: _publish(stop, controller), server),
         _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, lambda: _fold(controller)), server),
+        _Background("rollouts", lambda: _repeat(stop, ROLLOUT_SECONDS, lambda: _look_at_rollouts(controller)), server),
         _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
         _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
         _Background("audit", lambda: _repeat(stop, settings.audit_sign_seconds, controller.services.audit.sign), server),
@@ -88,6 +90,11 @@ def _last_fold(controller: Controller, foundation: Foundation) -> None:
 def _fold(controller: Controller) -> None:
     controller.ledger.fold()
     controller.supplier.folded()
+
+
+def _look_at_rollouts(controller: Controller) -> None:
+    controller.feedback.take()
+    controller.services.rollouts.step()
 
 
 def _publish(stop: threading.Event, controller: Controller) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from modelyard.control.services import Services
 from modelyard.core.clock import SystemClock
@@ -18,6 +19,7 @@ from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
 from modelyard.ledger.audit import AuditLog
 from modelyard.ledger.fold import Folder
+from modelyard.ledger.trace import Tracer
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import ProbeLimits, Prober
@@ -29,12 +31,14 @@ from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, webhook_secret
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
+from modelyard.serving.feedback_intake import FeedbackFolder, FeedbackIntake
 from modelyard.serving.prediction_caller import LoopbackCaller
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.predictions import PredictionRunner, RunnerOptions
 from modelyard.serving.propagation import Propagation
 from modelyard.serving.publisher import SnapshotPublisher
 from modelyard.serving.reports import read_reports
+from modelyard.serving.rollout import RolloutService
 from modelyard.serving.webhook_sender import sender
 from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.backup import migrate_after_backup
@@ -71,6 +75,7 @@ class Controller:
     propagation: Propagation
     ledger: Folder
     supplier: Supplier
+    feedback: FeedbackIntake
     upkeep: Callable[[], object]
     """Tidies what may go: artifacts laid out for versions that nobody serves any more."""
 
@@ -111,6 +116,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         clock=clock,
     )
     overview = Overview(store, home, handover, clock)
+    rollouts = RolloutService(store, deployments, registry, home.run, clock)
+    feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
 
     services = Services(
         home=home,
@@ -123,6 +130,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
         deployments=deployments,
+        rollouts=rollouts,
         authenticate=Authenticator(foundation.keys, clock).authenticate,
         clock=clock,
         status=overview.status,
@@ -147,8 +155,14 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
             retention_seconds=settings.usage_retention_seconds,
             minute_retention_seconds=settings.usage_minute_retention_seconds,
         ),
-        upkeep=lambda: _prune(home, blobs),
+        feedback=feedback,
+        upkeep=partial(_upkeep, foundation, feedback),
     )
+
+
+def _upkeep(foundation: Foundation, feedback: FeedbackIntake) -> None:
+    _prune(foundation.home, foundation.blobs)
+    feedback.expire(foundation.clock.time_ns())
 
 
 def _prune(home: Home, blobs: Blobs) -> int:

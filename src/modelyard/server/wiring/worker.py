@@ -16,6 +16,7 @@ from modelyard.gate.journal import Journal
 from modelyard.gate.limiter import Limiter
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path
+from modelyard.protocols.feedback.routes import create_protocol as feedback_protocol
 from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
 from modelyard.protocols.predictions.routes import create_protocol as predictions_protocol
@@ -35,12 +36,14 @@ from modelyard.server.settings import Settings
 from modelyard.server.telemetry import Telemetry
 from modelyard.server.wiring.contracts import contract_protocol
 from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.feedback import FeedbackFile
 from modelyard.serving.loading import VersionLoader
-from modelyard.serving.policies import PolicyComposer
+from modelyard.serving.policies import PolicyComposer, PolicyTools
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.reconciler import Reconciler, ReconcilerOptions
 from modelyard.serving.replicas.places import DemandBoard, DirectoryFile
 from modelyard.serving.replicas.remotes import Remotes
+from modelyard.serving.tallies import Tallies, tallies_path
 from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
 from modelyard.store.home import Home
@@ -85,20 +88,22 @@ def build(settings: Settings, handover: Handover) -> Worker:
     limiter = Limiter(Counters(home.limits), clock)
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
+    later = asyncio.get_running_loop().call_later
+    tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later), later=later, append=journal.append)
     remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
-    options = ReconcilerOptions(slot=slot, reports=home.run, compose=PolicyComposer())
+    options = ReconcilerOptions(slot=slot, reports=home.run, composer=PolicyComposer(tools))
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
-    telemetry = Telemetry(export_path(home.run, slot), log, asyncio.get_running_loop().call_later)
+    telemetry = Telemetry(export_path(home.run, slot), log, later)
     gate = Gate(holder, journal, clock, limiter)
     bound = BoundGate(gate, holder, settings.contract_deployment) if settings.contract else None
     handler = Handler(
-        protocols(settings, home, plane, holder, bound),
+        protocols(settings, home, plane, holder, slot=slot, bound=bound),
         bound or gate,
         plane,
         max_body_bytes=settings.max_body_bytes,
         finished=telemetry.note,
-        later=asyncio.get_running_loop().call_later,
+        later=later,
     )
     front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
     front.proxies = way_in.proxies or None
@@ -124,9 +129,9 @@ def build(settings: Settings, handover: Handover) -> Worker:
 
 
 def protocols(
-    settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder, bound: BoundGate | None = None
+    settings: Settings, home: Home, plane: DataPlane, holder: SnapshotHolder, *, slot: int, bound: BoundGate | None = None
 ) -> tuple[Protocol, ...]:
-    """Every protocol of the HTTP listener; behind the ``bound`` gate of a container contract, that contract's alone."""
+    """Every protocol of a worker's HTTP listener; behind the ``bound`` gate of a container contract, that contract's alone."""
 
     def ready() -> str:
         if not holder.current.number:
@@ -137,8 +142,9 @@ def protocols(
         return (contract_protocol(settings, bound), health_protocol(ready))
     threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
+    feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
-    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, predictions, health_protocol(ready))
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, predictions, feedback, health_protocol(ready))
 
 
 def front_config(settings: Settings) -> FrontConfig:

@@ -11,7 +11,7 @@ from modelyard.store.tables.jobs import jobs
 from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
-from modelyard.store.tables.serving import deployments, predictions
+from modelyard.store.tables.serving import deployments, feedback, predictions
 from modelyard.store.tables.usage import usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "audit_heads",
     "datasets",
     "deployments",
+    "feedback",
     "jobs",
     "keys",
     "leases",

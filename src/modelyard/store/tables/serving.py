@@ -1,8 +1,8 @@
-"""Deployments and asynchronous predictions."""
+"""Deployments, what users reported of their answers, and asynchronous predictions."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table, UniqueConstraint
+from sqlalchemy import BigInteger, Column, Float, Index, Integer, String, Table, UniqueConstraint
 
 from modelyard.store.tables.base import ID, document, identity, metadata, text, time, workspace
 
@@ -19,6 +19,19 @@ deployments = Table(
     Column("revision", BigInteger, nullable=False, server_default="1"),
     UniqueConstraint("workspace_id", "name"),
     sqlite_autoincrement=True,
+)
+
+feedback = Table(
+    "feedback",
+    metadata,
+    Column("request_id", String(32), primary_key=True),
+    workspace(),
+    Column("deployment_id", ID, nullable=False),
+    Column("version_id", ID, nullable=False),
+    Column("value", Float(53), nullable=False),
+    time("time_ns"),
+    Index(None, "deployment_id", "time_ns"),
+    Index(None, "time_ns"),
 )
 
 predictions = Table(

@@ -1,0 +1,1 @@
+"""What users report of answers."""
