@@ -151,6 +151,7 @@ class Reconciler:
             return
         self._warned = ""
         # Keys, rights and policies hold from here on; versions follow when they are loaded.
+        self._reconsider(snapshot)
         self._holder.current = self._snapshot = snapshot
         self._seen = snapshot.number
         self._wanted = frozenset(route.version_id for deployment in snapshot.deployments for route in deployment.routes)
@@ -160,6 +161,16 @@ class Reconciler:
         for version_id in sorted(self._wanted - there - self._failures.keys() - self._loading - self._opening.keys()):
             self._start(snapshot.versions[version_id])
         self._apply()
+
+    def _reconsider(self, snapshot: Snapshot) -> None:
+        """Forgets why replicas could not be had where another policy asks for them now."""
+        for version_id, batcher in self._opening.items():
+            version = snapshot.versions.get(version_id)
+            before = self._snapshot.versions.get(version_id) if self._snapshot is not None else None
+            if version is not None and before is not None and version.replicas != before.replicas:
+                self._failures.pop(version_id, None)
+                if isinstance(batcher.replica, RemoteReplica):
+                    batcher.replica.reconsider()
 
     def _placed(self, version: ServedVersion | None, batcher: Batcher) -> bool:
         """Whether the version runs where it shall: in this process or in replicas."""
@@ -204,6 +215,8 @@ class Reconciler:
                 known = self._failures.get(version_id)
                 changed |= known is None or known.reason != remote.refusal.message
                 self._failures[version_id] = _Failure(remote.refusal.message, float("inf"), _LAST_RETRY_S)
+            elif remote.refusal is None:
+                changed |= self._failures.pop(version_id, None) is not None
         if changed:
             self._apply()
 

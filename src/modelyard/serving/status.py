@@ -50,10 +50,11 @@ def _version(deployment: Deployment, version: Version, reports: Sequence[WorkerR
     for report in reports:
         told = report.versions.get(version.id)
         state = told.state if told is not None else DeploymentState.PENDING
-        if state is DeploymentState.READY and report.deployments.get(deployment.id, 0) < deployment.revision:
-            state = DeploymentState.LOADING  # the version is there, the routes are still the old ones
+        behind = report.deployments.get(deployment.id, 0) < deployment.revision
+        if behind and state in {DeploymentState.READY, DeploymentState.FAILED}:
+            state = DeploymentState.LOADING  # the routes are still the old ones, and what failed did so under the old policy
         workers[report.slot] = state
-        if told is not None and told.reason and told.reason not in reasons:
+        if told is not None and told.reason and not behind and told.reason not in reasons:
             reasons.append(told.reason)
     return VersionStatus(
         version_id=version.id,

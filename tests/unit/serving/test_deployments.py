@@ -212,10 +212,20 @@ def test_status_comes_from_the_workers(service, store, reports):
     reports.append(WorkerReport(slot=0, pid=1, snapshot=1, written_ns=0, versions=ready, deployments={1: 1}))
     assert service.get(1, "d").state is DeploymentState.READY
     failed = {version.id: VersionReport(state=DeploymentState.FAILED, reason="no memory")}
-    reports.append(WorkerReport(slot=1, pid=2, snapshot=1, written_ns=0, versions=failed))
+    reports.append(WorkerReport(slot=1, pid=2, snapshot=1, written_ns=0, versions=failed, deployments={1: 1}))
     status = service.status(1, "d")
     assert (status.state, status.reason) == (DeploymentState.DEGRADED, "m@1: no memory")
     assert status.versions[0].workers == {0: DeploymentState.READY, 1: DeploymentState.FAILED}
+
+
+def test_what_failed_before_a_change_is_tried_again_after_it(service, store, reports):
+    version = add(store)
+    service.deploy(ACTOR, "d", [to()])
+    failed = {version.id: VersionReport(state=DeploymentState.FAILED, reason="no GPU")}
+    reports.append(WorkerReport(slot=0, pid=1, snapshot=1, written_ns=0, versions=failed, deployments={1: 1}))
+    assert service.get(1, "d").state is DeploymentState.FAILED
+    changed = service.deploy(ACTOR, "d", [to()], {"replicas": {"max": 2}})
+    assert (changed.state, changed.reason) == (DeploymentState.LOADING, "")
 
 
 def test_a_target_that_was_lost_is_told(service, store):

@@ -70,6 +70,9 @@ class _Crew:
     deaths: int = 0
     start_at: float = 0.0
     reason: str = ""
+    """Why it cannot be started, as far as the last attempts told."""
+    lacking: str = ""
+    """What of the machine is not free for it now."""
     gone_at: float = 0.0
     """When the snapshot lost it; 0 while it has it."""
 
@@ -141,6 +144,8 @@ class Fleet:
         wished = {version.id: version for version in snapshot.versions.values() if version.replicas is not None}
         for version_id, version in wished.items():
             crew = self._crews.setdefault(version_id, _Crew(version))
+            if crew.gone_at or crew.version.replicas != version.replicas:  # another policy may help
+                crew.deaths, crew.start_at, crew.reason, crew.lacking = 0, 0.0, "", ""
             crew.version, crew.gone_at = version, 0.0
         for version_id, crew in self._crews.items():
             if version_id not in wished and not crew.gone_at:
@@ -186,8 +191,9 @@ class Fleet:
         taken = {gpu for other in self._crews.values() for member in other.members for gpu in member.gpus}
         free = [gpu for gpu in self._options.gpus if gpu not in taken]
         if len(free) < policy.gpus:
-            crew.reason = f"it needs {policy.gpus} GPUs and {len(free)} of this machine's {len(self._options.gpus)} are free"
+            crew.lacking = f"it needs {policy.gpus} GPUs and {len(free)} of this machine's {len(self._options.gpus)} are free"
             return False
+        crew.lacking = ""
         try:
             member = Member.start(self._engine, crew.version, crew.prepared, self._options, tuple(free[: policy.gpus]))
         except ModelyardError as error:
@@ -216,7 +222,9 @@ class Fleet:
     def _tell(self) -> None:
         directory = {
             version_id: Places(
-                wanted=max(crew.scale.wanted, 0), replicas=tuple(member.place() for member in crew.members), reason=crew.reason
+                wanted=max(crew.scale.wanted, 0),
+                replicas=tuple(member.place() for member in crew.members),
+                reason=crew.reason or crew.lacking,
             )
             for version_id, crew in self._crews.items()
         }

@@ -148,6 +148,11 @@ class RemoteReplica:
         self.connect()
         self.freed()
 
+    def reconsider(self) -> None:
+        """Forgets why none could be had, until that is told again."""
+        if self._places is not None:
+            self._places = msgspec.structs.replace(self._places, reason="", wanted=max(1, self._places.wanted))
+
     def connect(self) -> None:
         """Connects to replicas that are ready and not connected yet."""
         for place in self._places.replicas if self._places is not None else ():
