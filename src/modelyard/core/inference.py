@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import msgspec
 
@@ -27,10 +27,44 @@ class InferRequest(msgspec.Struct):
     """Called with the call's rows and the id of its version before anything is computed; raises what refuses the call."""
 
 
+class Run:
+    """The outputs of a run that several calls share; each has its rows of them.
+
+    ``rows_json`` is for encoders: by output, each row's numbers as flat JSON without brackets (null for what is not finite), once
+    the first of the calls needed them.
+    """
+
+    __slots__ = ("outputs", "rows_json")
+
+    def __init__(self, outputs: Mapping[str, Array]) -> None:
+        self.outputs = outputs
+        self.rows_json: dict[str, list[bytes]] = {}
+
+
+class Share(Mapping[str, Array]):
+    """One call's outputs: rows ``first`` to ``end`` of a run. An array is cut out when it is asked for."""
+
+    __slots__ = ("_names", "end", "first", "run")
+
+    def __init__(self, run: Run, first: int, end: int, names: tuple[str, ...]) -> None:
+        self.run, self.first, self.end, self._names = run, first, end, names
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        return self.run.outputs[name][self.first : self.end]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 class InferResponse(msgspec.Struct):
     """Outputs of one call, with what they cost."""
 
-    outputs: dict[str, Array]
+    outputs: Mapping[str, Array]
     model: str
     version: int
     version_id: int

@@ -58,7 +58,9 @@ class Authenticator:
         if grant is None:
             raise Unauthenticated(_UNKNOWN)
         # A clock that is set back must not bring an expired key to life again.
-        self._latest_ns = now = max(self._latest_ns, self._time_ns())
+        now = self._time_ns()
+        now = max(now, self._latest_ns)
+        self._latest_ns = now
         if grant.expires_ns and grant.expires_ns <= max(now, self._grants.seen_ns):
             raise Unauthenticated(_UNKNOWN)
         return grant

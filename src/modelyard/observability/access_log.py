@@ -82,11 +82,12 @@ class AccessLog:
 
 
 def _stamp_all(entries: list[Access]) -> None:
-    second, prefix = -1, ""
+    millisecond, text = -1, ""
     for entry in entries:
         if isinstance(entry.time, str):
             continue
-        now, rest = divmod(entry.time, 1_000_000_000)
-        if now != second:
-            second, prefix = now, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
-        entry.time = f"{prefix}.{rest // 1_000_000:03d}Z"
+        now = entry.time // 1_000_000
+        if now != millisecond:  # mostly it is the one of the entry before
+            millisecond = now
+            text = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now // 1000))}.{now % 1000:03d}Z"
+        entry.time = text

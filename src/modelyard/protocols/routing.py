@@ -73,9 +73,13 @@ class RouteTable:
         if not protocols:
             raise ValueError("A route table needs at least one protocol.")
         self._root = _Node(protocols[0])
+        self._direct: dict[tuple[str, str, str], tuple[Protocol, Route, frozenset[str]]] = {}
+        """Routes like ``/v2/models/{name}/infer`` by method, what stands before the parameter and after it; and the literals that
+        could stand in the parameter's place."""
         for protocol in protocols:
             for route in protocol.routes:
                 self._add(protocol, route)
+        self._index(self._root, "")
 
     def _add(self, protocol: Protocol, route: Route) -> None:
         node, names = self._root, []
@@ -96,12 +100,30 @@ class RouteTable:
             raise ValueError(f"{protocol.name}: {route.method} {route.pattern} is already a route of {node.methods[route.method][0].name}.")
         node.methods[route.method] = (protocol, route, tuple(names))
 
+    def _index(self, node: _Node, path: str) -> None:
+        for literal, child in node.literals.items():
+            self._index(child, f"{path}/{literal}")
+        if node.parameter is None or node.suffixes:
+            return
+        for tail, child in node.parameter.literals.items():
+            for method, (protocol, route, names) in child.methods.items():
+                if names == ("name",):
+                    self._direct[method, path, tail] = protocol, route, frozenset(node.literals)
+
     def find(self, method: str, path: str) -> tuple[Protocol, Route | None, dict[str, str], tuple[str, ...]]:
         """Protocol, route, path parameters and, for a known path without this method, the methods it has.
 
         A trailing slash is not the same path. HEAD is answered as GET. Without a route the protocol is that of the nearest
         known path, so that the refusal speaks the caller's language.
         """
+        before, _, tail = path.rpartition("/")
+        before, _, name = before.rpartition("/")
+        direct = self._direct.get((method, before, tail))
+        if direct is not None and name and "%" not in name and name not in direct[2]:
+            return direct[0], direct[1], {"name": name}, ()
+        return self._search(method, path)
+
+    def _search(self, method: str, path: str) -> tuple[Protocol, Route | None, dict[str, str], tuple[str, ...]]:
         values: list[str] = []
         segments = path[1:].split("/")
         node = self._straight(segments, values)

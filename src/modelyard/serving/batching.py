@@ -210,8 +210,8 @@ class Batcher:
             if isinstance(outcome, ModelyardError):
                 call.done(outcome)
                 continue
-            queue_us = (began_ns - call.arrived_ns) // 1000
             share_us = int(row_us * call.rows + 0.5) if rows else taken_us
+            queue_us = (began_ns - call.arrived_ns) // 1000
             call.done(InferResponse(outcome, model, number, version_id, call.rows, queue_us, share_us, signature))
 
     def _count(self, batch: list[Waiting], outcomes: list[Outcome], began_ns: int, ended_ns: int, row_us: float) -> None:

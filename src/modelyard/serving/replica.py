@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from modelyard.core.errors import Internal, ModelyardError
-from modelyard.core.inference import InferDone, InferRequest
+from modelyard.core.inference import InferDone, InferRequest, Run, Share
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
 from modelyard.runtimes.base import LoadedModel
@@ -45,7 +45,7 @@ class Timing(NamedTuple):
     unit_us: float
 
 
-Outcome = dict[str, Array] | ModelyardError
+Outcome = Mapping[str, Array] | ModelyardError
 
 
 class Result(NamedTuple):
@@ -121,7 +121,7 @@ class Replica:
 
     def _alone(self, call: Waiting) -> Outcome:
         outcome = self.compute(call.inputs)
-        if call.outputs and isinstance(outcome, dict):
+        if call.outputs and not isinstance(outcome, ModelyardError):
             return {name: outcome[name] for name in call.outputs}
         return outcome
 
@@ -129,7 +129,7 @@ class Replica:
         outputs = self.compute(join(batch))
         return None if isinstance(outputs, ModelyardError) else split(batch, outputs)
 
-    def compute(self, inputs: dict[str, Array]) -> Outcome:
+    def compute(self, inputs: dict[str, Array]) -> dict[str, Array] | ModelyardError:
         """What the model makes of inputs; whatever it raises is an outcome."""
         try:
             return self.model.infer(inputs)
@@ -149,16 +149,17 @@ def join(batch: list[Waiting]) -> dict[str, Array]:
     return {name: np.concatenate([call.inputs[name] for call in batch]) for name in batch[0].inputs}
 
 
-def split(batch: list[Waiting], outputs: dict[str, Array]) -> list[Outcome] | None:
+def split(batch: list[Waiting], outputs: Mapping[str, Array]) -> list[Outcome] | None:
     """What each call of a shared run gets of its outputs; None when they do not have the calls' rows."""
     rows = sum([call.rows for call in batch])
     if any(not array.shape or array.shape[0] != rows for array in outputs.values()):
         return None
+    run, names = Run(outputs), tuple(outputs)
     outcomes: list[Outcome] = []
     at = 0
     for call in batch:
         end = at + call.rows
-        outcomes.append({name: outputs[name][at:end] for name in call.outputs or outputs})
+        outcomes.append(Share(run, at, end, call.outputs or names))
         at = end
     return outcomes
 

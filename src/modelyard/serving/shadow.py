@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -135,7 +135,7 @@ class ShadowLane:
         tally.worst = max(tally.worst, worst)
 
 
-def agreement(ours: dict[str, Array], theirs: dict[str, Array], wanted: tuple[str, ...], tolerance: float) -> tuple[Array, float]:
+def agreement(ours: Mapping[str, Array], theirs: Mapping[str, Array], wanted: tuple[str, ...], tolerance: float) -> tuple[Array, float]:
     """Of each row whether every compared output agrees, and the largest difference of numbers.
 
     Only outputs that both gave are compared; where shapes differ, no row agrees. NaN agrees with NaN.

@@ -95,7 +95,7 @@ class SocketModel(LoadedModel):
         outcome = self._socket.call(self._socket.infer(inputs)).outcomes[0]
         if isinstance(outcome, ModelyardError):
             raise outcome
-        return outcome
+        return dict(outcome)
 
     def close(self) -> None:
         self._socket.close()

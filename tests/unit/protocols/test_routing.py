@@ -74,3 +74,11 @@ def test_a_route_says_whether_it_names_a_deployment():
 @given(st.text(max_size=60), st.sampled_from(["GET", "POST", "HEAD", "X"]))
 def test_random_paths_are_harmless(path, method):
     TABLE.find(method, "/" + path)
+
+
+SEGMENTS = st.sampled_from(["v1", "v2", "models", "stats", "infer", "labels", "a", "a%2Fb", "a:predict", "a%2F:x", ":predict", "", "ü"])
+
+
+@given(st.lists(SEGMENTS, max_size=6).map(lambda segments: "/" + "/".join(segments)), st.sampled_from(["GET", "POST", "HEAD"]))
+def test_the_short_way_finds_what_the_search_finds(path, method):
+    assert TABLE.find(method, path) == TABLE._search(method, path)

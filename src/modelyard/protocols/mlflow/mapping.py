@@ -6,7 +6,7 @@ and the tokens NaN and Infinity are numbers both ways. Everything else is as str
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -156,7 +156,7 @@ def wanted_outputs(signature: Signature, function: str) -> tuple[str, ...]:
     return (found[1 if function == PROBABILITIES else 0].name,)
 
 
-def encode(outputs: dict[str, Array]) -> bytes:
+def encode(outputs: Mapping[str, Array]) -> bytes:
     """``{"predictions": [...]}``: plain values where there is one output, otherwise one object a row.
 
     Raises InvalidTensor when the outputs cannot be split into rows.

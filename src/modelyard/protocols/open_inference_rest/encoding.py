@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from modelyard.core.errors import Unsupported
-from modelyard.core.inference import InferResponse
+from modelyard.core.inference import InferResponse, Share
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import Array, Datatype, encode_tensor
 from modelyard.protocols.open_inference_rest.decoding import Decoded, Wish
@@ -55,11 +55,33 @@ def _plain(name: str, request_id: str, response: InferResponse) -> bytes | None:
     for spec in response.signature.outputs:
         if spec.datatype is Datatype.BYTES:
             return None
-        array = arrays[spec.name]
-        values = orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)
-        parts.append(b"%b%b}" % (_described(spec.name, spec.datatype, array.shape), values))
+        if type(arrays) is Share:
+            shape, values = _share_of(arrays, spec.name)
+        else:
+            array = arrays[spec.name]
+            shape, values = array.shape, orjson.dumps(array.ravel(), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+        parts.append(b"%b[%b]}" % (_described(spec.name, spec.datatype, shape), values))
     own = b'"id":%b,' % orjson.dumps(request_id) if request_id else b""
     return b'%b%b"outputs":[%b]}' % (_named(name, response.version), own, parts[0] if len(parts) == 1 else b",".join(parts))
+
+
+def _share_of(share: Share, name: str) -> tuple[tuple[int, ...], bytes]:
+    """Shape and numbers of one call's rows. The rows of a run are written once, for all its calls."""
+    run, first, end = share.run, share.first, share.end
+    array = run.outputs[name]
+    shape = (end - first, *array.shape[1:])
+    rows = run.rows_json.get(name)
+    if rows is None:
+        if not array.size:
+            return shape, b""
+        rows = run.rows_json[name] = _rows_json(array)
+    return shape, rows[first] if end - first == 1 else b",".join(rows[first:end])
+
+
+def _rows_json(array: Array) -> list[bytes]:
+    """See ``Run.rows_json``."""
+    flat = np.ascontiguousarray(array).reshape(len(array), -1)
+    return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
 
 
 @lru_cache(4096)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -144,7 +145,7 @@ def encode(response: InferResponse, signature: Signature, request_id: str) -> by
     )
 
 
-def predictions(outputs: dict[str, Array], signature: Signature) -> list[dict[str, Any]]:
+def predictions(outputs: Mapping[str, Array], signature: Signature) -> list[dict[str, Any]]:
     """Outputs as one object a record.
 
     A column is a plain value; a table of as many numbers as there are classes is an object by class name. Raises InvalidTensor when

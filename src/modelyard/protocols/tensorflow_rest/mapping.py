@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -128,7 +129,7 @@ def _feature(column: list[Any], spec: TensorSpec) -> Array:
     return array_from_json(column, spec)
 
 
-def encode_predict(outputs: dict[str, Array], *, columnar: bool) -> bytes:
+def encode_predict(outputs: Mapping[str, Array], *, columnar: bool) -> bytes:
     """The answer to ``:predict``; the name is left out when there is one output.
 
     Raises InvalidTensor when the outputs cannot be split into rows.
