@@ -8,6 +8,7 @@
     │   ├── TooLarge
     │   └── Unsupported
     ├── Unauthenticated
+    │   └── MissingKey
     ├── PermissionDenied
     ├── NotFound
     ├── Conflict
@@ -86,6 +87,10 @@ class Unauthenticated(ModelyardError):
     """No key, or one that is unknown, expired or revoked."""
 
     code = "unauthenticated"
+
+
+class MissingKey(Unauthenticated):
+    """No key came at all: some callers need none."""
 
 
 class PermissionDenied(ModelyardError):

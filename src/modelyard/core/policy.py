@@ -16,6 +16,7 @@ import msgspec
 from modelyard.core.deployments import ReplicaPolicy, Target
 from modelyard.core.errors import InvalidRequest, ModelyardError, did_you_mean
 from modelyard.core.models import Reference
+from modelyard.core.web_policy import Caching, Cors, Public, check_web
 
 MOST_PERCENT = 100.0
 
@@ -106,6 +107,9 @@ class Policy(_Part, frozen=True, kw_only=True):
     """``own`` runs the versions in replica processes even where they could run inside workers."""
     replicas: ReplicaPolicy | None = None
     """How many replica processes; giving it means ``own``."""
+    public: Public | None = None
+    cors: Cors | None = None
+    caching: Caching | None = None
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Policy:
@@ -160,6 +164,7 @@ def parse_policy(written: Mapping[str, Any]) -> Policy:
     _check_rollout(policy)
     if policy.replicas is not None and policy.replicas.min > policy.replicas.max:
         raise _wrong("replicas.max", f"{policy.replicas.max} is less than min, which is {policy.replicas.min}")
+    check_web(policy.public, policy.cors, policy.caching)
     return policy
 
 

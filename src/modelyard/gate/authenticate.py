@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock, SystemClock
-from modelyard.core.errors import Unauthenticated
+from modelyard.core.errors import MissingKey, Unauthenticated
 
 LONGEST_KEY = 512
 """Longer secrets are refused unread; an admin key given from outside may be as long."""
@@ -81,7 +81,7 @@ def _bare_key(headers: Mapping[bytes, bytes]) -> bytes:
     elif other is not None and other != secret:
         raise _several()
     if not secret:
-        raise Unauthenticated(f"This needs a key; {_HOW}.")
+        raise MissingKey(f"This needs a key; {_HOW}.")
     return secret
 
 

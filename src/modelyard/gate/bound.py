@@ -23,7 +23,7 @@ class BoundGate:
     """
 
     def __init__(self, gate: Gate, snapshots: SnapshotHolder, deployment: str = "") -> None:
-        self.admit = gate.admit
+        self.admit, self.openness = gate.admit, gate.openness
         self._snapshots = snapshots
         self._wanted = deployment
         self._of: Snapshot | None = None

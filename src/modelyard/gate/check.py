@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from modelyard.core.access import Action, Grant
-from modelyard.core.clock import Clock
+from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied, Unavailable
 from modelyard.core.usage import CallKind
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.journal import Journal
 from modelyard.gate.limiter import Limiter
+from modelyard.gate.openness import Openness
 from modelyard.gate.permit import Permit
 from modelyard.store.snapshot import Snapshot
 
@@ -61,6 +62,8 @@ class Gate:
         self._snapshots = snapshots
         self._journal = journal
         self._limiter = limiter
+        self.openness = Openness(snapshots, clock or SystemClock())
+        """What callers without a key, and pages of other origins, may do."""
         self.authenticate: Callable[[Mapping[bytes, bytes], str], Grant] = Authenticator(snapshots, clock).authenticate
         """See ``Authenticator.authenticate``."""
 

@@ -138,7 +138,7 @@ class Limiter:
         subjects = (
             (Scope.PLATFORM, 0),
             (Scope.WORKSPACE, grant.workspace_id),
-            (Scope.KEY, grant.key_id),
+            (Scope.KEY, grant.key_id or -deployment_id),
             (Scope.DEPLOYMENT, deployment_id),
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]

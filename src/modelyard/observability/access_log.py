@@ -15,7 +15,7 @@ MAX_BYTES = 64 * 2**20
 KEPT_FILES = 3
 
 
-class Access(msgspec.Struct, gc=False):
+class Access(msgspec.Struct, gc=False, omit_defaults=True):
     """One answered request: what lies at hand when it is answered. It is made readable when it is written."""
 
     time: int | str
@@ -35,6 +35,12 @@ class Access(msgspec.Struct, gc=False):
     rows: int
     queue_us: int
     compute_us: int
+    trace: str = ""
+    """Id of the trace that the caller said it is part of; left out where it said none."""
+    span: str = ""
+    """This call's own place in it."""
+    parent: str = ""
+    sampled: bool = False
 
 
 class AccessLog:

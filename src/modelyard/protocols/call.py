@@ -14,6 +14,7 @@ from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
 from modelyard.gate.counters import Awaited
 from modelyard.protocols.compression import INLINE, WORTH, choose, compress
+from modelyard.protocols.context import Context
 from modelyard.protocols.routing import Body, Protocol, Reply, Route
 from modelyard.protocols.waiting import WaitingRoom
 
@@ -48,6 +49,7 @@ class Call:
         "_waiting",
         "answered",
         "body",
+        "context",
         "cost",
         "exchange",
         "grant",
@@ -91,6 +93,8 @@ class Call:
         self.permit: Permit | None = None
         self.cost = Cost()
         self.answered = False
+        self.context: Context | None = None
+        """What its headers say beside its content; mostly nothing."""
         self.waits_until_ns = 0
         """Until when it may wait for units of a limit; 0 before it has to."""
 
@@ -132,6 +136,8 @@ class Call:
         self._request = request
         if self.plane.sticky and not request.version:
             request.version = self._assigned()
+        if self.context is not None:
+            request.deadline_ns = self.context.sooner(request.deadline_ns)
         self.exchange.on_abort = self._aborted
         if self.permit is not None and self.permit.foreseen:
             request.admit = self._expect
@@ -188,6 +194,8 @@ class Call:
         self.answered = True
         # Without this, call and exchange would hold each other until the garbage collector comes.
         exchange.on_abort = None
+        if self.context is not None:
+            headers = [*headers, *self.context.headers]
         exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode())
         if self._finished is not None:
             self._finished(self, status, size)

@@ -35,6 +35,8 @@ class Route:
     kind: CallKind = CallKind.OTHER
     names_deployment: bool = False
     """The pattern has ``{name}``, the deployment that the right is needed for."""
+    keyed: bool = False
+    """Whether even a public deployment needs a key here: what belongs to one caller is not for everybody."""
     locate: Callable[[Call], None] | None = None
     """Where the pattern names no deployment: finds the one that is meant, in the key's scope or in the body, and puts it among the
     parameters as ``name``; where it finds none, the right is asked for in general. Called after authentication, before admission;

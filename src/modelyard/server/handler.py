@@ -12,15 +12,18 @@ from itertools import count
 from typing import Protocol as Seam
 
 from modelyard.core.access import Action, Grant
-from modelyard.core.errors import Internal, ModelyardError, NotFound, Unsupported
+from modelyard.core.errors import Internal, MissingKey, ModelyardError, NotFound, Unauthenticated, Unsupported
 from modelyard.core.exchange import Exchange
 from modelyard.core.usage import CallKind
 from modelyard.gate.counters import Awaited
+from modelyard.gate.openness import Openness
 from modelyard.gate.permit import Permit
 from modelyard.protocols.call import Call, Finished
 from modelyard.protocols.compression import decompress
+from modelyard.protocols.context import read_context
 from modelyard.protocols.routing import Protocol, Reply, RouteTable
 from modelyard.protocols.waiting import Later, WaitingRoom
+from modelyard.server.cors import let_read, preflight
 from modelyard.serving.dataplane import DataPlane
 
 _LONGEST_ID = 128
@@ -33,6 +36,10 @@ class Admission(Seam):
     @property
     def authenticate(self) -> Callable[[Mapping[bytes, bytes], str], Grant]:
         """The grant of the key in headers; raises Unauthenticated."""
+
+    @property
+    def openness(self) -> Openness:
+        """What callers without a key, and pages of other origins, may do."""
 
     def admit(  # on every call's path, where keywords cost time
         self, grant: Grant, action: Action, deployment: str | None, request_id: bytes, kind: CallKind = CallKind.OTHER
@@ -83,19 +90,64 @@ class Handler:
             call.own_id = own_id.hex()
         call.route = route
         call.params = params
-        if route is None:
+        headers = exchange.headers
+        if b"traceparent" in headers or b"x-request-timeout" in headers or b"origin" in headers or b"grpc-timeout" in headers:
+            call.guard(self._in_context, call, own_id, allowed)
+        elif route is None:
             call.guard(self._unknown, call, allowed)
         elif route.action is None:
             call.guard(route.run, call)
         else:
             call.guard(self._run, call, own_id)
 
+    def _in_context(self, call: Call, own_id: bytes, allowed: tuple[str, ...]) -> None:
+        """A request that says more of itself than its content."""
+        exchange, route = call.exchange, call.route
+        call.context = context = read_context(exchange.headers, exchange.received_ns)
+        if route is None:
+            asked = exchange.headers.get(b"access-control-request-method", b"").decode("latin-1")
+            if exchange.method == "OPTIONS" and context.origin and asked:
+                said = preflight(self._table, self._gate.openness, exchange.path, asked, context.origin)
+                if said is not None:
+                    call.reply(204, said, b"")
+                    return
+            self._unknown(call, allowed)
+        elif route.action is None:
+            route.run(call)
+        else:
+            self._run(call, own_id)
+
     def _run(self, call: Call, own_id: bytes) -> None:
         exchange, route = call.exchange, call.route
-        call.grant = self._gate.authenticate(exchange.headers, exchange.query)
-        if route is not None and route.locate is not None:
+        try:
+            call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+        except MissingKey as missing:
+            self._welcome(call, missing)
+        if route is not None and route.locate is not None and "name" not in call.params:
             route.locate(call)
+        if call.context is not None and call.context.origin:
+            name = call.params.get("name", "")
+            if self._gate.openness.cors(call.grant.workspace_id, name, call.context.origin):
+                let_read(call.context)
         self._admit(call, own_id)
+
+    def _welcome(self, call: Call, missing: MissingKey) -> None:
+        """Finds out what a caller without a key may do: by its certificate, or because the deployment is public.
+
+        Raises ``missing`` when that is nothing, whether or not there is such a deployment.
+        """
+        route, openness = call.route, self._gate.openness
+        if route is None or route.keyed or not route.names_deployment or not openness.any_public:
+            raise missing
+        if route.locate is not None:
+            try:
+                route.locate(call)
+            except ModelyardError:
+                raise missing from None
+        try:
+            call.grant = openness.anonymous(call.params.get("name", ""), call.exchange.peer)
+        except Unauthenticated:
+            raise missing from None
 
     def _admit(self, call: Call, own_id: bytes) -> None:
         exchange, route = call.exchange, call.route
@@ -110,6 +162,16 @@ class Handler:
         coding = exchange.headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
         route.run(call)
+
+    def wants_body(self, exchange: Exchange) -> bool:
+        """Whether a request whose head alone has come may be answered well: one without a valid key need not send its body."""
+        try:
+            self._gate.authenticate(exchange.headers, exchange.query)
+        except MissingKey:
+            return self._gate.openness.any_public
+        except ModelyardError:
+            return False
+        return True
 
     def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
         exchange = call.exchange

@@ -53,25 +53,27 @@ class Telemetry:
         waiting = self._waiting
         if not waiting:
             self._later(PIECE_SECONDS, self.flush)
-        waiting.append(
-            Access(
-                time.time_ns(),
-                exchange.method,
-                exchange.path,
-                status,
-                (time.monotonic_ns() - exchange.received_ns) // 1000,
-                exchange.peer,
-                call.request_id,
-                call.grant.public_id,
-                call.protocol.name,
-                call.params.get("name", ""),
-                len(exchange.body),
-                size,
-                cost.rows,
-                cost.queue_us,
-                cost.compute_us,
-            )
+        entry = Access(
+            time.time_ns(),
+            exchange.method,
+            exchange.path,
+            status,
+            (time.monotonic_ns() - exchange.received_ns) // 1000,
+            exchange.peer,
+            call.request_id,
+            call.grant.public_id,
+            call.protocol.name,
+            call.params.get("name", ""),
+            len(exchange.body),
+            size,
+            cost.rows,
+            cost.queue_us,
+            cost.compute_us,
         )
+        context = call.context
+        if context is not None and context.trace:
+            entry.trace, entry.span, entry.parent, entry.sampled = context.trace, context.span, context.parent, context.sampled
+        waiting.append(entry)
 
     def flush(self) -> None:
         """Counts and logs what was noted since the last time."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
 from modelyard.core.inference import InferDone, InferRequest
+from modelyard.core.web_policy import Caching
 from modelyard.serving.replica import Waiting
 from modelyard.serving.router import Lane, Routes, ServedView, Sticky
 from modelyard.serving.statistics import CallStatistics
@@ -25,6 +26,8 @@ class DataPlane:
         self._workspaces: dict[int, dict[str, Routes]] = {}
         self.sticky: dict[tuple[int, str], Sticky] = {}
         """Deployments that assign callers to versions; mostly none."""
+        self.caching: dict[tuple[int, str], Caching] = {}
+        """Deployments whose answers to GET may be kept."""
         self.accepting = False
         """Whether this worker has its state and takes calls; set by the reconciler, cleared when the worker drains."""
 
@@ -85,7 +88,9 @@ class DataPlane:
         """Serves a deployment, or replaces it: calls that come after this go the new way."""
         deployment = routes.deployment
         self._workspaces.setdefault(deployment.workspace_id, {})[deployment.name] = routes
-        self.sticky.pop((deployment.workspace_id, deployment.name), None)
+        self._forget_policy(deployment.workspace_id, deployment.name)
+        if routes.caching is not None:
+            self.caching[deployment.workspace_id, deployment.name] = routes.caching
         if routes.sticky is not None:
             self.sticky[deployment.workspace_id, deployment.name] = routes.sticky
 
@@ -93,9 +98,13 @@ class DataPlane:
         """Ends a deployment; calls under way are still answered."""
         names = self._workspaces.get(workspace_id, {})
         names.pop(deployment, None)
-        self.sticky.pop((workspace_id, deployment), None)
+        self._forget_policy(workspace_id, deployment)
         if not names:
             self._workspaces.pop(workspace_id, None)
+
+    def _forget_policy(self, workspace_id: int, deployment: str) -> None:
+        self.sticky.pop((workspace_id, deployment), None)
+        self.caching.pop((workspace_id, deployment), None)
 
     def __iter__(self) -> Iterator[Routes]:
         for names in self._workspaces.values():

@@ -57,6 +57,7 @@ class DeploymentService:
             rules = policy if policy is not None else current.policy if current is not None else {}
             wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=rules)
             check_fit(wish)
+            _check_public(session, wish)
             _check_versions([find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)])
             made = _write(session, actor, wish, current, expect_revision)
             return _view(session, made, self._reports())
@@ -127,6 +128,15 @@ def _check_policy(policy: dict[str, Any]) -> None:
     if size > MAX_POLICY_BYTES:
         raise InvalidRequest(f"The policy takes {size} bytes as JSON; at most {MAX_POLICY_BYTES} are kept.")
     parse_policy(policy)
+
+
+def _check_public(session: Session, wish: Deployment) -> None:
+    """Callers without a key have no workspace, so a public deployment's name means the same to all of them."""
+    if "public" not in wish.policy:
+        return
+    for other in session.deployments.all():
+        if other.name == wish.name and other.workspace_id != wish.workspace_id and "public" in other.policy:
+            raise Conflict(f"Another workspace has a public deployment {wish.name!r}; choose another name: its callers have no key.")
 
 
 def _reference(target: Target) -> Reference:

@@ -62,6 +62,7 @@ class PolicyComposer(Composer):
         policy = _policy(deployment) if deployment.policy else EMPTY
         if policy == EMPTY:
             return routes
+        routes.caching = policy.caching
         routed = [lane for lane in lanes if lane.weight]
         if policy.sticky is not None:
             routes.sticky = StickyChoice(policy.sticky, [(lane.version.id, lane.weight) for lane in routed])

@@ -12,7 +12,7 @@ from modelyard.core.access import Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, ReplicaPolicy, Route, ServedDeployment, ServedVersion, Target
 from modelyard.core.errors import InvalidRequest, NotFound
-from modelyard.core.limits import Limit, Scope, ServedLimit
+from modelyard.core.limits import Limit, Measure, Scope, ServedLimit, Window
 from modelyard.core.models import Model, Version
 from modelyard.core.policy import EMPTY, Policy, target_of
 from modelyard.registry.resolve import resolve_number
@@ -22,6 +22,8 @@ from modelyard.store.settings import STATE
 from modelyard.store.snapshot import SnapshotState, SnapshotWriter
 
 logger = logging.getLogger(__name__)
+_PUBLIC_LIMITS = 1 << 48
+"""Ids of limits that stand in no table begin here."""
 
 
 class Published(NamedTuple):
@@ -86,7 +88,8 @@ def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
 
 def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeployment], keys: Iterable[Key]) -> Iterator[ServedLimit]:
     """Limits with the ids of what they are for; those of keys and deployments that are not there limit nobody and are left out."""
-    limits = list(limits)
+    limits, deployments = list(limits), tuple(deployments)
+    yield from public_limits(deployments)
     if not limits:
         return
     ids = {(Scope.DEPLOYMENT, deployment.workspace_id, deployment.name): deployment.id for deployment in deployments}
@@ -122,6 +125,31 @@ def stored_policy(deployment: Deployment) -> Policy:
     except InvalidRequest as error:
         logger.warning("Deployment %s is served without its policy: %s", deployment.name, error.message)
         return EMPTY
+
+
+def public_limits(deployments: Iterable[ServedDeployment]) -> Iterator[ServedLimit]:
+    """Limits of callers without a key, as policies of public deployments have them. Their subject is the negative of the deployment."""
+    for deployment in deployments:
+        public = Policy.of(deployment.policy).public if "public" in deployment.policy else None
+        if public is None:
+            continue
+        asked = (
+            (Measure.REQUESTS, Window.SECOND, public.requests_per_second),
+            (Measure.REQUESTS, Window.MINUTE, public.requests_per_minute),
+            (Measure.CONCURRENT, Window.NONE, public.concurrent),
+        )
+        for place, (measure, window, amount) in enumerate(asked):
+            if amount:
+                yield ServedLimit(
+                    id=_PUBLIC_LIMITS + deployment.id * 4 + place,
+                    revision=deployment.revision,
+                    scope=Scope.KEY,
+                    subject_id=-deployment.id,
+                    subject="public",
+                    measure=measure,
+                    window=window,
+                    amount=amount,
+                )
 
 
 class _Resolver:

@@ -12,6 +12,7 @@ from typing import Protocol
 from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
 from modelyard.core.errors import NotFound, Unavailable, did_you_mean
 from modelyard.core.signature import Signature
+from modelyard.core.web_policy import Caching
 from modelyard.serving.admission import InputCheck
 from modelyard.serving.batching import Batcher
 from modelyard.serving.replica import Waiting
@@ -88,6 +89,8 @@ class Routes:
         # Seeded, so that tests repeat; shares over many calls are all that matters.
         self._random = random.Random(deployment.id).random  # noqa: S311
         self.sticky: Sticky | None = None
+        self.caching: Caching | None = None
+        """Whether, and how long, answers to GET may be kept."""
         """Which version a caller is assigned to, where the policy says so."""
         self._single = self.lanes[0] if len(self.lanes) == 1 else None
         self._heaviest = max(self.lanes, key=lambda lane: lane.weight, default=None)

@@ -15,6 +15,7 @@ def call(name="penguins", rows=2):
         exchange=SimpleNamespace(method="POST", path=f"/v2/models/{name}/infer", received_ns=0, peer="10.0.0.1", body=b"12345"),
         cost=Cost(rows=rows, compute_us=30),
         request_id="r1",
+        context=None,
         grant=SimpleNamespace(public_id="ab12"),
         protocol=SimpleNamespace(name="open-inference-rest"),
         params={"name": name},

@@ -5,7 +5,6 @@ Tensors come as raw bytes or in typed fields; answers are raw, as Triton's are.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +35,6 @@ _TYPED = {
     Datatype.BYTES: "bytes_contents",
 }
 """The field of typed contents by datatype; FP16 and BF16 have none."""
-_UNITS = {"n": 1, "u": 1_000, "m": 1_000_000, "S": 1_000_000_000, "M": 60_000_000_000, "H": 3600_000_000_000}
 
 
 @dataclass(slots=True)
@@ -51,14 +49,14 @@ class Decoded:
     """Whether the client of a stream wants to be told that an answer is the last to its request."""
 
 
-def decode(wire: Any, version: str, timeout: bytes | None) -> Decoded:
-    """Reads an infer request; ``timeout`` is the ``grpc-timeout`` header.
+def decode(wire: Any, version: str) -> Decoded:
+    """Reads an infer request.
 
     Raises InvalidRequest, InvalidTensor for data that does not fit its own description, and Unsupported.
     """
     parameters = _parameters(wire.parameters)
     refuse_sequences(parameters)
-    request = InferRequest(_arrays(wire), version=version, deadline_ns=_deadline(parameters, timeout))
+    request = InferRequest(_arrays(wire), version=version, deadline_ns=deadline_of(parameters))
     decoded = Decoded(request, wire.id, final=parameters.get("triton_enable_empty_final_response") is True)
     if wire.outputs:
         _wishes(wire, decoded)
@@ -67,14 +65,6 @@ def decode(wire: Any, version: str, timeout: bytes | None) -> Decoded:
 
 def _parameters(wire: Any) -> dict[str, Any]:
     return {name: getattr(value, value.WhichOneof("parameter_choice") or "bool_param") for name, value in wire.items()}
-
-
-def _deadline(parameters: dict[str, Any], timeout: bytes | None) -> int:
-    own = deadline_of(parameters)
-    if not timeout:
-        return own
-    call = time.monotonic_ns() + int(timeout[:-1]) * _UNITS[timeout[-1:].decode()]
-    return min(own, call) if own else call
 
 
 def _wishes(wire: Any, decoded: Decoded) -> None:

@@ -107,7 +107,7 @@ def unload(call: Call) -> None:
 
 def _infer(encode: Callable[[str, mapping.Decoded, InferResponse], bytes], call: Call) -> None:
     params = call.params
-    decoded = mapping.decode(call.message, params.get("version", ""), call.exchange.headers.get(b"grpc-timeout"))
+    decoded = mapping.decode(call.message, params.get("version", ""))
 
     def reply(response: InferResponse) -> Reply:
         return 200, (), encode(params["name"], decoded, response)

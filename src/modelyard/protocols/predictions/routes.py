@@ -103,9 +103,9 @@ def create_protocol(files: PredictionFiles, clock: Clock, policy: WebhookPolicy 
         "predictions",
         ProtocolId.RECORDS,
         (
-            Route("POST", _COLLECTION, Action.INFER, routes.submit, CallKind.OTHER, names_deployment=True),
-            Route("GET", _COLLECTION + "/{id}", Action.INFER, routes.fetch, CallKind.METADATA, names_deployment=True),
-            Route("DELETE", _COLLECTION + "/{id}", Action.INFER, routes.forget, CallKind.OTHER, names_deployment=True),
+            Route("POST", _COLLECTION, Action.INFER, routes.submit, CallKind.OTHER, names_deployment=True, keyed=True),
+            Route("GET", _COLLECTION + "/{id}", Action.INFER, routes.fetch, CallKind.METADATA, names_deployment=True, keyed=True),
+            Route("DELETE", _COLLECTION + "/{id}", Action.INFER, routes.forget, CallKind.OTHER, names_deployment=True, keyed=True),
         ),
         error_reply,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -19,6 +21,7 @@ from modelyard.protocols.records.table import records_from_csv
 VALUES = "values"
 """What a record of a model with one input may call that input, whatever its name."""
 _KEYS = frozenset({"records", "record"})
+MAX_QUERY_COLUMNS = 256
 
 
 def decode(body: bytes, content_type: bytes | None, signature: Signature) -> dict[str, Array]:
@@ -130,19 +133,19 @@ def _locate(values: list[Any], spec: TensorSpec, error: InvalidTensor) -> Invali
     return error
 
 
-def encode(response: InferResponse, signature: Signature, request_id: str) -> bytes:
-    """The answer: one object a record, then which version gave it.
+def encode(response: InferResponse, signature: Signature, request_id: str = "") -> bytes:
+    """The answer: one object a record, then which version gave it; without a request id in what others may be given too.
 
     Numbers that JSON cannot say (NaN, infinities) are null.
     """
-    return orjson.dumps(
-        {
-            "predictions": predictions(response.outputs, signature),
-            "model": response.model,
-            "version": response.version,
-            "request_id": request_id,
-        }
-    )
+    answer: dict[str, Any] = {
+        "predictions": predictions(response.outputs, signature),
+        "model": response.model,
+        "version": response.version,
+    }
+    if request_id:
+        answer["request_id"] = request_id
+    return orjson.dumps(answer)
 
 
 def predictions(outputs: Mapping[str, Array], signature: Signature) -> list[dict[str, Any]]:
@@ -168,6 +171,33 @@ def _output(array: Array, classes: tuple[str, ...]) -> list[Any]:
     if classes and array.dtype.kind == "f" and array.ndim == 2 and array.shape[1] == len(classes):
         return [dict(zip(classes, row, strict=True)) for row in rows]
     return rows
+
+
+def query_record(query: str) -> tuple[str, list[tuple[str, str]]]:
+    """The version that a query asks for, and its columns with their values as text.
+
+    Raises InvalidRequest for a column that stands there twice, and for none at all.
+    """
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_QUERY_COLUMNS, errors="strict")
+    except ValueError:
+        raise InvalidRequest(f"The query must be UTF-8 with at most {MAX_QUERY_COLUMNS} parameters; send more with POST.") from None
+    names = [name for name, _ in pairs]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"The query has {name[:64]!r} twice; give each column once.")
+    version = next((value for name, value in pairs if name == "version"), "")
+    columns = [pair for pair in pairs if pair[0] != "version"]
+    if not columns:
+        raise InvalidRequest("The query has no columns; give one record as ?column=value&column=value, or send records with POST.")
+    return version, columns
+
+
+def decode_pairs(pairs: list[tuple[str, str]], signature: Signature) -> dict[str, Array]:
+    """The inputs of one record whose values are text, read as cells of a CSV table are."""
+    text = io.StringIO()
+    csv.writer(text).writerows([[name for name, _ in pairs], [value for _, value in pairs]])
+    return tensors(records_from_csv(text.getvalue().encode(), signature), signature)
 
 
 def wanted_version(query: str) -> str:

@@ -11,6 +11,7 @@ from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
 from modelyard.protocols.records import mapping, schemas
+from modelyard.protocols.records.caching import headers, is_known, validator
 from modelyard.protocols.records.errors import JSON, error_reply
 from modelyard.protocols.routing import Protocol, Reply, Route
 
@@ -26,6 +27,25 @@ def predict(call: Call) -> None:
 
     def encode(response: InferResponse) -> Reply:
         return 200, JSON, mapping.encode(response, response.signature, call.request_id)
+
+    call.infer(InferRequest(inputs, version=version or view.pin), encode)
+
+
+def ask(call: Call) -> None:
+    """``GET /v1/deployments/{name}/predict?column=value``: one record, whose answer may be cached where the policy says so."""
+    version, pairs = mapping.query_record(call.exchange.query)
+    view = call.choose(version)
+    caching = call.plane.caching.get((call.grant.workspace_id, call.name))
+    tag = validator(view.version_id, pairs)
+    more = headers(call, caching, tag)
+    if caching is not None and is_known(tag, call.header(b"if-none-match")):
+        call.cost.cached, call.cost.version_id = True, view.version_id
+        call.reply(304, more, b"")
+        return
+    inputs = mapping.decode_pairs(pairs, view.signature)
+
+    def encode(response: InferResponse) -> Reply:
+        return 200, [*JSON, *more], mapping.encode(response, response.signature)
 
     call.infer(InferRequest(inputs, version=version or view.pin), encode)
 
@@ -74,6 +94,7 @@ PROTOCOL = Protocol(
     ProtocolId.RECORDS,
     (
         Route("POST", f"{_NAMED}/predict", Action.INFER, predict, CallKind.INFER, names_deployment=True),
+        Route("GET", f"{_NAMED}/predict", Action.INFER, ask, CallKind.INFER, names_deployment=True),
         Route("GET", _NAMED, Action.INFER, describe, CallKind.METADATA, names_deployment=True),
         Route("GET", f"{_NAMED}/openapi.json", Action.INFER, openapi, CallKind.METADATA, names_deployment=True),
         Route("GET", "/v1/deployments", Action.INFER, listing, CallKind.METADATA),

@@ -62,7 +62,7 @@ def _check_tasks(wire: Any) -> None:
 def _view(call: Call) -> tuple[str, ServedView]:
     """The version that is asked for, as written, and the one that answers."""
     version = wanted_version(call)
-    return version, call.plane.choose(call.grant.workspace_id, call.name, version)
+    return version, call.choose(version)
 
 
 def predict(call: Call) -> None:
@@ -72,7 +72,7 @@ def predict(call: Call) -> None:
     def encode(response: InferResponse) -> Reply:
         return 200, (), mapping.encode_predicted(call.name, response, asked)
 
-    call.infer(InferRequest(mapping.decode_inputs(call.message), outputs=asked, version=version or str(view.number)), encode)
+    call.infer(InferRequest(mapping.decode_inputs(call.message), outputs=asked, version=version or view.pin), encode)
 
 
 def classify(call: Call) -> None:
@@ -105,7 +105,7 @@ def _infer_examples(call: Call, methods: tuple[str, ...], answer: Callable[[Call
         return 200, (), answer(call, response, results).SerializeToString()
 
     wanted = tuple(dict.fromkeys(outputs.values()))
-    call.infer(InferRequest(inputs, outputs=wanted, version=version or str(view.number)), encode)
+    call.infer(InferRequest(inputs, outputs=wanted, version=version or view.pin), encode)
 
 
 def _classification(call: Call, response: InferResponse, results: Results) -> Any:

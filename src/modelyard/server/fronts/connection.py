@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
@@ -168,8 +169,9 @@ class Connection(asyncio.Protocol):
                 turns -= 1
                 exchange = intake.take(self)
                 if exchange is None:
-                    self._await_more()
-                    break
+                    exchange = self._await_more()
+                    if exchange is None:
+                        break
                 self._exchange = exchange
                 self.phase = _ANSWER
                 self.since = self._front.now
@@ -198,8 +200,11 @@ class Connection(asyncio.Protocol):
             exchange.peer = proxies.client(exchange.headers, self.peer)
         self._front.handler(exchange)
 
-    def _await_more(self) -> None:
-        """What came is no whole request: says what is missing, and so which time limit holds."""
+    def _await_more(self) -> Http1Exchange | None:
+        """What came is no whole request: says what is missing, and so which time limit holds.
+
+        Gives a request that is to be answered all the same.
+        """
         intake = self._intake
         if self._ended:
             if intake or intake.in_body:
@@ -210,11 +215,22 @@ class Connection(asyncio.Protocol):
                 self.phase = _BODY
                 self.since = self._front.now
             if intake.wants_continue:
-                intake.wants_continue = False
-                self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return self._continue()
         elif intake and self.phase is _IDLE:
             self.phase = _HEAD
             self.since = self._front.now
+        return None
+
+    def _continue(self) -> Http1Exchange | None:
+        """The client waits before it sends the body: it is told to go on, or answered at once where a body would change nothing."""
+        intake, wants_body = self._intake, self._front.wants_body
+        intake.wants_continue = False
+        pending = intake.pending
+        if pending is None or wants_body is None or wants_body(pending):
+            self.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            return None
+        pending.persistent = False  # the client may send the body all the same
+        return pending
 
     # Ending
 
@@ -224,7 +240,9 @@ class Connection(asyncio.Protocol):
         with_body = exchange is None or exchange.method != "HEAD"
         if exchange is not None and exchange.answer is Answer.OPEN:
             exchange.abort(Abort.TIMED_OUT)
-        self.write(self.encoder.refusal(refused.status, refused.message, with_body=with_body))
+        request_id = secrets.token_hex(16)
+        _log.info("Refused a request from %s: %d %s", self.peer, refused.status, refused.message, extra={"request_id": request_id})
+        self.write(self.encoder.refusal(refused.status, refused.message, request_id, with_body=with_body))
         self.close_gently()
 
     def close_gently(self) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from modelyard.core.access import Certificate
 from modelyard.core.addresses import Proxies
-from modelyard.core.exchange import Abort, Handler
+from modelyard.core.exchange import Abort, Exchange, Handler
 from modelyard.server.fronts.connection import Connection
 from modelyard.server.fronts.framing import HeadReader
 from modelyard.server.fronts.intake import Budget
@@ -54,6 +54,8 @@ class Http1Front:
         """Reads the client's certificate off a new connection; None where none is asked for."""
         self.proxies: Proxies | None = None
         """Whose word on the client's address is taken; None for nobody's."""
+        self.wants_body: Callable[[Exchange], bool] | None = None
+        """Asked about the head of a request whose client waits for leave to send the body; None gives it to all."""
         self.count_changed: Callable[[int], None] | None = None
         """Called with the number of connections whenever it changes."""
         self._connections: set[Connection] = set()

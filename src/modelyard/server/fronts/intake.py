@@ -39,10 +39,10 @@ class Intake:
         "_config",
         "_counted",
         "_longest",
-        "_pending",
         "_reader",
         "_scanned",
         "buffer",
+        "pending",
         "wants_continue",
     )
 
@@ -57,7 +57,7 @@ class Intake:
         self._scanned = 0
         """Up to where the buffer is known to hold no end of a head."""
         self._body: Body | None = None
-        self._pending: Http1Exchange | None = None
+        self.pending: Http1Exchange | None = None
         """The request whose body is on its way."""
         self._counted = 0
         self.wants_continue = False
@@ -131,7 +131,7 @@ class Intake:
     def _begin_body(self, connection: Connection, end: int) -> Http1Exchange | None:
         reader = self._reader
         self._body = body = ChunkedBody(self._config) if reader.chunked else LengthBody(reader.length)
-        self._pending = Http1Exchange(connection, reader, b"", 0)
+        self.pending = Http1Exchange(connection, reader, b"", 0)
         self.wants_continue = reader.expects_continue and end == len(self.buffer)
         self._consume(end)
         return self._take_body(body)
@@ -141,7 +141,7 @@ class Intake:
         taken = len(body.taken)
         grown, self._counted = taken - self._counted, taken
         self._budget.take(grown)
-        exchange = self._pending
+        exchange = self.pending
         if not body.done or exchange is None:
             return None
         exchange.body = bytes(body.taken)
@@ -153,4 +153,4 @@ class Intake:
     def _drop_body(self) -> None:
         self._budget.held -= self._counted
         self._counted = 0
-        self._body = self._pending = None
+        self._body = self.pending = None

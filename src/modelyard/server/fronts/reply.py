@@ -69,10 +69,11 @@ class ReplyEncoder:
             self.constants[status, headers] = encoded
         return encoded
 
-    def refusal(self, status: int, message: str, *, with_body: bool = True) -> bytes:
+    def refusal(self, status: int, message: str, request_id: str, *, with_body: bool = True) -> bytes:
         """A whole answer of the front's own, after which the connection closes."""
         body = refusal_body(message)
-        head = b"%b%b%d\r\n\r\n" % (self.head(status, _JSON), self.close_tail, len(body))
+        fields = [*_JSON, (b"x-request-id", request_id.encode())]
+        head = b"%b%b%d\r\n\r\n" % (self.head(status, fields), self.close_tail, len(body))
         return head + body if with_body else head
 
 

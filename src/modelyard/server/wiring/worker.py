@@ -106,6 +106,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         later=later,
     )
     front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
+    front.wants_body = handler.wants_body
     front.proxies = way_in.proxies or None
     front.shown_by = shown_by if way_in.asks_for_certificates else None
     telemetry.connections = lambda: front.connections

@@ -29,8 +29,8 @@ def request(*inputs, raw=(), **fields):
     return made
 
 
-def decode(*inputs, raw=(), timeout=None, **fields):
-    return mapping.decode(request(*inputs, raw=raw, **fields), "", timeout)
+def decode(*inputs, raw=(), **fields):
+    return mapping.decode(request(*inputs, raw=raw, **fields), "")
 
 
 TYPED = [
@@ -93,19 +93,18 @@ def test_wishes_and_parameters():
     wire.outputs.add(name="y").parameters["classification"].int64_param = 2
     wire.outputs.add(name="z")
     wire.parameters["triton_enable_empty_final_response"].bool_param = True
-    decoded = mapping.decode(wire, "3", None)
+    decoded = mapping.decode(wire, "3")
     assert (decoded.id, decoded.classes, decoded.final) == ("7", {"y": 2}, True)
     assert (decoded.request.outputs, decoded.request.version, decoded.request.deadline_ns) == (("y", "z"), "3", 0)
     wire.outputs.add(name="y")
     with pytest.raises(InvalidRequest, match="asked for twice"):
-        mapping.decode(wire, "", None)
+        mapping.decode(wire, "")
 
 
-def test_the_earlier_of_both_deadlines_counts():
+def test_the_timeout_parameter_is_a_deadline():
     wire = request(("x", "FP32", [0], {}))
-    assert mapping.decode(wire, "", b"5000000u").request.deadline_ns > 0
     wire.parameters["timeout"].int64_param = 1
-    assert mapping.decode(wire, "", b"1H").request.deadline_ns < mapping.decode(request(), "", b"1S").request.deadline_ns
+    assert mapping.decode(wire, "").request.deadline_ns > 0
 
 
 @pytest.mark.parametrize("name", ["sequence_id", "sequence_start"])
@@ -113,11 +112,11 @@ def test_sequences_and_shared_memory_are_refused(name):
     wire = request(("x", "FP32", [0], {}))
     wire.parameters[name].int64_param = 1
     with pytest.raises(Unsupported, match="Sequences"):
-        mapping.decode(wire, "", None)
+        mapping.decode(wire, "")
     wire = request(("x", "FP32", [0], {}))
     wire.inputs[0].parameters["shared_memory_region"].string_param = "r"
     with pytest.raises(Unsupported, match="Shared memory"):
-        mapping.decode(wire, "", None)
+        mapping.decode(wire, "")
 
 
 def test_answers_are_raw_and_name_their_version():
@@ -154,7 +153,7 @@ def test_every_error_has_a_status():
 @given(st.binary(max_size=200))
 def test_no_bytes_are_the_fault_of_the_server(body):
     with contextlib.suppress(ModelyardError):
-        mapping.decode(parse(REQUEST, body), "", None)
+        mapping.decode(parse(REQUEST, body), "")
 
 
 @given(

@@ -51,7 +51,7 @@ def test_names_that_are_not_the_handlers_are_errors(name: bytes) -> None:
 
 def test_a_refusal_is_json_whatever_its_sentence() -> None:
     assert json.loads(refusal_body('a "quoted" <é>\n')) == {"error": 'a "quoted" <é>\n'}
-    whole = ReplyEncoder().refusal(400, "no")
+    whole = ReplyEncoder().refusal(400, "no", "1f")
     assert whole.endswith(b'content-length: 15\r\n\r\n{"error": "no"}')
     assert b"connection: close\r\n" in whole
-    assert ReplyEncoder().refusal(400, "no", with_body=False).endswith(b"content-length: 15\r\n\r\n")
+    assert ReplyEncoder().refusal(400, "no", "1f", with_body=False).endswith(b"content-length: 15\r\n\r\n")

@@ -1,0 +1,84 @@
+"""What a request's headers say about it beside its content: a deadline, the trace that it is part of, the page that it comes from.
+
+Most requests say nothing of this, and then nothing is made.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Mapping
+
+from modelyard.core.errors import InvalidRequest
+
+_TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_TIMEOUT = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)?")
+_GRPC_UNITS = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M": 60_000_000_000, b"H": 3600_000_000_000}
+
+
+class Context:
+    """Of one call."""
+
+    __slots__ = ("deadline_ns", "headers", "origin", "parent", "sampled", "span", "trace")
+
+    def __init__(self) -> None:
+        self.deadline_ns = 0
+        """Monotonic time after which the caller does not wait any more; 0 for none."""
+        self.origin = ""
+        self.trace = ""
+        """Id of the trace, 32 hexadecimal digits; empty when the caller sent none."""
+        self.parent = ""
+        """The caller's span."""
+        self.span = ""
+        """Ours."""
+        self.sampled = False
+        self.headers: list[tuple[bytes, bytes]] = []
+        """What the answer carries for it."""
+
+    def sooner(self, deadline_ns: int) -> int:
+        """The earlier of two deadlines, where 0 is none."""
+        return min(deadline_ns, self.deadline_ns) if deadline_ns and self.deadline_ns else deadline_ns or self.deadline_ns
+
+
+def read_context(headers: Mapping[bytes, bytes], received_ns: int) -> Context:
+    """The context of a request that has one of these headers. Raises InvalidRequest for a timeout that is none."""
+    context = Context()
+    traceparent = headers.get(b"traceparent")
+    if traceparent is not None:
+        _read_trace(context, traceparent)
+    origin = headers.get(b"origin")
+    if origin is not None:
+        context.origin = origin.decode("latin-1")
+    timeout = headers.get(b"x-request-timeout")
+    if timeout is not None:
+        context.deadline_ns = received_ns + _timeout_ns(timeout)
+    waits = headers.get(b"grpc-timeout")
+    if waits is not None:
+        context.deadline_ns = context.sooner(received_ns + int(waits[:-1]) * _GRPC_UNITS[waits[-1:]])
+    return context
+
+
+def _read_trace(context: Context, value: bytes) -> None:
+    """Malformed ones are ignored, as W3C's Trace Context says; so are fields that a later version adds."""
+    found = _TRACEPARENT.fullmatch(value)
+    if found is None or found[1] == b"ff" or (found[1] == b"00" and found[5]) or not int(found[2], 16) or not int(found[3], 16):
+        return
+    context.trace, context.parent = found[2].decode(), found[3].decode()
+    context.sampled = bool(int(found[4], 16) & 1)
+    context.span = secrets.token_hex(8)
+    context.headers.append((b"traceresponse", f"00-{context.trace}-{context.span}-{'01' if context.sampled else '00'}".encode()))
+
+
+def _timeout_ns(value: bytes) -> int:
+    found = _TIMEOUT.fullmatch(value.strip())
+    nanoseconds = int(float(found[1]) * (1e6 if found[2] == b"ms" else 1e9)) if found is not None else 0
+    if nanoseconds <= 0:
+        shown = value[:32].decode("latin-1")
+        raise InvalidRequest(f"X-Request-Timeout is {shown!r}; write how long the caller waits, in seconds like 2.5, or like 250ms.")
+    return nanoseconds
+
+
+def has_passed(deadline_ns: int) -> bool:
+    """Whether a deadline is there and over."""
+    return 0 < deadline_ns <= time.monotonic_ns()
