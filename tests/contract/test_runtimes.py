@@ -66,3 +66,33 @@ class TestOnnxInAReplica(TestOnnx):
     @pytest.fixture
     def runtime(self):
         return SocketRuntime(RUNTIMES.get("onnx"))
+
+
+DOUBLER = """
+from typing import Annotated
+import numpy as np
+
+class Model:
+    def predict(self, x: Annotated[np.ndarray, "FP32[2]"], word: str) -> Annotated[np.ndarray, "FP32[2]"]:
+        return x * 2 + len(word)
+"""
+
+
+class TestPython(RuntimeContract):
+    @pytest.fixture
+    def runtime(self):
+        return RUNTIMES.get("python")
+
+    @pytest.fixture
+    def sample(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("artifact")
+        (folder / "model.py").write_text(DOUBLER)
+        x = np.arange(6, dtype=np.float32).reshape(3, 2)
+        words = np.array(["", "a", "bc"], object)
+        return Sample(folder, "model.py", {"x": x, "word": words}, {"output": x * 2 + np.array([[0], [1], [2]], np.float32)})
+
+
+class TestPythonInAReplica(TestPython):
+    @pytest.fixture
+    def runtime(self):
+        return SocketRuntime(RUNTIMES.get("python"))

@@ -9,15 +9,22 @@ import msgspec
 
 from modelyard.control.access import Caller
 from modelyard.control.schemas import NewVersionBody
-from modelyard.core.errors import InvalidArtifact
+from modelyard.core.access import Action
+from modelyard.core.errors import InvalidArtifact, PermissionDenied
 from modelyard.core.models import ArtifactFile, Card, Lineage, Version
 from modelyard.registry.artifacts import check_files, lay_out
 from modelyard.registry.submission import NewVersion
+from modelyard.runtimes.detect import RUNS_CODE
 
 
 def register(caller: Caller, name: str, body: NewVersionBody, lineage: Lineage) -> Version:
     """Lays the uploads out as a folder and hands them to the registry."""
     services = caller.services
+    if body.format in RUNS_CODE and Action.TRUST not in caller.grant.actions:
+        raise PermissionDenied(
+            f"A model of the format {body.format!r} is a program, so pushing it needs the right 'trust', which key "
+            f"{caller.grant.public_id!r} has not; ask somebody who has it, or bring the model as ONNX."
+        )
     files = [ArtifactFile(path=file.path, digest=file.digest, size=0) for file in body.files]
     for file in files:
         if not services.blobs.exists(file.digest):

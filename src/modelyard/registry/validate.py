@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -71,11 +71,21 @@ class ProbeAnswer(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
 
 
-class Prober:
-    """Runs trials, at most ``parallel`` at a time. Safe to use from several threads."""
+Starting = Callable[[Path, str], tuple[Sequence[str], Mapping[str, str]]]
+"""The command that tries the model in a folder, and what its environment has besides; may raise ModelyardError."""
 
-    def __init__(self, command: Sequence[str], limits: ProbeLimits | None = None, *, parallel: int = 2) -> None:
+
+class Prober:
+    """Runs trials, at most ``parallel`` at a time. Safe to use from several threads.
+
+    ``starting`` may give another command and a change of the environment for the model in a folder.
+    """
+
+    def __init__(
+        self, command: Sequence[str], limits: ProbeLimits | None = None, *, parallel: int = 2, starting: Starting | None = None
+    ) -> None:
         self._command = list(command)
+        self._starting = starting
         self._limits = limits or ProbeLimits()
         self._turns = threading.BoundedSemaphore(parallel)
 
@@ -93,7 +103,8 @@ class Prober:
             seconds=allowed.seconds,
             batch_rows=allowed.batch_rows,
         )
-        with self._turns, _Child(self._command) as child:
+        command, changes = self._starting(folder, format_name) if self._starting is not None else (self._command, {})
+        with self._turns, _Child(command, changes) as child:
             answer = child.ask(msgspec.json.encode(request), allowed)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         return _decided(_result(answer), format_name, size, allowed)
@@ -102,13 +113,13 @@ class Prober:
 class _Child:
     """One trial process, gone with its whole process group when the block ends."""
 
-    def __init__(self, command: Sequence[str]) -> None:
+    def __init__(self, command: Sequence[str], changes: Mapping[str, str]) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env=_environment(os.environ),
+            env=_environment(os.environ) | dict(changes),
             start_new_session=True,
             bufsize=0,
         )

@@ -36,6 +36,8 @@ class LoadedModel(ABC):
     signature: Signature
     concurrency: int = 1
     """Calls worth computing at once, where the model has a process of its own."""
+    joins: bool = True
+    """Whether rows of several calls gain by being computed together."""
     repeatable: bool = True
     """Whether a call that died with its process may be computed once more elsewhere: not where calls change something."""
 

@@ -11,7 +11,11 @@ from modelyard.runtimes.base import Runtime
 
 RUNTIMES: PluginTable[Runtime] = PluginTable(
     "modelyard.runtimes",
-    {"onnx": "modelyard.runtimes.onnx:RUNTIME", "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME"},
+    {
+        "onnx": "modelyard.runtimes.onnx:RUNTIME",
+        "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
+        "python": "modelyard.runtimes.python_model:RUNTIME",
+    },
     extras={"hf_onnx": "text"},
 )
 """Formats by name; each value is a stateless Runtime."""
@@ -25,7 +29,10 @@ CHECKS: PluginTable[Callable[[Path, str], None]] = PluginTable(
 Run in the confined probe only, before anything is loaded; may import heavy libraries. A format without a line has no such check.
 """
 
-_SUFFIXES = {".onnx": "onnx"}
+RUNS_CODE = frozenset({"python"})
+"""Formats whose files are programs: only somebody with the right ``trust`` may push them."""
+
+_SUFFIXES = {".onnx": "onnx", ".py": "python"}
 _ADVICE = {
     ".pkl": "convert the model to ONNX first (for scikit-learn: skl2onnx.to_onnx)",
     ".pickle": "convert the model to ONNX first (for scikit-learn: skl2onnx.to_onnx)",

@@ -12,7 +12,7 @@ from modelyard.core.deployments import Target
 from modelyard.core.errors import InvalidArtifact, InvalidData
 from modelyard.core.models import Reference
 
-FORMATS = {".onnx": "onnx"}
+FORMATS = {".onnx": "onnx", ".py": "python"}
 """File ending → format, where the ending alone decides; the server checks the content."""
 
 

@@ -19,6 +19,8 @@ class Home:
         """Content-addressed files, when no other blob URL is set."""
         self.artifacts = self.root / "cache" / "artifacts"
         """Artifacts laid out as folders, by digest; may be deleted when nothing runs."""
+        self.environments = self.root / "cache" / "environments"
+        """Virtual environments that models brought, by digest; may be deleted when nothing runs."""
         self.journal = self.root / "journal"
         """Usage segments that workers append to."""
         self.snapshot = self.root / "snapshot"

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
-PROBE = (sys.executable, "-m", "modelyard.server.entrypoints.probe")
+from modelyard.runtimes.detect import RUNS_CODE
+from modelyard.runtimes.environments import Environments, Interpreter
+
+PROBE_MODULE = "modelyard.server.entrypoints.probe"
+REPLICA_MODULE = "modelyard.server.entrypoints.replica"
+PROBE = (sys.executable, "-m", PROBE_MODULE)
 JOB = (sys.executable, "-m", "modelyard.server.entrypoints.job")
-REPLICA = (sys.executable, "-m", "modelyard.server.entrypoints.replica")
 PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     """The part of ``environment`` that such a process may see: nothing with a secret in it."""
     return {name: environment[name] for name in PASSED_ON if name in environment}
+
+
+def interpreter_of(environments: Environments, folder: Path, format_name: str) -> Interpreter:
+    """What runs the model in a folder: the platform's own Python, or that of the environment which the model brought.
+
+    Raises InvalidArtifact when that cannot be built.
+    """
+    return environments.of(folder) if format_name in RUNS_CODE else Interpreter()

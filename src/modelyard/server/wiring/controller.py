@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from modelyard.control.services import Services
 from modelyard.core.clock import SystemClock
@@ -22,11 +23,12 @@ from modelyard.ledger.fold import Folder
 from modelyard.ledger.trace import Tracer
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
-from modelyard.registry.validate import ProbeLimits, Prober
+from modelyard.registry.validate import ProbeLimits, Prober, Starting
+from modelyard.runtimes.environments import Environments
 from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
-from modelyard.server.wiring.children import JOB, PROBE, passed_on
+from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, webhook_secret
 from modelyard.serving.delegation import Delegation
@@ -47,6 +49,8 @@ from modelyard.store.database import Store
 from modelyard.store.home import Home
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 
+ENVIRONMENT_SECONDS = 30 * 86400.0
+"""How long an environment that a model brought stays after its last use: building it again takes minutes."""
 CACHE_SECONDS = 3600.0
 """How long an artifact stays laid out after its last use."""
 
@@ -102,7 +106,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     """Puts a controller together on its foundation."""
     settings, home, store, blobs, clock = (foundation.settings, foundation.home, foundation.store, foundation.blobs, foundation.clock)
     limits = ProbeLimits(memory_bytes=settings.probe_memory_bytes, seconds=settings.probe_seconds)
-    registry = Registry(store, blobs, Prober(PROBE, limits), clock)
+    starting = _starting(Environments(home.environments, environment))
+    registry = Registry(store, blobs, Prober(PROBE, limits, starting=starting), clock)
     propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
     kinds = {"train": TrainJobs(store, registry, deployments).kind()}
@@ -165,7 +170,16 @@ def _upkeep(foundation: Foundation, feedback: FeedbackIntake) -> None:
     feedback.expire(foundation.clock.time_ns())
 
 
+def _starting(environments: Environments) -> Starting:
+    def starting(folder: Path, format_name: str) -> tuple[Sequence[str], Mapping[str, str]]:
+        found = interpreter_of(environments, folder, format_name)
+        return found.command(PROBE_MODULE), found.environment
+
+    return starting
+
+
 def _prune(home: Home, blobs: Blobs) -> int:
+    Environments(home.environments, {}).prune(ENVIRONMENT_SECONDS)
     with closing(SnapshotReader(home.snapshot)) as snapshots:
         served = {version.artifact.digest for version in snapshots.load().versions.values()}
     return ArtifactCache(home.artifacts, blobs).prune(served, CACHE_SECONDS)

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from modelyard.core.deployments import ServedVersion
 from modelyard.engines.local import LocalEngine
 from modelyard.registry.artifacts import ArtifactCache
+from modelyard.runtimes.environments import Environments
 from modelyard.server.settings import Settings
-from modelyard.server.wiring.children import REPLICA, passed_on
+from modelyard.server.wiring.children import REPLICA_MODULE, interpreter_of, passed_on
 from modelyard.serving.replicas.fleet import Fleet, FleetOptions
 from modelyard.serving.replicas.member import Prepared
 from modelyard.serving.replicas.places import DirectoryFile, read_demand
@@ -25,8 +26,12 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Fleet:
     home = Home(settings.home)
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
 
+    environments = Environments(home.environments, environment)
+
     def prepare(version: ServedVersion) -> Prepared:
-        return Prepared(artifact=cache.materialize(version.artifact), command=REPLICA)
+        folder = cache.materialize(version.artifact)
+        found = interpreter_of(environments, folder, version.artifact.format)
+        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment)
 
     return Fleet(
         LocalEngine(passed_on(environment)),
