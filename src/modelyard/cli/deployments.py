@@ -32,7 +32,9 @@ def _group() -> None:
     ),
 )
 def deploy(
-    references: Annotated[list[str], typer.Argument(metavar="REFERENCE...", help="NAME@NUMBER, or NAME@ALIAS to follow an alias.")],
+    references: Annotated[
+        list[str] | None, typer.Argument(metavar="REFERENCE...", help="NAME@NUMBER, or NAME@ALIAS to follow an alias.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Name that clients call; by default the model's.")] = "",
     weight: Annotated[list[int], typer.Option(help="Share of the calls, one for each reference in order.")] = [],  # noqa: B006 - Typer copies it
     policy: Annotated[str, typer.Option(metavar="FILE", help="YAML or JSON file with the deployment's policy.")] = "",
@@ -41,6 +43,9 @@ def deploy(
     as_json: Json = False,
 ) -> None:
     """Serve a version, follow an alias, or split calls between several versions."""
+    references = references or []
+    if not references and not (policy and name):
+        raise typer.BadParameter("Name a version, or give --name and a --policy with a graph.", param_hint="REFERENCE")
     if weight and len(weight) != len(references):
         raise typer.BadParameter(f"{len(references)} references need as many weights; {len(weight)} were given.", param_hint="--weight")
     with connected() as client:
@@ -54,7 +59,7 @@ def deploy(
         document = {"deployment": found.name, "version": versions[0] if versions else None, "versions": versions, "url": found.url}
         print_json(document | {"state": found.state, "targets": msgspec.to_builtins(found.targets)})
         return
-    serving = ", ".join(f"{target.model}@{target.version}" for target in found.targets)
+    serving = ", ".join(f"{target.model}@{target.version}" for target in found.targets) or "its graph"
     note(f"{found.name} is {found.state} and serves {serving}." if wait else f"{found.name} shall serve {serving}.")
     print(found.url)
 

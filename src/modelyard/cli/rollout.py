@@ -89,7 +89,9 @@ def _show(view: RolloutView) -> None:
 
 
 def _row(comparison: Comparison) -> tuple[object, ...]:
-    bounds = f"{comparison.low:.4g} to {comparison.high:.4g}" + (" times" if comparison.metric == "latency" else "")
+    bounds = ""
+    if comparison.low is not None and comparison.high is not None:
+        bounds = f"{comparison.low:.4g} to {comparison.high:.4g}" + (" times" if comparison.metric == "latency" else "")
     verdict = f"{comparison.verdict} ({comparison.note})" if comparison.note else str(comparison.verdict)
     return (comparison.metric, f"{comparison.stable:.4g}", f"{comparison.candidate:.4g}", bounds, verdict)
 

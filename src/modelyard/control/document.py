@@ -42,7 +42,8 @@ class DeclaredModel(Body):
 class DeclaredDeployment(Body):
     """A deployment."""
 
-    targets: Annotated[list[TargetBody], Field(min_length=1, max_length=100)]
+    targets: Annotated[list[TargetBody], Field(max_length=100)] = []
+    """None for a deployment whose policy declares a graph."""
     policy: dict[str, Any] | None = None
     """Left as it is when left out."""
 

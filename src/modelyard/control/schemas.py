@@ -112,7 +112,8 @@ class TargetBody(Body):
 class DeploymentBody(Body):
     """What a deployment shall route to."""
 
-    targets: Annotated[list[TargetBody], Field(min_length=1, max_length=100)]
+    targets: Annotated[list[TargetBody], Field(max_length=100)] = []
+    """None for a deployment whose policy declares a graph."""
     policy: dict[str, Any] | None = Field(None, examples=[{"sticky": {"by": "key"}}])
     """What else holds for its calls (its schema: GET /api/v1/schemas/policy). Left as it is when left out; ``{}`` ends it."""
     revision: int = Field(0, ge=0)

@@ -73,6 +73,8 @@ class InferResponse(msgspec.Struct):
     compute_us: int = 0
     signature: Signature = _NONE
     """Of the version that computed it: with weights it need not be the one that decoded the call."""
+    cached: bool = False
+    """Nothing was computed for this call: the answer was kept, or computed for another one."""
 
 
 class Cost(msgspec.Struct):

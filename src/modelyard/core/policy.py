@@ -15,6 +15,8 @@ import msgspec
 
 from modelyard.core.deployments import ReplicaPolicy, Target
 from modelyard.core.errors import InvalidRequest, ModelyardError, did_you_mean
+from modelyard.core.graph import Node as Graph
+from modelyard.core.graph import versions_of
 from modelyard.core.models import Reference
 from modelyard.core.web_policy import Caching, Cors, Public, check_web
 
@@ -96,6 +98,17 @@ class Rollout(_Part, frozen=True, kw_only=True):
     """Moved to the candidate when it is promoted."""
 
 
+class Cache(_Part, frozen=True, kw_only=True):
+    """Answers are kept in each worker and given to equal calls; for versions whose answers follow from the inputs alone."""
+
+    seconds: float = 60.0
+    """How long an answer is given."""
+    max_bytes: int = 16 << 20
+    """What the answers of one worker may take."""
+    coalesce: bool = True
+    """Equal calls that are under way at once are computed once."""
+
+
 class Policy(_Part, frozen=True, kw_only=True):
     """Everything that a deployment may declare; the default asks for nothing and costs nothing."""
 
@@ -103,6 +116,13 @@ class Policy(_Part, frozen=True, kw_only=True):
     shadow: Shadow | None = None
     experiment: Experiment | None = None
     rollout: Rollout | None = None
+    graph: Graph | None = None
+    """Several versions as one: see ``core.graph``. The deployment has no targets then."""
+    cache: Cache | None = None
+    objective_ms: float = 0.0
+    """Within this time calls are to be answered: batches are made no larger than it allows, and calls refused that would take longer."""
+    priority: Literal["high", "normal", "low"] = "normal"
+    """Which of a workspace's runs goes first where they wait for a thread; workspaces share threads alike whatever they say here."""
     isolation: Literal["shared", "own"] = "shared"
     """``own`` runs the versions in replica processes even where they could run inside workers."""
     replicas: ReplicaPolicy | None = None
@@ -134,6 +154,7 @@ class Policy(_Part, frozen=True, kw_only=True):
         """Versions that it names, as written."""
         found = [self.shadow.version] if self.shadow is not None else []
         found += [part.candidate for part in (self.experiment, self.rollout) if part is not None]
+        found += versions_of(self.graph) if self.graph is not None else ()
         return tuple(dict.fromkeys(found))
 
 
@@ -162,6 +183,10 @@ def parse_policy(written: Mapping[str, Any]) -> Policy:
     _check_shadow(policy.shadow)
     _check_experiment(policy.experiment)
     _check_rollout(policy)
+    _check_serving(policy)
+    for field in ("sticky", "shadow", "experiment", "rollout") if policy.graph is not None else ():
+        if getattr(policy, field) is not None:
+            raise _wrong(field, "a graph has no targets to choose from; leave it out, or split inside the graph")
     if policy.replicas is not None and policy.replicas.min > policy.replicas.max:
         raise _wrong("replicas.max", f"{policy.replicas.max} is less than min, which is {policy.replicas.min}")
     check_web(policy.public, policy.cors, policy.caching)
@@ -177,6 +202,16 @@ def _check_sticky(sticky: Sticky | None) -> None:
         raise _wrong("sticky.header", "it has no meaning while 'by' is 'key'; set 'by' to 'header'")
     if sticky.header and not (sticky.header.isascii() and sticky.header.replace("-", "").replace("_", "").isalnum()):
         raise _wrong("sticky.header", f"{sticky.header!r} is no header's name")
+
+
+def _check_serving(policy: Policy) -> None:
+    cache = policy.cache
+    if cache is not None and not 0 < cache.seconds <= 7 * 86_400:
+        raise _wrong("cache.seconds", f"{cache.seconds:g} is not above 0 and at most a week")
+    if cache is not None and not 1024 <= cache.max_bytes <= 1 << 32:
+        raise _wrong("cache.max_bytes", f"{cache.max_bytes} is not from 1024 to {1 << 32}")
+    if not 0 <= policy.objective_ms <= 3_600_000:
+        raise _wrong("objective_ms", f"{policy.objective_ms:g} is not from 0 to 3600000")
 
 
 def _check_shadow(shadow: Shadow | None) -> None:
@@ -248,25 +283,45 @@ def _wrong(field: str, why: str) -> InvalidRequest:
 def _check_known(kind: type[msgspec.Struct], written: Mapping[str, Any], path: str) -> None:
     """Raises InvalidRequest for a field that no policy has, at any depth."""
     fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    tag = kind.__struct_config__.tag_field
     for name, value in written.items():
-        if name not in fields:
+        if name in fields:
+            _check_value(fields[name], value, f"{path}{name}")
+        elif name != tag:
             near, where = did_you_mean(str(name), fields), f" of {path[:-1]}" if path else ""
             raise InvalidRequest(f"The policy cannot be used: {path}{name} is no field{where}.{near} Fields: {', '.join(fields)}.")
-        for part in _structs(fields[name]):
-            if isinstance(value, Mapping):
-                _check_known(part, value, f"{path}{name}.")
-            for at, item in enumerate(value) if isinstance(value, list | tuple) else ():
-                if isinstance(item, Mapping):
-                    _check_known(part, item, f"{path}{name}[{at}].")
 
 
-def _structs(annotation: Any) -> list[type[msgspec.Struct]]:
-    """Structs within a field's type: itself, the other side of ``| None``, or what a tuple is of."""
-    if isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
-        return [annotation]
-    if typing.get_origin(annotation) in {types.UnionType, typing.Union, tuple}:
-        return [found for argument in typing.get_args(annotation) for found in _structs(argument)]
-    return []
+def _check_value(annotation: Any, value: Any, path: str) -> None:
+    options = _options(annotation)
+    if isinstance(value, Mapping):
+        kind = next(
+            (option for option in options if isinstance(option, type) and issubclass(option, msgspec.Struct) and _is(option, value)), None
+        )
+        if kind is not None:
+            _check_known(kind, value, f"{path}.")
+        for option in options if kind is None else ():
+            if typing.get_origin(option) is dict:
+                for name, item in value.items():
+                    _check_value(typing.get_args(option)[1], item, f"{path}.{name}")
+    elif isinstance(value, list | tuple):
+        for option in options:
+            if typing.get_origin(option) is tuple:
+                for at, item in enumerate(value):
+                    _check_value(typing.get_args(option)[0], item, f"{path}[{at}]")
+
+
+def _is(kind: type[msgspec.Struct], value: Mapping[str, Any]) -> bool:
+    """Whether a mapping means this struct: by its tag, where it has one."""
+    config = kind.__struct_config__
+    return config.tag_field is None or value.get(config.tag_field) == config.tag
+
+
+def _options(annotation: Any) -> list[Any]:
+    """The sides of a union, or the type itself."""
+    if typing.get_origin(annotation) in {types.UnionType, typing.Union}:
+        return [option for argument in typing.get_args(annotation) for option in _options(argument)]
+    return [annotation]
 
 
 def _place(sentence: str) -> str:

@@ -118,9 +118,9 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """``errors`` (difference of rates), ``latency`` (ratio of geometric means) or ``outcome`` (difference of means)."""
     stable: float
     candidate: float
-    low: float
-    high: float
-    """Bounds of the difference or ratio, candidate to stable."""
+    low: float | None
+    high: float | None
+    """Bounds of the difference or ratio, candidate to stable; None while nothing bounds it."""
     verdict: Verdict
     note: str = ""
 

@@ -169,6 +169,8 @@ class Call:
         cost.queue_us = outcome.queue_us
         cost.compute_us = outcome.compute_us
         cost.version_id = outcome.version_id
+        if outcome.cached:
+            cost.cached = True
         self.reply(*self._encode(outcome))
 
     def reply(self, status: int, headers: Headers, body: Body) -> None:

@@ -47,7 +47,12 @@ class Overview:
             "management_url": self._handover.management_url,
             "controller": {"pid": os.getpid(), "started_ns": self._started_ns},
             "workers": [
-                {"slot": report.slot, "pid": report.pid, "snapshot": report.snapshot, "loaded_versions": len(report.versions)}
+                {
+                    "slot": report.slot,
+                    "pid": report.pid,
+                    "snapshot": report.snapshot,
+                    "loaded_versions": sum(told.in_memory for told in report.versions.values()),
+                }
                 for report in reports
             ],
             "models": len(models),

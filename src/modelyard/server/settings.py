@@ -123,6 +123,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         20 * 2**30
     )
 
+    model_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="Memory that versions inside one worker may take together; the least recently used leave it. 0 for no bound.",
+            extra=_BYTES,
+        ),
+    ] = 0
     jobs: Annotated[int, Meta(ge=0, le=256, description="Jobs that run at the same time; 0 means half of the CPU cores, at least one.")] = 0
     job_memory_bytes: Annotated[
         int, Meta(ge=0, description="Memory a job's processes may use together; 0 means 60% of the machine's.", extra=_BYTES)

@@ -92,9 +92,12 @@ class Batcher:
     ) -> None:
         self.replica = replica
         self._identity = identity
-        self._executor = executor
+        self.executor = executor
+        """Where runs go that leave the event loop; its way in says whose they are."""
         self._options = options
         self._loop = loop
+        self.most_rows = options.max_rows
+        """Most rows of a shared run now; whoever keeps an objective sets it."""
         self._shared = profile.row_independent and may_batch(replica.signature)
         self._inline_us = options.inline_us if profile.inline else -1.0
         self._keyed = self._shared and not replica.uniform
@@ -135,7 +138,7 @@ class Batcher:
                 continue
             self._busy += 1
             began_ns = time.monotonic_ns()
-            result = replica.begin(batch, size, self._inline_us, self._executor, partial(self._ended, batch, size, began_ns))
+            result = replica.begin(batch, size, self._inline_us, self.executor, partial(self._ended, batch, size, began_ns))
             if result is not None:
                 self._busy -= 1
                 self._finish(batch, size, began_ns, result)
@@ -167,7 +170,7 @@ class Batcher:
         """The next batch and its size; may be empty, when nobody waits for those calls any more."""
         queue = next(iter(self._queues.values())) if self._keyed else self._line
         batch: list[Waiting] = []
-        rows, most = 0, self._options.max_rows if self._shared else 1
+        rows, most = 0, self.most_rows if self._shared else 1
         now_ns = time.monotonic_ns()
         while queue and rows < most:
             call = queue[0]

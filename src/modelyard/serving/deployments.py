@@ -11,6 +11,7 @@ from modelyard.core.api import DeploymentView
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, did_you_mean
 from modelyard.core.events import Actor
+from modelyard.core.graph import plan
 from modelyard.core.models import Reference, Version, check_name
 from modelyard.core.policy import Policy, named_by, parse_policy, target_of
 from modelyard.core.signature import TensorSpec
@@ -46,19 +47,19 @@ class DeploymentService:
         Conflict when the deployment is not at ``expect_revision``.
         """
         check_name(name, "deployment")
-        _check_shares(targets)
         if policy is not None:
             _check_policy(policy)
         with self._store.write() as session:
+            current = session.deployments.get(actor.workspace_id, name)
+            rules = policy if policy is not None else current.policy if current is not None else {}
+            _check_shares(targets, graph=bool(rules.get("graph")))
             settled = tuple(_settled(session, actor.workspace_id, target) for target in targets)
             if len({(target.model, target.version) for target in settled}) < len(settled):
                 raise InvalidRequest("Two targets name the same version; join their weights.")
-            current = session.deployments.get(actor.workspace_id, name)
-            rules = policy if policy is not None else current.policy if current is not None else {}
             wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=rules)
             check_fit(wish)
             _check_public(session, wish)
-            _check_versions([find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)])
+            check_versions(wish, [find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)])
             made = _write(session, actor, wish, current, expect_revision)
             return _view(session, made, self._reports())
 
@@ -86,8 +87,10 @@ class DeploymentService:
             return _status(session, need(session, workspace_id, name), self._reports())
 
 
-def _check_shares(targets: Sequence[Target]) -> None:
-    if not 0 < len(targets) <= MAX_TARGETS:
+def _check_shares(targets: Sequence[Target], *, graph: bool) -> None:
+    if graph and targets:
+        raise InvalidRequest("A deployment with a graph has no targets: the graph names its versions. Leave the targets out, or the graph.")
+    if not graph and not 0 < len(targets) <= MAX_TARGETS:
         raise InvalidRequest(f"A deployment needs 1 to {MAX_TARGETS} targets, each a model's version with a weight.")
     for target in targets:
         if not 0 < target.weight <= 1_000_000:
@@ -156,7 +159,13 @@ def _settled(session: Session, workspace_id: int, target: Target) -> Target:
     return msgspec.structs.replace(target, version=reference.version)
 
 
-def _check_versions(versions: Sequence[Version]) -> None:
+def check_versions(wish: Deployment, versions: Sequence[Version]) -> None:
+    """Raises InvalidRequest where versions do not fit: side by side, or into the graph that the policy declares."""
+    declared = Policy.of(wish.policy).graph
+    if declared is not None:
+        signatures = {named_by(target): version.signature for target, version in zip(needed(wish), versions, strict=True)}
+        plan(declared, lambda written: signatures[named_by(target_of(written))])
+        return
     first = versions[0]
     for version in versions:
         _check_alike(first, version, "input", first.signature.inputs, version.signature.inputs)

@@ -111,7 +111,4 @@ def _made(metric: str, stable: float, candidate: float, interval: Interval, verd
 
 
 def _undecided(metric: str, stable: float, candidate: float, note: str) -> Comparison:
-    bounds = Interval(0.0, math.inf) if metric == "latency" else Interval(-math.inf, math.inf)
-    return Comparison(
-        metric=metric, stable=stable, candidate=candidate, low=bounds.low, high=bounds.high, verdict=Verdict.UNDECIDED, note=note
-    )
+    return Comparison(metric=metric, stable=stable, candidate=candidate, low=None, high=None, verdict=Verdict.UNDECIDED, note=note)

@@ -8,15 +8,22 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
+from weakref import WeakKeyDictionary
 
 from modelyard.core.deployments import DeploymentState, ServedDeployment
 from modelyard.core.errors import InvalidRequest, Unavailable
+from modelyard.core.graph import Node as Graph
 from modelyard.core.inference import Cost, InferResponse
-from modelyard.core.policy import EMPTY, Policy
+from modelyard.core.policy import EMPTY, Cache, Policy
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Caller
+from modelyard.serving.batching import Batcher
+from modelyard.serving.cache import ResponseCache
+from modelyard.serving.graph import GraphLane, names_in
+from modelyard.serving.overload import Overload, Pace
 from modelyard.serving.router import Lane, Routes
 from modelyard.serving.shadow import ShadowLane
+from modelyard.serving.statistics import CallStatistics
 from modelyard.serving.sticky import StickyChoice
 from modelyard.serving.tallies import Later, Tallies
 
@@ -53,6 +60,11 @@ class PolicyComposer(Composer):
     def __init__(self, tools: PolicyTools) -> None:
         self._tools = tools
         self._shadows: dict[int, ShadowLane] = {}
+        self._caches: dict[int, tuple[Cache, ResponseCache]] = {}
+        self._paces: WeakKeyDictionary[Batcher, Pace] = WeakKeyDictionary()
+        """Of each version as a whole, whichever of its deployments calls came by."""
+        self._counts: dict[int, CallStatistics] = {}
+        """Of graphs as a whole."""
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
 
@@ -62,27 +74,69 @@ class PolicyComposer(Composer):
         policy = _policy(deployment) if deployment.policy else EMPTY
         if policy == EMPTY:
             return routes
+        if policy.graph is not None:
+            return self._graph(deployment, policy, policy.graph, (lanes, state, reason))
         routes.caching = policy.caching
         routed = [lane for lane in lanes if lane.weight]
         if policy.sticky is not None:
             routes.sticky = StickyChoice(policy.sticky, [(lane.version.id, lane.weight) for lane in routed])
+        self._guard(policy, lanes)
         if policy.shadow is not None:
             self._cast(deployment, policy, lanes, routed)
         if policy.shadow is not None or policy.experiment is not None or policy.rollout is not None:
             told = self._tools.tallies.of(deployment.id, deployment.revision)
             for lane in routed:
                 lane.submit = self._tools.tallies.counted(lane.submit, told, lane.version.id)
+        for lane in lanes:
+            self._keep_answers(deployment, policy, lane, lane.version.artifact.digest)
         return routes
 
     def keep(self, deployments: Set[int]) -> None:
         for gone in self._shadows.keys() - deployments:
             self._stop(gone)
+        self._counts = {identity: counts for identity, counts in self._counts.items() if identity in deployments}
+        self._caches = {identity: cache for identity, cache in self._caches.items() if identity in deployments}
         self._tools.tallies.keep(deployments)
 
     def _stop(self, deployment_id: int) -> None:
         shadow = self._shadows.pop(deployment_id, None)
         if shadow is not None:
             shadow.stop()
+
+    def _graph(
+        self, deployment: ServedDeployment, policy: Policy, graph: Graph, loaded: tuple[Sequence[Lane], DeploymentState, str]
+    ) -> Routes:
+        """One lane for the whole graph, once all its versions are loaded."""
+        lanes, state, reason = loaded
+        named = names_in(deployment, {lane.version.id: lane for lane in lanes}, graph)
+        if isinstance(named, str):
+            routes = Routes(deployment, (), state, reason or f"{named} is not there")
+        else:
+            whole = GraphLane(deployment, graph, named, self._counts.setdefault(deployment.id, CallStatistics()))
+            self._guard(policy, [whole])
+            self._keep_answers(deployment, policy, whole, " ".join([lane.version.artifact.digest for lane in named.values()]))
+            routes = Routes(deployment, [whole], state, reason)
+        routes.sources, routes.caching = tuple(lanes), policy.caching
+        return routes
+
+    def _guard(self, policy: Policy, lanes: Sequence[Lane]) -> None:
+        """Puts the objective in front of versions, where there is one."""
+        for lane in lanes if policy.objective_ms else ():
+            pace = self._paces.setdefault(lane.batcher, Pace())
+            lane.submit = Overload(policy.objective_ms, lane.batcher, pace).before(lane.submit)
+
+    def _keep_answers(self, deployment: ServedDeployment, policy: Policy, lane: Lane, digest: str) -> None:
+        """Puts the cache in front of a version, where there is one."""
+        if policy.cache is not None:
+            cache = self._cache(deployment.id, policy.cache)
+            lane.submit = cache.before(lane.submit, deployment.workspace_id, f"{digest} {deployment.policy.get('graph', '')}")
+
+    def _cache(self, deployment_id: int, wanted: Cache) -> ResponseCache:
+        """The deployment's cache; a new one when the policy has changed. What it keeps is each version's own."""
+        known = self._caches.get(deployment_id)
+        if known is None or known[0] != wanted:
+            known = self._caches[deployment_id] = (wanted, ResponseCache(wanted))
+        return known[1]
 
     def _cast(self, deployment: ServedDeployment, policy: Policy, lanes: Sequence[Lane], routed: Sequence[Lane]) -> None:
         """Puts the shadow behind every version that callers are routed to, once it is loaded."""
@@ -105,6 +159,23 @@ class PolicyComposer(Composer):
             self._tools.append(caller, 200, cost, ProtocolId.OTHER, CallKind.SHADOW, 0, 0)
         except Unavailable as error:
             logger.warning("A shadow's run is not recorded: %s", error.message)
+
+
+def turns_of(deployments: Sequence[ServedDeployment]) -> dict[int, tuple[int, int]]:
+    """Of each version whose its runs are, and of which rank: that of its most important deployment. A shadow's are unimportant."""
+    found: dict[int, tuple[int, int]] = {}
+    for deployment in deployments:
+        policy = _policy(deployment) if deployment.policy else EMPTY
+        shadow = deployment.references.get(policy.shadow.version, 0) if policy.shadow is not None else 0
+        for route in deployment.routes:
+            rank = _RANKS["low" if route.version_id == shadow and not route.weight else policy.priority]
+            known = found.get(route.version_id)
+            if known is None or rank < known[1]:
+                found[route.version_id] = (deployment.workspace_id, rank)
+    return found
+
+
+_RANKS = {"high": 0, "normal": 1, "low": 2}
 
 
 def _policy(deployment: ServedDeployment) -> Policy:

@@ -23,12 +23,14 @@ from modelyard.core.errors import Internal, ModelyardError, Unavailable
 from modelyard.gate.check import SnapshotHolder
 from modelyard.serving.batching import Batcher, BatchOptions, Identity, Runs
 from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.fairness import FairThreads
 from modelyard.serving.loading import unload
-from modelyard.serving.policies import Composer
+from modelyard.serving.policies import Composer, turns_of
 from modelyard.serving.replica import Replica
 from modelyard.serving.replicas.remote import RemoteReplica
 from modelyard.serving.replicas.remotes import Remotes
 from modelyard.serving.reports import VersionReport, WorkerReport, write_report
+from modelyard.serving.residency import Residency, Resident, in_memory
 from modelyard.serving.router import Lane, Routes
 from modelyard.serving.statistics import CallStatistics
 from modelyard.store.snapshot import Snapshot
@@ -69,6 +71,8 @@ class ReconcilerOptions:
     compute_threads: int = 2
     """For runs that are too long for the event loop, over all versions."""
     batch: BatchOptions = field(default_factory=BatchOptions)
+    memory_bytes: int = 0
+    """What versions in this process may take together; 0 for no bound."""
     composer: Composer = field(default_factory=Composer)
     """Makes deployments' routes; see ``policies.PolicyComposer``."""
 
@@ -116,11 +120,14 @@ class Reconciler:
         self._report_at = 0.0
         self._warned = ""
         self._load_thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._compute_threads = ThreadPoolExecutor(options.compute_threads, thread_name_prefix="compute")
+        self._compute_threads = FairThreads(options.compute_threads)
+        self._residency: Residency | None = None
 
     async def run(self) -> None:
         """Follows snapshots until it is cancelled."""
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
+        if self._options.memory_bytes:
+            self._residency = Residency(self._options.memory_bytes, self._loader.load, self._load_thread, loop)
         try:
             while True:
                 self.look()
@@ -240,7 +247,7 @@ class Reconciler:
         else:
             self._failures.pop(version.id, None)
             if replica is not None:
-                self._serve(version.id, self._batcher(version, replica))
+                self._serve(version.id, self._resident(version, replica))
             elif version.id in self._wanted:  # given up and wanted again meanwhile
                 self._start(version)
         self._apply()
@@ -255,13 +262,25 @@ class Reconciler:
 
     def _batcher(self, version: ServedVersion, replica: Runs) -> Batcher:
         identity = Identity(version.model, version.number, version.id, version.signature)
-        return Batcher(replica, identity, version.profile, executor=self._compute_threads, options=self._options.batch, loop=self._loop)
+        executor = self._compute_threads.share(0)  # its own share follows with its routes
+        return Batcher(replica, identity, version.profile, executor=executor, options=self._options.batch, loop=self._loop)
+
+    def _resident(self, version: ServedVersion, replica: Replica) -> Batcher:
+        """A version in this process, which leaves its memory while others need the room."""
+        if self._residency is None:
+            return self._batcher(version, replica)
+        resident = self._residency.admit(version, replica)
+        resident.holder = batcher = self._batcher(version, resident)
+        return batcher
 
     def _apply(self) -> None:
         """Brings every deployment as far as what is loaded allows, then closes what nothing needs."""
         snapshot = self._snapshot
         if snapshot is None:
             return
+        for version_id, turn in turns_of(snapshot.deployments).items():
+            if version_id in self._batchers:
+                self._batchers[version_id].executor = self._compute_threads.share(*turn)
         current = {routes.deployment.id: routes for routes in self._plane}
         wished = {deployment.id: deployment for deployment in snapshot.deployments}
         for routes in current.values():
@@ -287,8 +306,8 @@ class Reconciler:
         if not pending:
             # As good as it gets for now; what failed is told apart from this.
             self._revisions[deployment.id] = deployment.revision
-        if missing and old is not None and old.lanes:
-            kept = [(snapshot.versions.get(lane.version.id, lane.version), lane.weight) for lane in old.lanes]
+        if missing and old is not None and old.sources:
+            kept = [(snapshot.versions.get(lane.version.id, lane.version), lane.weight) for lane in old.sources]
             state = DeploymentState.LOADING if pending else DeploymentState.DEGRADED
             return self._made(deployment, old, kept, state, reasons)
         if pending:
@@ -305,8 +324,8 @@ class Reconciler:
         reason: str,
     ) -> Routes:
         if old is not None and (old.deployment, old.state, old.reason) == (deployment, state, reason):
-            same = [(lane.version, lane.weight) for lane in old.lanes] == targets
-            if same and all(lane.batcher is self._batchers[lane.version.id] for lane in old.lanes):
+            same = [(lane.version, lane.weight) for lane in old.sources] == targets
+            if same and all(lane.batcher is self._batchers[lane.version.id] for lane in old.sources):
                 return old
         lanes = [Lane(version, weight, self._batchers[version.id], self._counts(deployment.id, version.id)) for version, weight in targets]
         return self._options.composer.routes(deployment, lanes, state if lanes else DeploymentState.FAILED, reason)
@@ -317,7 +336,7 @@ class Reconciler:
     def _forget(self, deployments: Set[int]) -> None:
         """Lets go of versions that no route needs and of what was kept for ended deployments."""
         self._options.composer.keep(deployments)
-        needed = {lane.version.id for routes in self._plane for lane in routes.lanes} | self._wanted
+        needed = {lane.version.id for routes in self._plane for lane in routes.sources} | self._wanted
         for version_id in self._batchers.keys() - needed:
             self._batchers.pop(version_id).retire(self._close)
         self._statistics = {key: counts for key, counts in self._statistics.items() if key[0] in deployments}
@@ -326,6 +345,8 @@ class Reconciler:
     def _close(self, replica: Runs) -> None:
         if isinstance(replica, RemoteReplica) and self._remotes is not None:
             self._remotes.close(replica)
+        elif isinstance(replica, Resident):
+            replica.close()
         else:
             self._load_thread.submit(unload, replica)
 
@@ -347,7 +368,9 @@ class Reconciler:
             if batcher is not None and version_id not in self._opening:
                 refusal = batcher.replica.refusal
                 state = DeploymentState.READY if refusal is None else DeploymentState.FAILED
-                versions[version_id] = VersionReport(state=state, reason="" if refusal is None else refusal.message)
+                versions[version_id] = VersionReport(
+                    state=state, reason="" if refusal is None else refusal.message, in_memory=in_memory(batcher.replica)
+                )
             elif version_id in self._failures:
                 versions[version_id] = VersionReport(state=DeploymentState.FAILED, reason=self._failures[version_id].reason)
             else:

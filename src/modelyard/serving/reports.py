@@ -18,6 +18,8 @@ class VersionReport(msgspec.Struct, frozen=True, kw_only=True):
     """LOADING, READY or FAILED."""
     reason: str = ""
     """Why it failed."""
+    in_memory: bool = True
+    """False while it is out of memory for want of room; the next call loads it."""
 
 
 class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):

@@ -83,7 +83,8 @@ class Routes:
 
     def __init__(self, deployment: ServedDeployment, lanes: Sequence[Lane], state: DeploymentState, reason: str = "") -> None:
         self.deployment = deployment
-        self.lanes = tuple(lanes)
+        self.lanes = self.sources = tuple(lanes)
+        """What calls choose from. ``sources`` are the loaded versions behind it, where a policy makes one lane of several."""
         self.state = state
         self.reason = reason
         # Seeded, so that tests repeat; shares over many calls are all that matters.

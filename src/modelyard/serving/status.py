@@ -23,6 +23,8 @@ class VersionStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     workers: dict[int, DeploymentState] = {}
     """Worker's slot → how far it is."""
+    unloaded: tuple[int, ...] = ()
+    """Slots of workers in which it is out of memory until the next call."""
 
 
 class DeploymentStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +49,7 @@ def merge(deployment: Deployment, versions: Sequence[Version], gone: Sequence[st
 def _version(deployment: Deployment, version: Version, reports: Sequence[WorkerReport]) -> VersionStatus:
     workers: dict[int, DeploymentState] = {}
     reasons: list[str] = []
+    unloaded: list[int] = []
     for report in reports:
         told = report.versions.get(version.id)
         state = told.state if told is not None else DeploymentState.PENDING
@@ -54,6 +57,8 @@ def _version(deployment: Deployment, version: Version, reports: Sequence[WorkerR
         if behind and state in {DeploymentState.READY, DeploymentState.FAILED}:
             state = DeploymentState.LOADING  # the routes are still the old ones, and what failed did so under the old policy
         workers[report.slot] = state
+        if told is not None and not told.in_memory:
+            unloaded.append(report.slot)
         if told is not None and told.reason and not behind and told.reason not in reasons:
             reasons.append(told.reason)
     return VersionStatus(
@@ -63,6 +68,7 @@ def _version(deployment: Deployment, version: Version, reports: Sequence[WorkerR
         state=_merged(list(workers.values())),
         reason="; ".join(reasons),
         workers=workers,
+        unloaded=tuple(unloaded),
     )
 
 

@@ -267,3 +267,19 @@ def test_targets_that_the_standing_policy_does_not_fit_are_refused(service, stor
     with pytest.raises(InvalidRequest, match="take 'experiment' out of the policy"):
         service.deploy(ACTOR, "d", [to("1")])
     assert service.deploy(ACTOR, "d", [to("1")], policy={}).versions == (1,)
+
+
+def test_a_graph_is_checked_when_it_is_deployed_and_takes_no_targets(service, store):
+    add(store)
+    add(store, model="after", inputs=(spec("v", -1, 3),), outputs=(spec("z", -1, 1),))
+    graph = {"graph": {"kind": "sequence", "steps": ["m@1", "after@1"]}}
+    assert service.deploy(ACTOR, "g", [], policy=graph).versions == (1, 1)
+    with pytest.raises(InvalidRequest, match="has no targets"):
+        service.deploy(ACTOR, "g", [to()])
+    with pytest.raises(InvalidRequest, match="what comes before it gives"):
+        service.deploy(ACTOR, "g", [], policy={"graph": {"kind": "sequence", "steps": ["after@1", "m@1"]}})
+    with pytest.raises(NotFound):
+        service.deploy(ACTOR, "g", [], policy={"graph": "m@7"})
+    with pytest.raises(InvalidRequest, match="1 to 100 targets"):
+        service.deploy(ACTOR, "g", [], policy={})
+    assert service.deploy(ACTOR, "g", [to()], policy={}).versions == (1,)

@@ -91,7 +91,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     later = asyncio.get_running_loop().call_later
     tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later), later=later, append=journal.append)
     remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
-    options = ReconcilerOptions(slot=slot, reports=home.run, composer=PolicyComposer(tools))
+    options = ReconcilerOptions(slot=slot, reports=home.run, memory_bytes=settings.model_memory_bytes, composer=PolicyComposer(tools))
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, later)
