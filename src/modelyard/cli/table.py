@@ -35,6 +35,7 @@ COMMANDS: dict[str, Entry] = {
     "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),
     "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
     "keys": Entry(GOVERN, "modelyard.cli.keys", "Create, list and revoke API keys."),
+    "certificates": Entry(GOVERN, "modelyard.cli.certificates", "Let client certificates stand for keys."),
     "limits": Entry(GOVERN, "modelyard.cli.limits", "Set, list and remove limits and budgets."),
     "prices": Entry(GOVERN, "modelyard.cli.limits", "Set and list what calls cost."),
     "usage": Entry(GOVERN, "modelyard.cli.usage", "Show what calls used."),

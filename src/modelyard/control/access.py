@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from modelyard.control.services import Services
-from modelyard.core.access import Action, Grant
-from modelyard.core.errors import PermissionDenied
+from modelyard.core.access import Action, Certificate, Grant
+from modelyard.core.errors import MissingKey, PermissionDenied
 from modelyard.core.events import Actor
 
 
@@ -58,7 +58,14 @@ def identify(request: Request) -> Caller:
     headers: dict[bytes, bytes] = {}
     for name, value in request.headers.raw:
         headers[name] = headers[name] + b", " + value if name in headers else value
-    grant = services.authenticate(headers, request.url.query)
+    try:
+        grant = services.authenticate(headers, request.url.query)
+    except MissingKey:
+        shown: Certificate | None = getattr(request.state, "certificate", None)
+        certified = services.certificates.grant(shown) if shown is not None else None
+        if certified is None:
+            raise
+        grant = certified
     actor = Actor(
         name=f"key:{grant.public_id}",
         workspace_id=grant.workspace_id,

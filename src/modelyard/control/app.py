@@ -15,6 +15,7 @@ from modelyard.control.envelope import Envelope
 from modelyard.control.guard import PUBLIC, Guard
 from modelyard.control.routes import (
     audit,
+    certificates,
     datasets,
     declared,
     deployments,
@@ -30,7 +31,7 @@ from modelyard.control.routes import (
 )
 from modelyard.control.services import Services
 
-ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, limits, prices, usage, audit, declared)
+ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, certificates, limits, prices, usage, audit, declared)
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:
 `Authorization: Bearer KEY`. A refusal answers `{"error": {"code", "message"}}`; codes are stable."""
 

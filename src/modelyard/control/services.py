@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
@@ -32,6 +33,7 @@ class Services:
     blobs: Blobs
     registry: Registry
     keys: KeyService
+    certificates: CertificateService
     audit: AuditLog
     limits: LimitService
     prices: PriceService

@@ -58,6 +58,16 @@ class IssuedKey(KeyView, frozen=True, kw_only=True):
     key: str
 
 
+class BindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """A client certificate that stands for a key."""
+
+    key: str
+    certificate: str
+    """``sha256:…`` or ``subject:…``."""
+    created_by: str = ""
+    created_ns: int = 0
+
+
 class DeploymentView(msgspec.Struct, frozen=True, kw_only=True):
     """A deployment: what was wished for, and how far reality has come."""
 

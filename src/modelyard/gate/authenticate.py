@@ -7,7 +7,8 @@ from hashlib import sha256
 from typing import Protocol
 from urllib.parse import unquote
 
-from modelyard.core.access import Grant
+from modelyard.core.access import Certificate, Grant
+from modelyard.core.bindings import digests_of
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import MissingKey, Unauthenticated
 
@@ -64,6 +65,15 @@ class Authenticator:
         if grant.expires_ns and grant.expires_ns <= max(now, self._grants.seen_ns):
             raise Unauthenticated(_UNKNOWN)
         return grant
+
+    def certified(self, certificate: Certificate) -> Grant | None:
+        """The grant of the valid key that a client's certificate stands for, where there is one."""
+        now = self._latest_ns = max(self._time_ns(), self._latest_ns)
+        for digest in digests_of(certificate):
+            grant = self._grants.grant(digest)
+            if grant is not None and not 0 < grant.expires_ns <= max(now, self._grants.seen_ns):
+                return grant
+        return None
 
 
 def _bearer(value: bytes) -> bytes:

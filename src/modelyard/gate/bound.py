@@ -23,7 +23,7 @@ class BoundGate:
     """
 
     def __init__(self, gate: Gate, snapshots: SnapshotHolder, deployment: str = "") -> None:
-        self.admit, self.openness = gate.admit, gate.openness
+        self.admit, self.openness, self.certified = gate.admit, gate.openness, gate.certified
         self._snapshots = snapshots
         self._wanted = deployment
         self._of: Snapshot | None = None

@@ -64,8 +64,11 @@ class Gate:
         self._limiter = limiter
         self.openness = Openness(snapshots, clock or SystemClock())
         """What callers without a key, and pages of other origins, may do."""
-        self.authenticate: Callable[[Mapping[bytes, bytes], str], Grant] = Authenticator(snapshots, clock).authenticate
+        authenticator = Authenticator(snapshots, clock)
+        self.authenticate: Callable[[Mapping[bytes, bytes], str], Grant] = authenticator.authenticate
         """See ``Authenticator.authenticate``."""
+        self.certified = authenticator.certified
+        """See ``Authenticator.certified``."""
 
     def admit(  # on every call's path, where keywords cost time
         self, grant: Grant, action: Action, deployment: str | None, request_id: bytes, kind: CallKind = CallKind.OTHER

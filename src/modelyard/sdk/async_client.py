@@ -14,6 +14,7 @@ from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
 from modelyard.core.models import Version, check_name
 from modelyard.sdk.async_inference import AsyncInference
+from modelyard.sdk.async_resources.certificates import AsyncCertificates
 from modelyard.sdk.async_resources.datasets import AsyncDatasets
 from modelyard.sdk.async_resources.deployments import AsyncDeployments
 from modelyard.sdk.async_resources.jobs import AsyncJobs, OnProgress
@@ -51,6 +52,7 @@ class AsyncClient:
         self.jobs = AsyncJobs(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
+        self.certificates = AsyncCertificates(self._transport)
         self.limits = AsyncUsageLimits(self._transport)
         self.prices = AsyncPrices(self._transport)
         self.platform = AsyncPlatform(self._transport)

@@ -16,6 +16,7 @@ from modelyard.core.jobs import Job, Limits
 from modelyard.core.models import Version, check_name
 from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.inference import Inference
+from modelyard.sdk.resources.certificates import Certificates
 from modelyard.sdk.resources.datasets import Datasets
 from modelyard.sdk.resources.deployments import Deployments
 from modelyard.sdk.resources.jobs import Jobs, OnProgress
@@ -52,6 +53,7 @@ class Client:
         self.jobs = Jobs(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
+        self.certificates = Certificates(self._transport)
         self.limits = UsageLimits(self._transport)
         self.prices = Prices(self._transport)
         self.platform = Platform(self._transport)

@@ -11,7 +11,7 @@ from copy import copy
 from itertools import count
 from typing import Protocol as Seam
 
-from modelyard.core.access import Action, Grant
+from modelyard.core.access import Action, Certificate, Grant
 from modelyard.core.errors import Internal, MissingKey, ModelyardError, NotFound, Unauthenticated, Unsupported
 from modelyard.core.exchange import Exchange
 from modelyard.core.usage import CallKind
@@ -36,6 +36,10 @@ class Admission(Seam):
     @property
     def authenticate(self) -> Callable[[Mapping[bytes, bytes], str], Grant]:
         """The grant of the key in headers; raises Unauthenticated."""
+
+    @property
+    def certified(self) -> Callable[[Certificate], Grant | None]:
+        """The grant of the key that a client's certificate stands for."""
 
     @property
     def openness(self) -> Openness:
@@ -136,6 +140,11 @@ class Handler:
 
         Raises ``missing`` when that is nothing, whether or not there is such a deployment.
         """
+        shown = call.exchange.certificate
+        certified = self._gate.certified(shown) if shown is not None else None
+        if certified is not None:
+            call.grant = certified
+            return
         route, openness = call.route, self._gate.openness
         if route is None or route.keyed or not route.names_deployment or not openness.any_public:
             raise missing
@@ -168,14 +177,17 @@ class Handler:
         try:
             self._gate.authenticate(exchange.headers, exchange.query)
         except MissingKey:
-            return self._gate.openness.any_public
+            return exchange.certificate is not None or self._gate.openness.any_public
         except ModelyardError:
             return False
         return True
 
     def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
         exchange = call.exchange
-        call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+        try:
+            call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+        except MissingKey as missing:
+            self._welcome(call, missing)
         if not allowed:
             raise NotFound(f"There is nothing at {exchange.path[:200]!r}; check the address.")
         known = exchange.method if exchange.method in _METHODS else "This method"

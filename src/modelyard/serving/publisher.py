@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from modelyard.core.access import Key
+from modelyard.core.bindings import Binding, digest_of
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, ReplicaPolicy, Route, ServedDeployment, ServedVersion, Target
 from modelyard.core.errors import InvalidRequest, NotFound
@@ -53,7 +54,8 @@ class SnapshotPublisher:
             counter = session.settings.count(STATE)
             if counter == self.latest.counter:
                 return None
-            state = build_state(session, self._valid_keys(session))
+            keys = self._valid_keys(session)
+            state = build_state(session, (*keys, *certified(session.certificates.all(), keys)))
         number = self._writer.publish(state)
         self.latest = Published(counter, number)
         return number
@@ -66,6 +68,16 @@ class SnapshotPublisher:
             self._keys[key.id] = (key,) if twin is None else (key, twin)
         self._keys = {identity: self._keys[identity] for identity in session.keys.active_ids(now) if identity in self._keys}
         return tuple(key for pair in self._keys.values() for key in pair)
+
+
+def certified(bindings: Iterable[Binding], keys: Iterable[Key]) -> Iterator[Key]:
+    """Keys once more, under the digests of the client certificates that stand for them."""
+    bindings = list(bindings)
+    if bindings:
+        known = {key.id: key for key in reversed(tuple(keys))}  # a key stands before its twin
+        for binding in bindings:
+            if binding.key_id in known:
+                yield msgspec.structs.replace(known[binding.key_id], digest=digest_of(binding.certificate).hex())
 
 
 def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:

@@ -16,6 +16,7 @@ from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import AlreadyExists, Conflict, Internal, InvalidRequest, ModelyardError, Unavailable
 from modelyard.store.aliases import AliasesTable
 from modelyard.store.audit import AuditTable
+from modelyard.store.certificates import CertificatesTable
 from modelyard.store.connect import BUSY_SECONDS, WRITER_LOCK, create_store_engine
 from modelyard.store.datasets import DatasetsTable
 from modelyard.store.deployments import DeploymentsTable
@@ -49,6 +50,7 @@ class Session:
         self.deployments = DeploymentsTable(connection, clock)
         self.feedback = FeedbackTable(connection)
         self.keys = KeysTable(connection, clock)
+        self.certificates = CertificatesTable(connection, clock)
         self.audit = AuditTable(connection, clock)
         self.predictions = PredictionsTable(connection, clock)
         self.usage = UsageTable(connection, clock)

@@ -15,6 +15,7 @@ from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.counters import Counters
 from modelyard.gate.limits import LimitService, PriceService
 from modelyard.gate.supply import Supplier
+from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
@@ -130,6 +131,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         blobs=blobs,
         registry=registry,
         keys=foundation.keys,
+        certificates=CertificateService(store, clock),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),

@@ -7,6 +7,7 @@ Every table has its ``workspace_id`` but those that know no tenant: ``workspaces
 from modelyard.store.tables.access import keys
 from modelyard.store.tables.audit import audit, audit_heads
 from modelyard.store.tables.base import HEAD, metadata
+from modelyard.store.tables.certificates import certificates
 from modelyard.store.tables.jobs import jobs
 from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
@@ -20,6 +21,7 @@ __all__ = [
     "aliases",
     "audit",
     "audit_heads",
+    "certificates",
     "datasets",
     "deployments",
     "feedback",
