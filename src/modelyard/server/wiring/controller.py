@@ -122,7 +122,6 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         clock=clock,
     )
     overview = Overview(store, home, handover, clock)
-    rollouts = RolloutService(store, deployments, registry, home.run, clock)
     feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
 
     services = Services(
@@ -137,7 +136,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
         deployments=deployments,
-        rollouts=rollouts,
+        rollouts=RolloutService(store, deployments, registry, home.run, clock),
         authenticate=Authenticator(foundation.keys, clock).authenticate,
         clock=clock,
         status=overview.status,
