@@ -27,7 +27,8 @@ from modelyard.store.segments import DTYPE, MARK, RECORD_SIZE
 from modelyard.testing.platform import RunningPlatform, running_platform
 
 SOAK = bool(os.environ.get("MODELYARD_SOAK"))
-KILLS = 500 if SOAK else 10
+KILLS = int(os.environ.get("MODELYARD_SOAK_KILLS", "500")) if SOAK else 10
+"""``MODELYARD_SOAK_KILLS`` cuts a soak into shorter ones."""
 CALLERS = 4
 
 
@@ -120,7 +121,7 @@ def test_every_answer_has_exactly_one_record_however_processes_die(platform: Run
         client.deploy("adder@1", "adder")
         key = client.keys.create(deployments=["adder"], label="load").key
         callers = Callers(f"{platform.inference}/v2/models/adder/infer", key)
-        victims = random.Random(20270101)
+        victims = random.Random(os.environ.get("MODELYARD_SOAK_SEED", "20270101"))
         kills = 0
         with ThreadPoolExecutor(CALLERS) as pool:
             running = [pool.submit(callers.run) for _ in range(CALLERS)]

@@ -39,6 +39,7 @@ COMMANDS: dict[str, Entry] = {
     "limits": Entry(GOVERN, "modelyard.cli.limits", "Set, list and remove limits and budgets."),
     "prices": Entry(GOVERN, "modelyard.cli.limits", "Set and list what calls cost."),
     "usage": Entry(GOVERN, "modelyard.cli.usage", "Show what calls used."),
+    "invoice": Entry(GOVERN, "modelyard.cli.invoice", "Show what a month costs."),
     "trace": Entry(GOVERN, "modelyard.cli.usage", "Show where the answer of one call came from."),
     "audit": Entry(GOVERN, "modelyard.cli.audit", "Show, check and export who changed what."),
     "apply": Entry(GOVERN, "modelyard.cli.declared", "Make the platform what a file says."),

@@ -9,6 +9,7 @@ from fastapi import Response
 
 from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Upload, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
+from modelyard.core.invoices import Invoice
 from modelyard.core.jobs import Job
 from modelyard.core.limits import Limit
 from modelyard.core.models import Dataset, Model, Version
@@ -23,6 +24,7 @@ PUBLISHED = (
     Dataset,
     DeploymentView,
     ErrorBody,
+    Invoice,
     IssuedKey,
     Job,
     KeyView,

@@ -20,6 +20,7 @@ from modelyard.control.routes import (
     declared,
     deployments,
     health,
+    invoices,
     jobs,
     keys,
     limits,
@@ -31,7 +32,10 @@ from modelyard.control.routes import (
 )
 from modelyard.control.services import Services
 
-ROUTERS = (health, platform, datasets, jobs, models, versions, deployments, keys, certificates, limits, prices, usage, audit, declared)
+ROUTERS = (
+    *(health, platform, datasets, jobs, models, versions, deployments, keys, certificates),
+    *(limits, prices, usage, invoices, audit, declared),
+)
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:
 `Authorization: Bearer KEY`. A refusal answers `{"error": {"code", "message"}}`; codes are stable."""
 

@@ -88,6 +88,8 @@ class Cost(msgspec.Struct):
     compute_us: int = 0
     version_id: int = 0
     cached: bool = False
+    explanations: int = 0
+    """Of the answer, for calls that explain."""
 
 
 InferDone = Callable[[InferResponse | ModelyardError], None]

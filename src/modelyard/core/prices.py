@@ -48,7 +48,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         """What an answered call costs, rounded up to a millionth once."""
         thousandths = cost.tokens_in * self.tokens_in + cost.tokens_out * self.tokens_out + cost.tokens_cached * self.tokens_cached
         fine = thousandths * 1000 + cost.compute_us * self.compute_second
-        return self.call + cost.rows * self.row - -fine // MICRO
+        return self.call + cost.rows * self.row + cost.explanations * self.explanation - -fine // MICRO
 
 
 def check_rates(price: Price) -> None:

@@ -16,6 +16,7 @@ from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
 Limits = list[Limit]
 LATEST_NS = 1 << 62
+_MINUTE_NS = 60_000_000_000
 _MONEY = Quantity(measure=Measure.MONEY, window=Window.TOTAL, amount=1, currency="USD")
 
 
@@ -100,13 +101,15 @@ class PriceService:
         self._store, self._clock = store, clock
 
     def add(self, actor: Actor, price: Price, version: str = "") -> Price:
-        """A price from ``effective_ns`` on (0: from now); ``version`` is ``model@number`` where it is for one version only.
+        """A price from ``effective_ns`` on (0: now), or rather from the beginning of that minute, so that sums by minute have one price.
+
+        ``version`` is ``model@number`` where it is for one version only.
 
         Raises InvalidRequest for rates that cannot be and for a time that has passed: what was used is billed as it was priced.
         """
         check_rates(price)
         now = self._clock.time_ns()
-        if price.effective_ns and not now - 60_000_000_000 <= price.effective_ns < LATEST_NS:
+        if price.effective_ns and not now - _MINUTE_NS <= price.effective_ns < LATEST_NS:
             raise InvalidRequest("A price takes effect now or later; what was used before stays priced as it was.")
         with self._store.write() as session:
             if price.deployment:
@@ -117,7 +120,7 @@ class PriceService:
                     price,
                     workspace_id=actor.workspace_id,
                     version_id=_version_id(session, actor.workspace_id, version) if version else 0,
-                    effective_ns=price.effective_ns or now,
+                    effective_ns=(price.effective_ns or now) // _MINUTE_NS * _MINUTE_NS,
                     created_by=actor.name,
                 )
             )

@@ -79,7 +79,9 @@ def _money(tariff: Tariff, minute: UsageMinute) -> int:
     if price is None:
         return 0
     names = ("rows", "tokens_in", "tokens_out", "tokens_cached", "compute_us")
-    variable = msgspec.structs.replace(price, call=0).of(Cost(**{name: getattr(minute, name) for name in names}))
+    explanations = minute.calls if minute.kind == CallKind.EXPLAIN else 0
+    cost = Cost(**{name: getattr(minute, name) for name in names}, explanations=explanations)
+    variable = msgspec.structs.replace(price, call=0).of(cost)
     # Each call was rounded up by less than a millionth.
     return price.call * minute.calls + variable + (minute.calls if variable else 0)
 

@@ -134,8 +134,8 @@ class _Names:
             told = [texts[identity] for texts, identity in zip(known, row[1:count], strict=True)]
             labels: dict[str, Any] = {name: text for name, (text, _) in zip(names, told, strict=True)}
             amounts = dict(zip(SUMS, row[count:], strict=True))
-            found.append(UsageRow(start_ns=row[0] * MINUTE_NS, key_label="".join([label for _, label in told]), **labels, **amounts))
-        return found
+            found.append({"start_ns": row[0] * MINUTE_NS, "key_label": "".join([label for _, label in told]), **labels, **amounts})
+        return msgspec.convert(found, list[UsageRow])
 
     def _learn(self, dimensions: Sequence[str], page: Sequence[Row[Any]]) -> None:
         """Looks up what a page names, once."""

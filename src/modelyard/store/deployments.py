@@ -11,7 +11,7 @@ from modelyard.core.errors import AlreadyExists, Conflict, NotFound
 from modelyard.core.models import check_name
 from modelyard.store.rows import decode, encode
 from modelyard.store.settings import STATE, SettingsTable
-from modelyard.store.tables import deployments
+from modelyard.store.tables import deployments, former_deployments
 
 Deployments = list[Deployment]
 
@@ -51,6 +51,13 @@ class DeploymentsTable:
         query = select(deployments).order_by(deployments.c.id)
         return [decode(row, Deployment) for row in self._connection.execute(query).mappings()]
 
+    def names(self, workspace_id: int) -> dict[int, str]:
+        """What every deployment of a workspace is called by its id, and was called when it was removed."""
+        queries = [
+            select(table.c.id, table.c.name).where(table.c.workspace_id == workspace_id) for table in (former_deployments, deployments)
+        ]
+        return {row.id: row.name for query in queries for row in self._connection.execute(query)}
+
     def update(self, deployment: Deployment, expect_revision: int) -> Deployment:
         """Writes targets and policy of ``deployment`` as the next revision; what is stored now.
 
@@ -79,7 +86,10 @@ class DeploymentsTable:
 
         Raises NotFound when there is none.
         """
-        gone = self._connection.execute(delete(deployments).where(deployments.c.workspace_id == workspace_id, deployments.c.name == name))
-        if not gone.rowcount:
+        found = self.get(workspace_id, name)
+        if found is None:
             raise NotFound(f"There is no deployment {name!r}.")
+        self._connection.execute(delete(deployments).where(deployments.c.id == found.id))
+        kept = {"id": found.id, "workspace_id": workspace_id, "name": name, "removed_ns": self._clock.time_ns()}
+        self._connection.execute(insert(former_deployments).values(**kept))
         SettingsTable(self._connection).bump(STATE)

@@ -86,9 +86,13 @@ def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> 
     coarsest = min(DAY, wanted.period or DAY)
     if coarsest == 1:
         since = max(since, minutes_from)
-    parts = [_part(wanted, span) for span in spans(since, until or None, coarsest)]
+    pieces = spans(since, until or None, coarsest)
+    parts = [_part(wanted, piece) for piece in pieces]
     source = parts[0].subquery() if len(parts) == 1 else union_all(*parts).subquery()
     fixed, expression = _start(connection, wanted, source.c.minute, since)
+    if all(length == wanted.period for length, _, _ in pieces):
+        # Rows begin with their period already: told so, the database need not sort what lies in order.
+        expression = source.c.minute
     start = expression.label("minute")
     kept = [source.c[name] for name in wanted.by]
     sums = [cast(func.sum(source.c[name]), BigInteger).label(name) for name in SUMS]

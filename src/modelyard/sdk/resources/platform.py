@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from modelyard.core.api import Applied, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
+from modelyard.core.invoices import Invoice
 from modelyard.core.usage import Trace, UsageRow, UsageStep
 from modelyard.sdk.transport import OnBytes, Transport
 
@@ -74,6 +75,20 @@ class Platform:
         """Writes the same to a file as ``csv``, ``jsonl`` or ``parquet``; its size in bytes."""
         params = {**_usage(by, since, until, step), "deployment": deployment, "key": key, "format": format}
         return self._transport.download("/api/v1/usage/export", to, params=params, timeout=LONG)
+
+    def invoice(self, month: str) -> Invoice:
+        """What the workspace owes for a month like ``2026-11``; up to now, while it is not over."""
+        return self._transport.fetch(Invoice, "GET", f"/api/v1/invoices/{quote(month, safe='')}")
+
+    def export_invoice(
+        self,
+        to: BinaryIO,
+        month: str,
+        *,
+        format: str = "html",  # noqa: A002 - the name of the parameter in the API
+    ) -> int:
+        """Writes the same as a file, ``html`` to print or ``csv``; its size in bytes."""
+        return self._transport.download(f"/api/v1/invoices/{quote(month, safe='')}", to, params={"format": format})
 
     def trace(self, request_id: str) -> Trace:
         """One call, by the ``x-modelyard-request-id`` of its answer (``x-request-id`` where the call sent none)."""

@@ -12,8 +12,8 @@ from modelyard.store.tables.jobs import jobs
 from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
-from modelyard.store.tables.serving import deployments, feedback, predictions
-from modelyard.store.tables.usage import usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
+from modelyard.store.tables.serving import deployments, feedback, former_deployments, predictions
+from modelyard.store.tables.usage import machine_usage, usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
 
 __all__ = [
     "HEAD",
@@ -25,10 +25,12 @@ __all__ = [
     "datasets",
     "deployments",
     "feedback",
+    "former_deployments",
     "jobs",
     "keys",
     "leases",
     "limits",
+    "machine_usage",
     "metadata",
     "models",
     "predictions",

@@ -34,6 +34,17 @@ feedback = Table(
     Index(None, "time_ns"),
 )
 
+former_deployments = Table(
+    "former_deployments",
+    metadata,
+    # Names outlive what they named: usage of a month that is billed later still has its price.
+    Column("id", ID, primary_key=True, autoincrement=False),
+    workspace(),
+    Column("name", String(63), nullable=False),
+    time("removed_ns"),
+    Index(None, "workspace_id"),
+)
+
 predictions = Table(
     "predictions",
     metadata,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, PrimaryKeyConstraint, String, Table
 
 from modelyard.store.tables.base import count, metadata, time
 
@@ -16,27 +16,44 @@ usage_cursors = Table(
 )
 
 
-def _usage(name: str) -> Table:
+_SMALL = ("protocol", "kind", "status")
+
+
+def _usage(name: str, order: tuple[str, ...] = ("key_id", "deployment_id", "version_id")) -> Table:
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
     dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
     sums = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached", "queue_us", "compute_us", "bytes_in", "bytes_out")
     return Table(
         name,
         metadata,
-        *(Column(dimension, BigInteger, primary_key=True, autoincrement=False) for dimension in dimensions),
-        *(Column(dimension, Integer, primary_key=True, autoincrement=False) for dimension in ("protocol", "kind", "status")),
+        *(Column(dimension, BigInteger, nullable=False, autoincrement=False) for dimension in dimensions),
+        *(Column(dimension, Integer, nullable=False, autoincrement=False) for dimension in _SMALL),
         *(count(column) for column in sums),
+        PrimaryKeyConstraint("workspace_id", "minute", *order, *_SMALL),
         sqlite_with_rowid=False,  # rows of one time lie together
     )
 
 
 usage_minutes = _usage("usage_minutes")
 
-usage_hours = _usage("usage_hours")
+_BY_DEPLOYMENT = ("deployment_id", "key_id", "version_id")
+"""What is asked for most needs no sorting then."""
+
+usage_hours = _usage("usage_hours", _BY_DEPLOYMENT)
 """The same by hour; ``minute`` is the first of the hour."""
 
-usage_days = _usage("usage_days")
+usage_days = _usage("usage_days", _BY_DEPLOYMENT)
 """The same by day (UTC)."""
+
+machine_usage = Table(
+    "machine_usage",
+    metadata,
+    # What machines say, by hour: nobody can tell it of a single call. ``energy_uj`` is null where no machine reports it.
+    *(Column(name, BigInteger, primary_key=True, autoincrement=False) for name in ("workspace_id", "minute", "deployment_id")),
+    count("cpu_us"),
+    Column("energy_uj", BigInteger, nullable=True),
+    sqlite_with_rowid=False,
+)
 
 usage_segments = Table(
     "usage_segments",
