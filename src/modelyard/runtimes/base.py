@@ -21,6 +21,9 @@ class LoadOptions:
 
     threads: int = 1
     """Threads inside one call; 1 keeps a call on the thread that makes it."""
+    keep_memory: bool = False
+    """Keep the memory of a run for the next one, where the library can: long runs are then some per cent quicker, but the most that
+    any run needed is held until the model is closed."""
 
 
 class LoadedModel(ABC):

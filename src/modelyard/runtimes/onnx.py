@@ -68,7 +68,7 @@ _NO_MEMORY = re.compile(r"alloc", re.IGNORECASE)
 
 
 class OnnxModel(LoadedModel):
-    """A session with its signature. The arena is off: a worker holds many sessions, and each arena keeps the most it ever needed."""
+    """A session with its signature. Its arena is mostly off: a worker holds many sessions, and each keeps the most it ever needed."""
 
     def __init__(self, session: onnxruntime.InferenceSession, signature: Signature) -> None:
         self.signature = signature
@@ -128,7 +128,7 @@ def _session_options(options: LoadOptions) -> onnxruntime.SessionOptions:
     made = onnxruntime.SessionOptions()
     made.intra_op_num_threads = options.threads
     made.inter_op_num_threads = 1
-    made.enable_cpu_mem_arena = False
+    made.enable_cpu_mem_arena = options.keep_memory
     made.log_severity_level = _SILENT
     # Threads that wait for work must not burn the cores that other versions need.
     made.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -34,8 +34,8 @@ class BatchOptions:
     """Calls that may wait for one version; more are refused."""
     inline_us: float = 1000.0
     """Runs expected to take longer leave the event loop for a thread."""
-    concurrent: int = 2
-    """Runs of one version in threads at once."""
+    concurrent: int = 1
+    """Runs of one version in threads at once. Where the workers fill the machine's cores, a second one only slows the first down."""
 
 
 class Identity(NamedTuple):

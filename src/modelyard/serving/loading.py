@@ -20,6 +20,8 @@ from modelyard.serving.replica import Replica, Timing, rows_are_alike
 
 _ROWS = 16
 _RUNS = 5
+_LONG_US = 1000.0
+"""From here on a run is long enough that fetching its memory anew counts, and versions like it are few in one worker."""
 _ENOUGH_US = 50_000.0
 """A run that takes longer is not repeated to be measured."""
 
@@ -36,7 +38,7 @@ class VersionLoader:
 
     def __init__(self, artifacts: Artifacts, threads: int = 1) -> None:
         self._artifacts = artifacts
-        self._options = LoadOptions(threads=threads)
+        self._threads = threads
 
     def load(self, version: ServedVersion) -> Replica:
         """A replica that has answered a trial call.
@@ -45,7 +47,8 @@ class VersionLoader:
         """
         artifact = version.artifact
         folder = self._artifacts.materialize(artifact)
-        model = RUNTIMES.get(artifact.format).load(folder, artifact.entry, self._options)
+        options = LoadOptions(threads=self._threads, keep_memory=version.profile.single_us >= _LONG_US)
+        model = RUNTIMES.get(artifact.format).load(folder, artifact.entry, options)
         try:
             if not _same_tensors(model, version):
                 raise InvalidArtifact(f"The files of {version.model}@{version.number} no longer have the signature they were stored with.")

@@ -9,6 +9,7 @@ is decided here alone. A parser lives for one head; nothing of a request is reme
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Protocol, cast
 
 import httptools
@@ -32,6 +33,9 @@ class _Parser(Protocol):
 
     def feed_data(self, data: bytes, /) -> None: ...
     def get_method(self) -> bytes: ...
+
+
+_new_parser = cast("Callable[[HeadReader], _Parser]", httptools.HttpRequestParser)
 
 
 class HeadReader:
@@ -94,7 +98,7 @@ class HeadReader:
         self._target, self._repeated = b"", 0
         headers: dict[bytes, bytes] = {}
         self.headers = headers
-        parser = cast("_Parser", httptools.HttpRequestParser(self))
+        parser = _new_parser(self)
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:

@@ -32,9 +32,10 @@ from modelyard.server.fronts.limits import FrontConfig
 from modelyard.server.handler import Handler
 from modelyard.server.health import health_protocol
 from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
-from modelyard.server.settings import Settings
+from modelyard.server.settings import Settings, cores
 from modelyard.server.telemetry import Telemetry
 from modelyard.server.wiring.contracts import contract_protocol
+from modelyard.serving.batching import BatchOptions
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.feedback import FeedbackFile
 from modelyard.serving.loading import VersionLoader
@@ -91,7 +92,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     later = asyncio.get_running_loop().call_later
     tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later), later=later, append=journal.append)
     remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
-    options = ReconcilerOptions(slot=slot, reports=home.run, memory_bytes=settings.model_memory_bytes, composer=PolicyComposer(tools))
+    options = reconciling(settings, home, slot, PolicyComposer(tools))
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, later)
@@ -146,6 +147,23 @@ def protocols(
     feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
     return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, predictions, feedback, health_protocol(ready))
+
+
+def reconciling(settings: Settings, home: Home, slot: int, composer: PolicyComposer) -> ReconcilerOptions:
+    """How a worker computes: of each version, as many runs at once as its share of the cores has room for.
+
+    One thread more, so that a version with long runs leaves others a way past it.
+    """
+    share = max(1, cores() // settings.worker_count)
+    batch = BatchOptions(concurrent=share)
+    return ReconcilerOptions(
+        slot=slot,
+        reports=home.run,
+        compute_threads=share + 1,
+        batch=batch,
+        memory_bytes=settings.model_memory_bytes,
+        composer=composer,
+    )
 
 
 def front_config(settings: Settings) -> FrontConfig:
