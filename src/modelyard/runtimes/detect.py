@@ -13,10 +13,10 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
     "modelyard.runtimes",
     {
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
-        "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
+        "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME", "openvino": "modelyard.runtimes.openvino:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
     },
-    extras={"hf_onnx": "text"},
+    extras={"hf_onnx": "text", "openvino": "llm"},
 )
 """Formats by name; each value is a stateless Runtime."""
 
