@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 
+from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.runtimes.base import GenerativeModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.testing.generation_contract import GenerationContract

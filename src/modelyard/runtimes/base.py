@@ -78,7 +78,6 @@ class GenerativeModel(LoadedModel):
     """
 
     signature = TEXT_SIGNATURE
-    concurrency = 8
     concurrency = 32
     context_length: int
     """Tokens of prompt and answer together."""
@@ -93,7 +92,10 @@ class GenerativeModel(LoadedModel):
         """Continues each row's text by a few tokens, as the model's own configuration says; for more, generate."""
         prompts = [_text(row) for row in inputs["text_input"]]
         ended: queue.SimpleQueue[tuple[int, str | ModelyardError]] = queue.SimpleQueue()
-        cancels = [self.generate(GenerateRequest(prompt=text, sampling=Sampling(max_tokens=INFER_TOKENS)), _Collector(number, ended).emit) for number, text in enumerate(prompts)]
+        cancels = [
+            self.generate(GenerateRequest(prompt=text, sampling=Sampling(max_tokens=INFER_TOKENS)), _Collector(number, ended).emit)
+            for number, text in enumerate(prompts)
+        ]
         answers = np.empty(len(prompts), dtype=object)
         for _ in prompts:
             number, outcome = ended.get()

@@ -13,7 +13,8 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
     "modelyard.runtimes",
     {
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
-        "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME", "openvino": "modelyard.runtimes.openvino:RUNTIME",
+        "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
+        "openvino": "modelyard.runtimes.openvino:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
     },
     extras={"hf_onnx": "text", "openvino": "llm"},

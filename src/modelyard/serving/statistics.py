@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 class CallStatistics:
     """Counts of one (deployment, version); used from the event loop only."""
 
-    __slots__ = ("compute_us", "executions", "failed", "failed_us", "generation", "last_ns", "queue_us", "rows", "shared_us", "succeeded", "total_us")
+    __slots__ = (
+        "compute_us",
+        "executions",
+        "failed",
+        "failed_us",
+        "generation",
+        "last_ns",
+        "queue_us",
+        "rows",
+        "shared_us",
+        "succeeded",
+        "total_us",
+    )
 
     def __init__(self) -> None:
         self.generation: GenerationStatistics | None = None

@@ -44,7 +44,7 @@ class _Block:
         key, value = key.repeat(repeat, axis=0), value.repeat(repeat, axis=0)
         scores: Weight = query @ key.swapaxes(1, 2) / np.sqrt(config.head_size, dtype=np.float32)
         scores = np.where(np.tri(len(x), dtype=bool), scores, -np.inf)
-        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        shares: Weight = np.exp(scores - scores.max(axis=-1, keepdims=True))
         shares /= shares.sum(axis=-1, keepdims=True)
         mixed = (shares @ value).swapaxes(0, 1).reshape(len(x), config.heads * config.head_size)
         return self._linear(mixed, "self_attn.o_proj", config.hidden)
@@ -73,12 +73,13 @@ class _Block:
 
 def _norm(x: Weight, weight: Weight, epsilon: float) -> Weight:
     scale = np.sqrt((x * x).mean(axis=-1, keepdims=True) + np.float32(epsilon))
-    return (x / scale * weight).astype(np.float32)
+    normal: Weight = (x / scale * weight).astype(np.float32)
+    return normal
 
 
 def _rotation(config: DecoderConfig, length: int) -> tuple[Weight, Weight]:
     half = config.head_size // 2
-    speeds = config.rope_base ** (-np.arange(half, dtype=np.float64) / half)
+    speeds = np.power(config.rope_base, -np.arange(half, dtype=np.float64) / half)
     angles = np.outer(np.arange(length), speeds)
     both = np.concatenate([angles, angles], axis=1)
     return np.cos(both).astype(np.float32), np.sin(both).astype(np.float32)
@@ -86,6 +87,6 @@ def _rotation(config: DecoderConfig, length: int) -> tuple[Weight, Weight]:
 
 def _rotate(x: Weight, cosine: Weight, sine: Weight) -> Weight:
     half = x.shape[-1] // 2
-    turned = np.concatenate([-x[..., half:], x[..., :half]], axis=-1)
-    rotated: Weight = x * cosine + turned * sine
+    turned: Weight = np.concatenate([-x[..., half:], x[..., :half]], axis=-1)
+    rotated: Weight = (x * cosine + turned * sine).astype(np.float32)
     return rotated
