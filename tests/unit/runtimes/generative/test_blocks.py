@@ -50,7 +50,7 @@ def test_blocks_are_never_lost_nor_given_twice(steps: list[tuple[int, list[int],
         pool.computed(name, tokens[cached:])
         if pool.grow(name, len(tokens) + more):
             pool.computed(name, [7] * more)
-            tokens += [7] * more
+            tokens.extend([7] * more)
         # What two sequences share holds the same tokens for both.
         place: dict[int, tuple[int, ...]] = {}
         for other, known in held.items():
