@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
+FUZZ_TARGETS ?= http1 headers json call-00 call-01 call-02 call-05 call-06 call-07 grpc-ModelInfer grpc-Predict grpc-Classify
+FUZZ_FOLDER ?= .fuzz
 # Two workers even on larger machines: the suites start servers and databases of their own.
 TEST_WORKERS ?= 2
 
@@ -65,7 +67,10 @@ soak: $(VENV)/.test
 	MODELYARD_SOAK=1 $(BIN)/python -m pytest tests/integration tests/acceptance --timeout 3600 $(ARGS)
 
 fuzz: $(VENV)/.test
+	FUZZ_INPUTS=1000000 FUZZ_SEED=0 $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 0 tests/fuzz $(ARGS)
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -m hypothesis tests/unit $(ARGS)
+	$(PIP) install --quiet --only-binary :all: atheris && for target in $(FUZZ_TARGETS); do \
+	  PYTHONPATH=tests $(BIN)/python -m fuzz.guided $$target $(FUZZ_FOLDER) -max_total_time=60 -artifact_prefix=$(FUZZ_FOLDER)/ || exit 1; done
 
 docs: $(VENV)/.check
 	$(BIN)/python scripts/reference.py

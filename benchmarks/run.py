@@ -1,6 +1,6 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ SCRIPTS = {
     "listening": "listening/measure.py",
     "ledger": "ledger/query.py",
     "gate": "gate/limits.py",
+    "tls": "tls/measure.py",
 }
 
 

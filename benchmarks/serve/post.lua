@@ -1,5 +1,5 @@
 -- wrk script: POSTs the body in BODY_FILE with the headers in HEADERS ("name: value" lines).
--- UNIQUE=1 adds a request id and a trace header of its own to every call; KEYS_FILE rotates over its keys.
+-- DELAY_MS pauses each connection between its calls. UNIQUE=1 adds a request id and a trace header of its own to every call; KEYS_FILE rotates over its keys.
 local function slurp(name)
   local file = assert(io.open(name, "rb"))
   local text = file:read("*a")
@@ -12,6 +12,10 @@ for name, value in (os.getenv("HEADERS") or ""):gmatch("([^:\n]+): ([^\n]+)") do
 if os.getenv("KEYS_FILE") then for key in slurp(os.getenv("KEYS_FILE")):gmatch("%S+") do keys[#keys + 1] = key end end
 local body = slurp(os.getenv("BODY_FILE"))
 local salt = tostring({}):match("0x(%x+)") or "0"
+
+if os.getenv("DELAY_MS") then
+  function delay() return tonumber(os.getenv("DELAY_MS")) end
+end
 
 request = function()
   count = count + 1
