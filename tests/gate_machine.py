@@ -12,12 +12,19 @@ from modelyard.gate.limiter import Limiter
 from modelyard.store.snapshot import SnapshotReader, SnapshotState, SnapshotWriter
 
 
-def grant(key_id=1, workspace_id=1):
-    return Grant(workspace_id=workspace_id, key_id=key_id, public_id=f"k{key_id}", actions=frozenset(Action), deployments=frozenset())
+def grant(key_id=1, workspace_id=1, principal_id=1):
+    return Grant(
+        workspace_id=workspace_id,
+        key_id=key_id,
+        public_id=f"k{key_id}",
+        actions=frozenset(Action),
+        deployments=frozenset(),
+        principal_id=principal_id,
+    )
 
 
 def limit(amount, measure=Measure.REQUESTS, window=Window.MINUTE, scope=Scope.KEY, subject_id=1, **more):
-    fields = {"id": 1, "revision": 1, "scope": scope, "subject_id": subject_id, "subject": "it"}
+    fields = {"id": 1, "revision": 1, "workspace_id": 1, "scope": scope, "subject_id": subject_id, "subject": "it"}
     return ServedLimit(**(fields | {"measure": measure, "window": window, "amount": amount} | more))
 
 
@@ -42,8 +49,8 @@ class Machine:
         )
         self.snapshot = SnapshotReader(self.folder / "snapshot").load()
 
-    def reserve(self, worker=0, key_id=1, deployment=1):
-        return self.workers[worker].reserve(self.snapshot, grant(key_id), deployment, ("iris", "churn")[deployment - 1])
+    def reserve(self, worker=0, key_id=1, deployment=1, **caller):
+        return self.workers[worker].reserve(self.snapshot, grant(key_id, **caller), deployment, ("iris", "churn")[deployment - 1])
 
     def call(self, worker=0, status=200, size=0, **cost):
         """A whole call; whether it was admitted."""

@@ -18,7 +18,11 @@ from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import InvalidRequest
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.identity.certificates import CertificateService
+from modelyard.identity.first import bootstrap
 from modelyard.identity.keys import KeyService
+from modelyard.identity.members import MemberService
+from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
@@ -26,6 +30,7 @@ from modelyard.registry.service import Registry
 from modelyard.registry.validate import Prober
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.reports import VersionReport, WorkerReport
+from modelyard.serving.rollout import RolloutService
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
 from modelyard.store.home import Home
@@ -69,7 +74,7 @@ def running(root: Path) -> Iterator[Platform]:
     store.migrate()
     blobs = Blobs.open(str(home.blobs), home.temporary)
     keys = KeyService(store, clock)
-    keys.bootstrap(ADMIN)
+    bootstrap(store, clock, ADMIN)
     workers = Workers(store)
 
     def check(workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
@@ -79,17 +84,23 @@ def running(root: Path) -> Iterator[Platform]:
 
     kinds = {"train": JobKind("nowhere:run", check, lambda job: {}, lambda job, folder, result: {})}
     made = Platform.__new__(Platform)
+    registry = Registry(store, blobs, Prober(PROBE), clock)
+    deployments = DeploymentService(store, workers.reports)
     services = Services(
         home=home,
         store=store,
         blobs=blobs,
-        registry=Registry(store, blobs, Prober(PROBE), clock),
+        registry=registry,
         keys=keys,
+        certificates=CertificateService(store, clock),
+        workspaces=WorkspaceService(store, clock),
+        members=MemberService(store, clock),
         audit=AuditLog(store, bytes(32), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
         jobs=JobQueue(store, home, kinds, clock, lambda: None),
-        deployments=DeploymentService(store, workers.reports),
+        deployments=deployments,
+        rollouts=RolloutService(store, deployments, registry, home.run, clock),
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},

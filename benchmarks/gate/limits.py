@@ -61,7 +61,7 @@ def gate_us(folder: Path, limits: int, measure: Measure = Measure.REQUESTS) -> f
     headers, request_id, cost = {b"authorization": b"Bearer " + SECRET}, bytes(16), Cost(rows=1, compute_us=50)
 
     def call() -> None:
-        grant = gate.authenticate(headers, "")
+        grant = gate.authenticate(headers, "", "127.0.0.1")
         permit = gate.admit(grant, Action.INFER, "iris", request_id, CallKind.INFER)
         permit.settle(200, cost, ProtocolId.OPEN_INFERENCE_REST, CallKind.INFER, 100, 100)
 

@@ -31,16 +31,20 @@ def set_limit(
     limit: Annotated[str, typer.Argument(help="Like 100/min, '5000 rows/day', '10 USD/month', '1000 requests total', '4 concurrent'.")],
     key: Annotated[str, typer.Option(help="For one key, by its id.")] = "",
     deployment: Annotated[str, typer.Option(help="For one deployment, whoever calls it.")] = "",
+    member: Annotated[str, typer.Option(help="For all keys of one member together.")] = "",
     platform: Annotated[bool, typer.Option("--platform", help="For the whole platform.")] = False,
     revision: Annotated[int | None, typer.Option(help="Refuse when the limit is not at this revision any more.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Limit a key, a deployment, the platform or, without any of these, the workspace."""
-    if bool(key) + bool(deployment) + platform > 1:
-        raise InvalidRequest("Choose one of --key, --deployment and --platform; several limits are set one by one, and all of them hold.")
-    scope = Scope.KEY if key else Scope.DEPLOYMENT if deployment else Scope.PLATFORM if platform else Scope.WORKSPACE
+    """Limit a key, a member, a deployment, the platform or, without any of these, the workspace."""
+    if bool(key) + bool(deployment) + bool(member) + platform > 1:
+        raise InvalidRequest(
+            "Choose one of --key, --member, --deployment and --platform; several limits are set one by one, and all of them hold."
+        )
+    chosen = {Scope.KEY: key, Scope.PRINCIPAL: member, Scope.DEPLOYMENT: deployment, Scope.PLATFORM: platform}
+    scope = next((scope for scope, subject in chosen.items() if subject), Scope.WORKSPACE)
     with connected() as client:
-        made = client.limits.set(limit, scope=scope, subject=key or deployment, revision=revision)
+        made = client.limits.set(limit, scope=scope, subject=key or member or deployment, revision=revision)
     if as_json:
         print_json(made)
     else:

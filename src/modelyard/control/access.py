@@ -5,12 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+import msgspec
 from fastapi import Request
 
 from modelyard.control.services import Services
 from modelyard.core.access import Action, Certificate, Grant
-from modelyard.core.errors import MissingKey, PermissionDenied
+from modelyard.core.errors import MissingKey, NotFound, PermissionDenied
 from modelyard.core.events import Actor
+from modelyard.gate.authenticate import reachable_from
+from modelyard.identity.workspaces import grant_in
+
+WORKSPACE = b"x-modelyard-workspace"
+"""The header that names the workspace which a request is about, for callers who may act in several."""
 
 
 @dataclass(frozen=True)
@@ -52,27 +58,42 @@ class Needs:
 def identify(request: Request) -> Caller:
     """The caller of a request.
 
-    Raises Unauthenticated.
+    Raises Unauthenticated, PermissionDenied for a key that is for other networks, NotFound for a workspace that is not the caller's.
     """
     services: Services = request.app.state.services
     headers: dict[bytes, bytes] = {}
     for name, value in request.headers.raw:
         headers[name] = headers[name] + b", " + value if name in headers else value
+    address = request.client.host if request.client else ""
     try:
-        grant = services.authenticate(headers, request.url.query)
+        grant = services.authenticate(headers, request.url.query, address)
     except MissingKey:
         shown: Certificate | None = getattr(request.state, "certificate", None)
         certified = services.certificates.grant(shown) if shown is not None else None
-        if certified is None:
+        if certified is None or (certified.networks and not reachable_from(certified.networks, address)):
             raise
         grant = certified
-    actor = Actor(
-        name=f"key:{grant.public_id}",
-        workspace_id=grant.workspace_id,
-        address=request.client.host if request.client else "",
-        request_id=request.state.request_id,
-    )
+    actor = Actor(name=f"key:{grant.public_id}", workspace_id=grant.workspace_id, address=address, request_id=request.state.request_id)
+    wanted = headers.get(WORKSPACE)
+    if wanted is not None:
+        grant = _elsewhere(services, grant, wanted.decode("latin-1"))
+        actor = msgspec.structs.replace(actor, workspace_id=grant.workspace_id)
     return Caller(grant, actor, services, reachable(services.inference_url, request.url.hostname or "127.0.0.1"))
+
+
+def _elsewhere(services: Services, grant: Grant, name: str) -> Grant:
+    """The grant in the workspace that a request names. A key is of one workspace; only administrators' reach further.
+
+    Raises NotFound.
+    """
+    with services.store.read() as session:
+        own = session.workspaces.get(grant.workspace_id)
+    if own is not None and own.name == name:
+        return grant
+    if not grant.allows(Action.ADMIN) or grant.deployments:
+        raise NotFound(f"There is no workspace {name[:63]!r} that this key is for; leave the header 'x-modelyard-workspace' out.")
+    workspace, _ = services.workspaces.find(name, grant.principal_id)
+    return grant_in(grant, workspace)
 
 
 def reachable(url: str, host: str) -> str:

@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Upload, Whoami
+from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Me, Upload, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
 from modelyard.core.jobs import Job
 from modelyard.core.limits import Limit
 from modelyard.core.models import Dataset, Model, Version
 from modelyard.core.prices import Price
+from modelyard.core.principals import Member, WorkspaceView
 from modelyard.core.rollout import RolloutView
 from modelyard.core.usage import Trace, UsageRow
 
@@ -30,6 +31,8 @@ PUBLISHED = (
     KeyView,
     Limit,
     LogChunk,
+    Me,
+    Member,
     Model,
     Price,
     RolloutView,
@@ -38,6 +41,7 @@ PUBLISHED = (
     UsageRow,
     Version,
     Whoami,
+    WorkspaceView,
 )
 """What answers are made of, as components of the OpenAPI document."""
 _REFERENCE = "#/components/schemas/{name}"

@@ -24,16 +24,18 @@ from modelyard.control.routes import (
     jobs,
     keys,
     limits,
+    me,
     models,
     platform,
     prices,
     usage,
     versions,
+    workspaces,
 )
 from modelyard.control.services import Services
 
 ROUTERS = (
-    *(health, platform, datasets, jobs, models, versions, deployments, keys, certificates),
+    *(health, platform, workspaces, me, datasets, jobs, models, versions, deployments, keys, certificates),
     *(limits, prices, usage, invoices, audit, declared),
 )
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:

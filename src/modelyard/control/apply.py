@@ -27,7 +27,7 @@ from modelyard.core.api import Applied, IssuedKey
 from modelyard.core.durations import parse_duration
 from modelyard.core.errors import PermissionDenied
 from modelyard.core.models import Lineage, Reference
-from modelyard.identity.keys import NewKey
+from modelyard.identity.bounds import NewKey
 from modelyard.store.blobs import Blobs
 
 

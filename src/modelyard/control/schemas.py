@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
-from modelyard.core.access import Action
+from modelyard.core.access import Action, Role
 from modelyard.core.limits import Scope
 
 
@@ -134,8 +134,39 @@ class NewKeyBody(Body):
     """What it may do; never more than the caller."""
     deployments: Annotated[list[Name], Field(max_length=1000)] = Field([], examples=[["penguins"]])
     """Names it may call; empty for every deployment of the workspace."""
+    networks: Annotated[list[Annotated[str, StringConstraints(max_length=60)]], Field(max_length=64)] = Field([], examples=[["10.0.0.0/8"]])
+    """Networks it may be used from; empty for everywhere."""
     expires_seconds: float = Field(0, ge=0, le=100 * 366 * 86400)
     """Seconds until it expires; 0 for never."""
+    principal: str = Field("", max_length=200, examples=["web-shop"])
+    """The member whose key it is; the caller when left out."""
+
+
+class RotationBody(Body):
+    """How to give a key another secret."""
+
+    overlap_seconds: float = Field(0, ge=0, le=90 * 86400, examples=[86400])
+    """How long the secret before works on; 0 ends it at once."""
+
+
+class WorkspaceBody(Body):
+    """A workspace to make or rename."""
+
+    name: Name = Field(examples=["birds"])
+    revision: int | None = Field(None, ge=0)
+    """For a change: the revision that was read before."""
+
+
+class MemberBody(Body):
+    """What somebody is in the workspace."""
+
+    roles: Annotated[list[Role], Field(min_length=1, max_length=8)] = Field(examples=[["developer"]])
+    trust: bool | None = None
+    """Whether it may also push and train what can run code of its own; left as it is when left out."""
+    service: bool = False
+    """Make a service of this name if there is none."""
+    revision: int | None = Field(None, ge=0)
+    """The revision that was read before (0: it was no member); the change is refused when somebody else was faster."""
 
 
 class GarbageBody(Body):

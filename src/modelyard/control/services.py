@@ -11,6 +11,8 @@ from modelyard.core.clock import Clock
 from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
+from modelyard.identity.members import MemberService
+from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
@@ -20,8 +22,8 @@ from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
 from modelyard.store.home import Home
 
-Authenticate = Callable[[Mapping[bytes, bytes], str], Grant]
-"""From headers (names in lower case) and the raw query to the caller's rights; raises Unauthenticated."""
+Authenticate = Callable[[Mapping[bytes, bytes], str, str], Grant]
+"""From headers (names in lower case), the raw query and the address to the caller's rights; raises Unauthenticated, PermissionDenied."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,8 @@ class Services:
     registry: Registry
     keys: KeyService
     certificates: CertificateService
+    workspaces: WorkspaceService
+    members: MemberService
     audit: AuditLog
     limits: LimitService
     prices: PriceService

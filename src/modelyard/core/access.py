@@ -20,6 +20,8 @@ class Action(StrEnum):
     TRUST = "trust"  # push and train what can run code of its own
     AUDIT = "audit"  # see usage, limits, prices and the audit log
     MANAGE = "manage"  # the workspace: members, limits, prices, what is shared
+    SELF = "self"  # make, rotate and revoke one's own keys
+    METRICS = "metrics"  # see figures of all processes, which name deployments of every workspace
 
 
 ALL_ACTIONS = frozenset(Action)
@@ -34,14 +36,15 @@ class Role(StrEnum):
     AUDITOR = "auditor"
 
 
-_DEVELOPER = frozenset({Action.INFER, Action.READ, Action.DEVELOP, Action.DEPLOY})
+_DEVELOPER = frozenset({Action.INFER, Action.READ, Action.DEVELOP, Action.DEPLOY, Action.SELF})
 ROLE_ACTIONS: Mapping[Role, frozenset[Action]] = {
     Role.OWNER: _DEVELOPER | {Action.KEYS, Action.AUDIT, Action.MANAGE},
     Role.DEVELOPER: _DEVELOPER,
-    Role.CONSUMER: frozenset({Action.INFER}),
-    Role.AUDITOR: frozenset({Action.AUDIT}),
+    Role.CONSUMER: frozenset({Action.INFER, Action.SELF}),
+    Role.AUDITOR: frozenset({Action.AUDIT, Action.SELF}),
 }
-"""The one table of what roles may do. ``trust`` is in none of them: it is given by name, to an owner or developer."""
+"""The one table of what roles may do. ``trust`` is in none of them: it is given by name, to an owner or developer; ``admin`` and
+``metrics`` are of the platform."""
 
 
 def actions_of(roles: Iterable[Role], *, trust: bool = False) -> frozenset[Action]:
@@ -67,18 +70,30 @@ class Key(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     workspace_id: int
+    principal_id: int = 0
+    """Whose it is. It never holds more than its principal does in the workspace."""
     public_id: str
     """What people see and name in ``keys revoke``; also the middle part of the secret."""
     digest: str
+    previous_digest: str | None = None
+    """That of the secret before the last rotation, while that is still valid."""
+    previous_until_ns: int = 0
     label: str = ""
     actions: tuple[Action, ...] = (Action.INFER,)
     deployments: tuple[str, ...] = ()
     """Names it may call; empty for every deployment of its workspace."""
+    networks: tuple[str, ...] = ()
+    """Where it may be used from, like ``10.0.0.0/8``; empty for everywhere."""
     created_by: str = ""
     created_ns: int = 0
     expires_ns: int = 0
     """0 for never."""
     revoked_ns: int = 0
+    rotated_ns: int = 0
+    used_ns: int = 0
+    """Beginning of the last minute in which it was used, as far as the ledger knows."""
+    revision: int = 1
+    """Grows with each change, so that whoever knows the key notices."""
 
 
 class Grant(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +106,10 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     deployments: frozenset[str]
     """Empty for all of the workspace."""
     expires_ns: int = 0
+    principal_id: int = 0
+    """Whose key it is; 0 for nobody's."""
+    networks: tuple[str, ...] = ()
+    """Where it may be used from; empty for everywhere."""
 
     def allows(self, action: Action, deployment: str | None = None) -> bool:
         """Whether ``action`` (on ``deployment``, where one is meant) is among its rights. Expiry is not looked at."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.core.access import Action
+from modelyard.core.access import Action, Role
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.limits import Limit
 
@@ -30,6 +30,25 @@ class Whoami(msgspec.Struct, frozen=True, kw_only=True):
     """What binds the key's calls: its own limits, those of deployments it may call, of its workspace and of the platform."""
 
 
+class Me(msgspec.Struct, frozen=True, kw_only=True):
+    """Who the caller is in a workspace, and what it may call there."""
+
+    name: str
+    kind: str
+    """``person`` or ``service``."""
+    admin: bool = False
+    """Whether it administers the platform."""
+    workspace: str
+    roles: tuple[Role, ...] = ()
+    actions: tuple[Action, ...] = ()
+    """What it may do with the key or session of this call."""
+    deployments: tuple[str, ...] = ()
+    """Names that this key may call."""
+    limits: tuple[Limit, ...] = ()
+    """What binds the key's calls."""
+    inference_url: str = ""
+
+
 class Upload(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes that are stored, named by their SHA-256 (hex)."""
 
@@ -44,12 +63,21 @@ class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     actions: tuple[Action, ...] = ()
     deployments: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    """Where it may be used from; empty for everywhere."""
+    principal: str = ""
+    """The person or service whose key it is. It never may do more than that does."""
     created_by: str = ""
     created_ns: int = 0
     expires_ns: int = 0
     """0 for never."""
     revoked_ns: int = 0
     """0 while it is not revoked."""
+    rotated_ns: int = 0
+    previous_until_ns: int = 0
+    """Until when the secret before the last rotation works."""
+    used_ns: int = 0
+    """Beginning of the last minute in which it was used, as far as the ledger knows; 0 for never."""
 
 
 class IssuedKey(KeyView, frozen=True, kw_only=True):

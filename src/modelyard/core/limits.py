@@ -26,6 +26,7 @@ class Scope(StrEnum):
     WORKSPACE = "workspace"  # calls with keys of one workspace
     KEY = "key"  # calls with one key
     DEPLOYMENT = "deployment"  # calls of one deployment
+    PRINCIPAL = "principal"  # calls with all keys of one person or service in a workspace
 
 
 class Measure(StrEnum):
@@ -65,8 +66,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: int
     scope: Scope
     subject: str = ""
-    """The key's public id or the deployment's name; empty for workspace and platform. A deployment of this name that is removed
-    and made again is limited as before."""
+    """The key's public id, the deployment's or the principal's name; empty for workspace and platform. A deployment of this name
+    that is removed and made again is limited as before."""
     measure: Measure
     window: Window
     amount: int
@@ -92,7 +93,9 @@ class ServedLimit(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     scope: Scope
     subject_id: int
-    """Of the workspace, key or deployment; 0 for the platform."""
+    """Of the workspace, principal, key or deployment; 0 for the platform."""
+    workspace_id: int = 0
+    """Where the limit holds."""
     subject: str
     measure: Measure
     window: Window

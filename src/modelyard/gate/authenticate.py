@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
+from ipaddress import ip_address, ip_network
 from typing import Protocol
 from urllib.parse import unquote
 
 from modelyard.core.access import Certificate, Grant
 from modelyard.core.bindings import digests_of
 from modelyard.core.clock import Clock, SystemClock
-from modelyard.core.errors import MissingKey, Unauthenticated
+from modelyard.core.errors import MissingKey, PermissionDenied, Unauthenticated
 
 LONGEST_KEY = 512
 """Longer secrets are refused unread; an admin key given from outside may be as long."""
@@ -39,10 +41,11 @@ class Authenticator:
         self._time_ns = (clock or SystemClock()).time_ns
         self._latest_ns = 0
 
-    def authenticate(self, headers: Mapping[bytes, bytes], query: str) -> Grant:
-        """The grant of the key in the headers (names in lower case, repeated fields joined by ``, ``).
+    def authenticate(self, headers: Mapping[bytes, bytes], query: str, peer: str) -> Grant:
+        """The grant of the key in the headers (names in lower case, repeated fields joined by ``, ``) of a call from ``peer``.
 
-        Raises Unauthenticated when there is no key, it is not valid, several differ, or one stands in the query string.
+        Raises Unauthenticated when there is no key, it is not valid, several differ, or one stands in the query string;
+        PermissionDenied when the key is for other networks.
         """
         if query and _key_in_query(query):
             raise Unauthenticated(f"A key in the address ends up in logs and histories, so it is refused; {_HOW}, and replace that key.")
@@ -64,16 +67,28 @@ class Authenticator:
         self._latest_ns = now
         if grant.expires_ns and grant.expires_ns <= max(now, self._grants.seen_ns):
             raise Unauthenticated(_UNKNOWN)
+        if grant.networks and not reachable_from(grant.networks, peer):
+            raise PermissionDenied(f"Key {grant.public_id!r} may not be used from {peer[:60]!r}; call from a network that it is made for.")
         return grant
 
-    def certified(self, certificate: Certificate) -> Grant | None:
-        """The grant of the valid key that a client's certificate stands for, where there is one."""
+    def certified(self, certificate: Certificate, peer: str) -> Grant | None:
+        """The grant of the valid key that a client's certificate stands for, where there is one that may be used from ``peer``."""
         now = self._latest_ns = max(self._time_ns(), self._latest_ns)
         for digest in digests_of(certificate):
             grant = self._grants.grant(digest)
             if grant is not None and not 0 < grant.expires_ns <= max(now, self._grants.seen_ns):
-                return grant
+                return grant if not grant.networks or reachable_from(grant.networks, peer) else None
         return None
+
+
+@lru_cache(4096)
+def reachable_from(networks: tuple[str, ...], peer: str) -> bool:
+    """Whether an address lies in one of some networks; what is no address, like a Unix socket, lies in none."""
+    try:
+        address = ip_address(peer.partition("%")[0].removeprefix("::ffff:"))
+    except ValueError:
+        return False
+    return any(address in ip_network(network) for network in networks)
 
 
 def _bearer(value: bytes) -> bytes:

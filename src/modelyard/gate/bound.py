@@ -29,7 +29,7 @@ class BoundGate:
         self._of: Snapshot | None = None
         self._grant: Grant | None = None
 
-    def authenticate(self, headers: Mapping[bytes, bytes], query: str) -> Grant:  # noqa: ARG002  # as any gate; nobody needs a key
+    def authenticate(self, headers: Mapping[bytes, bytes], query: str, peer: str) -> Grant:  # noqa: ARG002  # as any gate; nobody needs a key
         """The bound grant. Raises Unavailable while there is no such deployment, or it is not known which one is meant."""
         return self.grant()
 

@@ -65,7 +65,7 @@ class Gate:
         self.openness = Openness(snapshots, clock or SystemClock())
         """What callers without a key, and pages of other origins, may do."""
         authenticator = Authenticator(snapshots, clock)
-        self.authenticate: Callable[[Mapping[bytes, bytes], str], Grant] = authenticator.authenticate
+        self.authenticate: Callable[[Mapping[bytes, bytes], str, str], Grant] = authenticator.authenticate
         """See ``Authenticator.authenticate``."""
         self.certified = authenticator.certified
         """See ``Authenticator.certified``."""

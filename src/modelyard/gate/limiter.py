@@ -23,12 +23,20 @@ from modelyard.store.snapshot import Snapshot
 __all__ = ["Awaited", "Limiter", "Reservation"]
 
 
+Subject = tuple[Scope, int, int]
+"""Scope, whose use is counted, and in which workspace, where that is not said by the subject: a person may be in several."""
+
+
+def _subject_of(limit: ServedLimit) -> Subject:
+    return limit.scope, limit.subject_id, limit.workspace_id if limit.scope is Scope.PRINCIPAL else 0
+
+
 @dataclass(slots=True)
 class _Bound:
     """A snapshot's limits, by what they are for."""
 
     snapshot: Snapshot
-    by_subject: dict[tuple[Scope, int], list[ServedLimit]] = field(default_factory=dict)
+    by_subject: dict[Subject, list[ServedLimit]] = field(default_factory=dict)
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict)
 
 
@@ -118,7 +126,7 @@ class Limiter:
     def _adopt(self, snapshot: Snapshot) -> _Bound:
         bound = _Bound(snapshot)
         for limit in snapshot.limits:
-            bound.by_subject.setdefault((limit.scope, limit.subject_id), []).append(limit)
+            bound.by_subject.setdefault(_subject_of(limit), []).append(limit)
             meter = self._meters.get(limit.id)
             if meter is not None and meter.limit != limit:
                 meter.change(limit)
@@ -135,11 +143,12 @@ class Limiter:
         return meter
 
     def _plan(self, bound: _Bound, grant: Grant, deployment_id: int, deployment: str) -> Plan:
-        subjects = (
-            (Scope.PLATFORM, 0),
-            (Scope.WORKSPACE, grant.workspace_id),
-            (Scope.KEY, grant.key_id or -deployment_id),
-            (Scope.DEPLOYMENT, deployment_id),
+        subjects: tuple[Subject, ...] = (
+            (Scope.PLATFORM, 0, 0),
+            (Scope.WORKSPACE, grant.workspace_id, 0),
+            (Scope.PRINCIPAL, grant.principal_id, grant.workspace_id),
+            (Scope.KEY, grant.key_id or -deployment_id, 0),
+            (Scope.DEPLOYMENT, deployment_id, 0),
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]
         measures = dict.fromkeys(meter.limit.measure for meter in meters)

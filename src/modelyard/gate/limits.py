@@ -68,7 +68,7 @@ class LimitService:
             return session.limits.list(workspace_id)
 
     def binding(self, grant: Grant) -> Limits:
-        """Limits that bind calls with a key: its own, those of deployments it may call, of its workspace and of the platform."""
+        """Limits that bind calls with a key: its own and its principal's, of deployments it may call, its workspace and the platform."""
 
         def binds(limit: Limit) -> bool:
             if limit.scope is Scope.PLATFORM:
@@ -77,9 +77,12 @@ class LimitService:
                 return False
             if limit.scope is Scope.DEPLOYMENT:
                 return not grant.deployments or limit.subject in grant.deployments
+            if limit.scope is Scope.PRINCIPAL:
+                return limit.subject == name
             return limit.scope is Scope.WORKSPACE or limit.subject == grant.public_id
 
         with self._store.read() as session:
+            name = session.principals.names([grant.principal_id]).get(grant.principal_id)
             found = [limit for limit in session.limits.all() if binds(limit)]
         # Who has set them is the administrators' own affair.
         return [msgspec.structs.replace(limit, created_by="") for limit in found]
@@ -144,6 +147,11 @@ def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str) -
             raise InvalidRequest(f"A limit on the {scope.value} names nobody; leave {subject[:60]!r} out.")
         if scope is Scope.PLATFORM and actor.workspace_id != DEFAULT_WORKSPACE_ID:
             raise PermissionDenied("Only administrators of the platform limit all of it; limit your workspace instead.")
+        return
+    if scope is Scope.PRINCIPAL:
+        found = session.principals.find(actor.workspace_id, subject)
+        if found is None or (found.workspace_id != actor.workspace_id and session.memberships.get(actor.workspace_id, found.id) is None):
+            raise NotFound(f"There is no member {subject[:60]!r} to limit; 'modelyard members list' shows them.")
         return
     if scope is Scope.KEY:
         known = [key.public_id for key in session.keys.list(actor.workspace_id)] if subject else []

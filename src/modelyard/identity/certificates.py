@@ -7,7 +7,7 @@ from modelyard.core.bindings import FINGERPRINT, SUBJECT, Binding, parse_binding
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, NotFound, PermissionDenied
 from modelyard.core.events import Actor
-from modelyard.identity.keys import grant_of
+from modelyard.identity.keys import grant_of, within_rights
 from modelyard.store.database import Session, Store
 
 
@@ -60,7 +60,8 @@ class CertificateService:
             for written in (FINGERPRINT + certificate.fingerprint, SUBJECT + certificate.subject):
                 key = session.certificates.key_of(written)
                 if key is not None and self._valid(key):
-                    return grant_of(key)
+                    bounded = within_rights(key, session.memberships.rights(key.principal_id).of(key.workspace_id, key.principal_id))
+                    return grant_of(bounded) if bounded is not None else None
         return None
 
     def _valid(self, key: Key) -> bool:

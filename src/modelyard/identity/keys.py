@@ -2,48 +2,36 @@
 
 A secret reads ``my_<public id>_<40 letters and digits>``; what is stored is the SHA-256 of the whole of it. It has 238 random
 bits, so a fast hash is enough; only admin keys given from outside may have another form, and those people must choose well.
+
+A key is a principal's. What it may do is what it was made for and its principal may do in the workspace now, whichever is less:
+``within_rights`` says so wherever a key becomes a grant.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
 import secrets
 import string
 from hmac import compare_digest
 
 import msgspec
 
-from modelyard.core.access import ALL_ACTIONS, Action, Grant, Key
+from modelyard.core.access import Action, Grant, Key
 from modelyard.core.clock import Clock
-from modelyard.core.durations import LONGEST
-from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
+from modelyard.core.errors import Conflict, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
+from modelyard.identity.bounds import NewKey, check_new, check_overlap, check_within
+from modelyard.identity.roster import find_member
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
 PREFIX = "my_"
-SHORTEST_GIVEN = 16
-LONGEST_GIVEN = 512
 _ALPHABET = string.ascii_letters + string.digits
-_SYSTEM = Actor(name="system", workspace_id=DEFAULT_WORKSPACE_ID)
-_MADE = "admin key of the first start"
-_GIVEN = "admin key given by MODELYARD_ADMIN_KEY"
-
-
-class NewKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key to issue."""
-
-    label: str = ""
-    actions: tuple[Action, ...] = (Action.INFER,)
-    deployments: tuple[str, ...] = ()
-    """Names it may call; empty for every deployment of the workspace."""
-    expires_seconds: float = 0.0
-    """From now; 0 for never. ``core.durations.parse_expiry`` reads what people write."""
 
 
 class KeyService:
-    """Issues, lists and revokes keys; each change with its audit row in the same transaction. Safe to use from several threads.
+    """Issues, lists, rotates and revokes keys; each change with its audit row in the same transaction. Safe to use from several
+    threads.
 
     Also a source of grants straight from the database, for processes that do not act on snapshots.
     """
@@ -53,28 +41,57 @@ class KeyService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def create(self, actor: Actor, new: NewKey, within: Grant | None = None) -> tuple[Key, str]:
-        """A new key of the actor's workspace and its secret, which nothing can show again.
+    def create(self, actor: Actor, new: NewKey, within: Grant) -> tuple[Key, str]:
+        """A new key in the workspace of ``within``, which is the grant of whoever asks, and its secret, which nothing can show again.
 
-        ``within`` is the grant of whoever asks: nobody hands out more than they hold.
-        Raises InvalidRequest, NotFound for a deployment that does not exist, PermissionDenied.
+        It is the asker's own, or that of the member whom ``new`` names. Nobody hands out more than they hold, and no key more than
+        its principal may do. Raises InvalidRequest, NotFound for a deployment or member that does not exist, PermissionDenied.
         """
-        _check(new)
-        if within is not None:
-            check_within(new, within, self._clock.time_ns())
+        check_new(new)
+        check_within(new, within, self._clock.time_ns())
         with self._store.write() as session:
-            _check_deployments(session, actor.workspace_id, new.deployments)
-            return self._add(session, actor, new)
+            _check_deployments(session, within.workspace_id, new.deployments)
+            principal_id = within.principal_id
+            if new.principal:
+                principal_id = find_member(session, within.workspace_id, new.principal).id
+                _check_principal(session, within.workspace_id, principal_id, new)
+            return add_key(session, actor, within.workspace_id, principal_id, new, self._clock.time_ns())
 
-    def list(self, workspace_id: int) -> list[Key]:
-        """Keys of a workspace, oldest first, revoked and expired ones too."""
+    def list(self, workspace_id: int, principal_id: int | None = None) -> list[Key]:
+        """Keys of a workspace, or of one principal in it, oldest first, revoked and expired ones too."""
         with self._store.read() as session:
+            if principal_id is not None:
+                return session.keys.of_principal(workspace_id, principal_id)
             return session.keys.list(workspace_id)
 
-    def get(self, workspace_id: int, public_id: str) -> Key:
-        """One key. Raises NotFound."""
+    def get(self, workspace_id: int, public_id: str, principal_id: int | None = None) -> Key:
+        """One key; with a principal, only one of its own. Raises NotFound."""
         with self._store.read() as session:
-            return _need(session, workspace_id, public_id)
+            return _need(session, workspace_id, public_id, principal_id)
+
+    def rotate(self, actor: Actor, public_id: str, overlap_seconds: float, within: Grant) -> tuple[Key, str]:
+        """Gives a key a new secret; the one before works for ``overlap_seconds`` more. Id, limits and usage stay the key's.
+
+        A key that expires is valid from now for as long as it was made for, though not beyond the grant of whoever asks.
+        Raises NotFound, InvalidRequest, Conflict for a key that has ended, or whose last rotation is not over.
+        """
+        check_overlap(overlap_seconds)
+        now = self._clock.time_ns()
+        with self._store.write() as session:
+            key = _need(session, within.workspace_id, public_id)
+            if key.revoked_ns or 0 < key.expires_ns <= now:
+                raise Conflict(f"Key {public_id!r} is not valid any more, so it cannot be rotated; create another.")
+            if overlap_seconds and key.previous_digest and key.previous_until_ns > now:
+                raise Conflict(
+                    f"Key {public_id!r} was rotated already, and its secret before is valid until {key.previous_until_ns // 10**9} "
+                    "(seconds since 1970); wait until then, or rotate without an overlap, which ends both old secrets now."
+                )
+            until = now + int(overlap_seconds * 1e9) if overlap_seconds else 0
+            secret = new_secret(public_id)
+            made = session.keys.rotate(key, secret_digest(secret), until, _renewed(key, now, within.expires_ns))
+            after = {"previous_until_ns": until, "expires_ns": made.expires_ns}
+            session.audit.append(actor, "key.rotate", public_id, before={"expires_ns": key.expires_ns}, after=after)
+            return made, secret
 
     def revoke(self, actor: Actor, public_id: str) -> Key:
         """Ends a key; workers refuse it as soon as they see the next snapshot. Revoking it again changes nothing.
@@ -86,72 +103,41 @@ class KeyService:
             key = _need(session, actor.workspace_id, public_id)
             if key.revoked_ns:
                 return key
-            others = [other for other in session.keys.active(now) if other.id != key.id]
-            if _administers(key) and not any(_administers(other) for other in others):
-                raise Conflict(f"Key {public_id!r} is the last one that can administer; create another with all rights before revoking it.")
-            return _revoke(session, actor, key, now)
-
-    def bootstrap(self, secret: str | None) -> str | None:
-        """Sees to it that an admin key exists; the secret of one that was made now, to be printed once.
-
-        With a ``secret`` from outside, that is the admin key from now on, and the one given before is revoked. Without one, a key
-        is made only while no valid admin key exists.
-        Raises InvalidRequest for a secret that is too short, Conflict for one that was revoked or belongs to a lesser key.
-        """
-        if secret:
-            self._adopt(secret)
-            return None
-        with self._store.write() as session:
-            if any(_administers(key) for key in session.keys.active(self._clock.time_ns())):
-                return None
-            return self._add(session, _SYSTEM, NewKey(label=_MADE, actions=tuple(Action)))[1]
+            if administers(session, key):
+                others = [other for other in session.keys.active(now) if other.id != key.id]
+                if not any(administers(session, other) for other in others):
+                    raise Conflict(
+                        f"Key {public_id!r} is the last one that can administer; create another with all rights before revoking it."
+                    )
+            return revoke_key(session, actor, key, now)
 
     def grant(self, digest: bytes) -> Grant | None:
-        """The grant of the key with this SHA-256, from the database; None when it is unknown or revoked."""
+        """The grant of the key with this SHA-256, from the database; None when it is unknown, revoked or left without a right."""
+        wanted = digest.hex()
         with self._store.read() as session:
-            key = session.keys.by_digest(digest.hex())
-        if key is None or key.revoked_ns or not compare_digest(key.digest, digest.hex()):
+            key = session.keys.by_digest(wanted)
+            may = session.memberships.rights(key.principal_id) if key is not None else None
+        if key is None or may is None or key.revoked_ns:
             return None
-        return grant_of(key)
+        if not compare_digest(key.digest, wanted):
+            if key.previous_digest is None or not compare_digest(key.previous_digest, wanted):
+                return None
+            ends = min(key.previous_until_ns, key.expires_ns or key.previous_until_ns)
+            key = msgspec.structs.replace(key, expires_ns=ends)
+        bounded = within_rights(key, may.of(key.workspace_id, key.principal_id))
+        return grant_of(bounded) if bounded is not None else None
 
-    def _adopt(self, secret: str) -> None:
-        if not SHORTEST_GIVEN <= len(secret) <= LONGEST_GIVEN or not secret.isascii() or not secret.isprintable() or " " in secret:
-            raise InvalidRequest(
-                f"The admin key must have {SHORTEST_GIVEN} to {LONGEST_GIVEN} printable ASCII characters without spaces; choose another."
-            )
-        now = self._clock.time_ns()
-        with self._store.write() as session:
-            known = session.keys.by_digest(secret_digest(secret))
-            if known is not None:
-                if known.revoked_ns or not _administers(known):
-                    raise Conflict("The given admin key was revoked, or belongs to a key with fewer rights; choose another.")
-                return
-            for key in session.keys.active(now):
-                if key.label == _GIVEN and key.workspace_id == DEFAULT_WORKSPACE_ID:
-                    _revoke(session, _SYSTEM, key, now)
-            self._add(session, _SYSTEM, NewKey(label=_GIVEN, actions=tuple(Action)), secret)
 
-    def _add(self, session: Session, actor: Actor, new: NewKey, given: str = "") -> tuple[Key, str]:
-        now = self._clock.time_ns()
-        public_id = secrets.token_hex(5)
-        secret = given or f"{PREFIX}{public_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(40))}"
-        key = session.keys.add(
-            Key(
-                id=0,
-                workspace_id=actor.workspace_id,
-                public_id=public_id,
-                digest=secret_digest(secret),
-                label=new.label,
-                actions=tuple(sorted(set(new.actions))),
-                deployments=tuple(sorted(set(new.deployments))),
-                created_by=actor.name,
-                created_ns=now,
-                expires_ns=now + int(new.expires_seconds * 1e9) if new.expires_seconds else 0,
-            )
-        )
-        after = {"label": key.label, "actions": key.actions, "deployments": key.deployments, "expires_ns": key.expires_ns}
-        session.audit.append(actor, "key.create", public_id, after=after)
-        return key, secret
+def within_rights(key: Key, may: frozenset[Action]) -> Key | None:
+    """The key with what is left of its actions when its principal may do ``may``; None when nothing is."""
+    if may.issuperset(key.actions):
+        return key
+    actions = tuple(action for action in key.actions if action in may)
+    return msgspec.structs.replace(key, actions=actions) if actions else None
+
+
+def new_secret(public_id: str) -> str:
+    return f"{PREFIX}{public_id}_{''.join(secrets.choice(_ALPHABET) for _ in range(40))}"
 
 
 def secret_digest(secret: str) -> str:
@@ -173,27 +159,67 @@ def grant_of(key: Key) -> Grant:
         actions=frozenset(key.actions),
         deployments=frozenset(key.deployments),
         expires_ns=key.expires_ns,
+        principal_id=key.principal_id,
+        networks=key.networks,
     )
 
 
-def _check(new: NewKey) -> None:
-    if not new.actions:
-        raise InvalidRequest("A key needs at least one action, like 'infer'.")
-    if len(new.label) > 200 or not new.label.isprintable():
-        raise InvalidRequest("A key's label has at most 200 printable characters.")
-    if not math.isfinite(new.expires_seconds) or not 0 <= new.expires_seconds <= LONGEST:
-        raise InvalidRequest("A key expires after a positive time of at most a hundred years, or never (0).")
+def add_key(  # noqa: PLR0917 - what a key is made of
+    session: Session, actor: Actor, workspace_id: int, principal_id: int, new: NewKey, now_ns: int, given: str = ""
+) -> tuple[Key, str]:
+    """Stores a key with its audit row, unchecked."""
+    public_id = secrets.token_hex(5)
+    secret = given or new_secret(public_id)
+    key = session.keys.add(
+        Key(
+            id=0,
+            workspace_id=workspace_id,
+            principal_id=principal_id,
+            public_id=public_id,
+            digest=secret_digest(secret),
+            label=new.label,
+            actions=tuple(sorted(set(new.actions))),
+            deployments=tuple(sorted(set(new.deployments))),
+            networks=tuple(dict.fromkeys(new.networks)),
+            created_by=actor.name,
+            created_ns=now_ns,
+            expires_ns=now_ns + int(new.expires_seconds * 1e9) if new.expires_seconds else 0,
+        )
+    )
+    after = {name: getattr(key, name) for name in ("label", "actions", "deployments", "networks", "expires_ns", "principal_id")}
+    session.audit.append(actor, "key.create", public_id, after=after)
+    return key, secret
 
 
-def check_within(new: NewKey, grant: Grant, now_ns: int) -> None:
-    """Raises PermissionDenied when ``new`` could do, call or outlast what the holder of ``grant`` cannot."""
-    more = set(new.actions) - grant.actions
+def revoke_key(session: Session, actor: Actor, key: Key, now_ns: int) -> Key:
+    """Ends a key, with its audit row, unchecked."""
+    revoked = session.keys.revoke(key.workspace_id, key.public_id, now_ns)
+    session.audit.append(actor, "key.revoke", key.public_id, before={"revoked_ns": 0}, after={"revoked_ns": now_ns})
+    return revoked
+
+
+def administers(session: Session, key: Key) -> bool:
+    """Whether a key can do everything, in the workspace that every home has, from everywhere."""
+    if key.workspace_id != DEFAULT_WORKSPACE_ID or key.deployments or key.networks:
+        return False
+    able = session.memberships.rights(key.principal_id).of(key.workspace_id, key.principal_id)
+    return frozenset(Action).issubset(able.intersection(key.actions))
+
+
+def _renewed(key: Key, now_ns: int, most_ns: int) -> int:
+    if not key.expires_ns:
+        return 0
+    renewed = now_ns + key.expires_ns - (key.rotated_ns or key.created_ns)
+    return max(key.expires_ns, min(renewed, most_ns)) if most_ns else renewed
+
+
+def _check_principal(session: Session, workspace_id: int, principal_id: int, new: NewKey) -> None:
+    may = session.memberships.rights(principal_id).of(workspace_id, principal_id)
+    more = set(new.actions) - may
     if more:
-        raise PermissionDenied(f"A key can only hand out its own rights; yours lacks {', '.join(sorted(more))}.")
-    if grant.deployments and not (new.deployments and grant.deployments.issuperset(new.deployments)):
-        raise PermissionDenied(f"Your key is for {', '.join(sorted(grant.deployments))} only; name deployments among them.")
-    if grant.expires_ns and not 0 < new.expires_seconds <= (grant.expires_ns - now_ns) / 1e9:
-        raise PermissionDenied("Your key expires; a key that it creates must expire no later.")
+        raise PermissionDenied(
+            f"{new.principal!r} may not {', '.join(sorted(more))} in this workspace, so no key of its may; give it a role that may."
+        )
 
 
 def _check_deployments(session: Session, workspace_id: int, names: tuple[str, ...]) -> None:
@@ -205,20 +231,9 @@ def _check_deployments(session: Session, workspace_id: int, names: tuple[str, ..
             raise NotFound(f"There is no deployment {name!r} for the key to call.{did_you_mean(name, known)} Deploy it first.")
 
 
-def _need(session: Session, workspace_id: int, public_id: str) -> Key:
+def _need(session: Session, workspace_id: int, public_id: str, principal_id: int | None = None) -> Key:
     key = session.keys.get(workspace_id, public_id)
-    if key is None:
-        known = [other.public_id for other in session.keys.list(workspace_id)]
-        raise NotFound(f"There is no key {public_id!r}.{did_you_mean(public_id, known)}")
+    if key is None or (principal_id is not None and key.principal_id != principal_id):
+        known = session.keys.list(workspace_id) if principal_id is None else session.keys.of_principal(workspace_id, principal_id)
+        raise NotFound(f"There is no key {public_id!r}.{did_you_mean(public_id, [other.public_id for other in known])}")
     return key
-
-
-def _revoke(session: Session, actor: Actor, key: Key, now_ns: int) -> Key:
-    revoked = session.keys.revoke(key.workspace_id, key.public_id, now_ns)
-    session.audit.append(actor, "key.revoke", key.public_id, before={"revoked_ns": 0}, after={"revoked_ns": now_ns})
-    return revoked
-
-
-def _administers(key: Key) -> bool:
-    """Whether it can do everything, in the workspace that every home has."""
-    return key.workspace_id == DEFAULT_WORKSPACE_ID and not key.deployments and ALL_ACTIONS.issubset(key.actions)

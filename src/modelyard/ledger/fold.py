@@ -19,7 +19,7 @@ import numpy as np
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Unavailable
-from modelyard.ledger.sums import sum_minutes
+from modelyard.ledger.sums import MINUTE_NS, sum_minutes
 from modelyard.ledger.trace import spans_of
 from modelyard.store.database import Store
 from modelyard.store.segments import ARCHIVE_SUFFIX, SUFFIX, JournalReader, SegmentFile, SegmentRead, is_abandoned
@@ -126,6 +126,10 @@ class Folder:
             for part in parts:
                 session.usage.advance(part.segment.boot, part.segment.name, part.before, part.read.position)
             session.usage.add(minutes)
+            latest: dict[int, int] = {}
+            for minute in minutes:
+                latest[minute.key_id] = max(latest.get(minute.key_id, 0), minute.minute * MINUTE_NS)
+            session.keys.used(latest)
 
     def _set_aside_records(self, part: _Part) -> list[str]:
         for number, content in part.read.damaged.items():

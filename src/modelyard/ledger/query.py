@@ -37,6 +37,8 @@ class UsageWish(msgspec.Struct, frozen=True, kw_only=True):
     """Only calls of this one; ``#7`` for one that is gone."""
     key: str = ""
     """Only calls with this key, by its public id."""
+    keys: tuple[int, ...] | None = None
+    """Only calls with these, by their ids; None for all."""
     may: frozenset[str] = frozenset()
     """Names of the deployments that the asker may know of; empty for all."""
 
@@ -103,9 +105,11 @@ def _only(session: Session, wish: UsageWish) -> Mapping[str, tuple[int, ...]]:
             only["deployment_id"] = (known[wish.deployment],)
     if wish.key:
         key = session.keys.get(wish.workspace_id, wish.key)
-        if key is None:
+        if key is None or (wish.keys is not None and key.id not in wish.keys):
             raise NotFound(f"There is no key {wish.key!r}; 'modelyard keys list' shows their ids.")
         only["key_id"] = (key.id,)
+    elif wish.keys is not None:
+        only["key_id"] = wish.keys
     return only
 
 

@@ -14,10 +14,9 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
     {
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
         "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
-        "openvino": "modelyard.runtimes.openvino:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
     },
-    extras={"hf_onnx": "text", "openvino": "llm"},
+    extras={"hf_onnx": "text"},
 )
 """Formats by name; each value is a stateless Runtime."""
 

@@ -20,8 +20,10 @@ from modelyard.sdk.async_resources.deployments import AsyncDeployments
 from modelyard.sdk.async_resources.jobs import AsyncJobs, OnProgress
 from modelyard.sdk.async_resources.keys import AsyncKeys
 from modelyard.sdk.async_resources.limits import AsyncPrices, AsyncUsageLimits
+from modelyard.sdk.async_resources.me import AsyncOneself
 from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_resources.platform import AsyncPlatform
+from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
 from modelyard.sdk.async_transport import AsyncTransport
 from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.settings import client_settings
@@ -30,7 +32,8 @@ from modelyard.sdk.settings import client_settings
 class AsyncClient:
     """Everything the platform does, as calls.
 
-    ``url`` is the management address; both it and ``key`` default to MODELYARD_URL and MODELYARD_KEY. Use it in a ``with``
+    ``url`` is the management address; both it and ``key`` default to MODELYARD_URL and MODELYARD_KEY. ``workspace`` is for callers who may
+    act in several (MODELYARD_WORKSPACE). Use it in a ``with``
     block or close it. One client may be shared by many callers. Refusals raise the errors of ``modelyard.core.errors``.
     """
 
@@ -39,12 +42,13 @@ class AsyncClient:
         url: str | None = None,
         key: str | None = None,
         *,
+        workspace: str | None = None,
         inference_url: str | None = None,
         timeout: float = 60.0,
         retries: int = 3,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        settings = client_settings(url, key, inference_url=inference_url, timeout=timeout, retries=retries)
+        settings = client_settings(url, key, workspace=workspace, inference_url=inference_url, timeout=timeout, retries=retries)
         self.url = settings.url
         self._transport = AsyncTransport(settings, transport)
         self.models = AsyncModels(self._transport)
@@ -53,6 +57,9 @@ class AsyncClient:
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.certificates = AsyncCertificates(self._transport)
+        self.workspaces = AsyncWorkspaces(self._transport)
+        self.members = AsyncMembers(self._transport)
+        self.me = AsyncOneself(self._transport)
         self.limits = AsyncUsageLimits(self._transport)
         self.prices = AsyncPrices(self._transport)
         self.platform = AsyncPlatform(self._transport)

@@ -36,6 +36,8 @@ class AsyncTransport:
         headers = {"user-agent": "modelyard-python"}
         if settings.key:
             headers["authorization"] = f"Bearer {settings.key}"
+        if settings.workspace:
+            headers["x-modelyard-workspace"] = settings.workspace
         transport = transport or AsyncSockets(tls())
         self._http = httpx.AsyncClient(headers=headers, timeout=settings.timeout, transport=transport, follow_redirects=False)
 

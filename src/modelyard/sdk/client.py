@@ -22,8 +22,10 @@ from modelyard.sdk.resources.deployments import Deployments
 from modelyard.sdk.resources.jobs import Jobs, OnProgress
 from modelyard.sdk.resources.keys import Keys
 from modelyard.sdk.resources.limits import Prices, UsageLimits
+from modelyard.sdk.resources.me import Oneself
 from modelyard.sdk.resources.models import Models
 from modelyard.sdk.resources.platform import Platform
+from modelyard.sdk.resources.workspaces import Members, Workspaces
 from modelyard.sdk.settings import client_settings
 from modelyard.sdk.transport import Transport
 
@@ -31,7 +33,8 @@ from modelyard.sdk.transport import Transport
 class Client:
     """Everything the platform does, as calls.
 
-    ``url`` is the management address; both it and ``key`` default to MODELYARD_URL and MODELYARD_KEY. Use it in a ``with``
+    ``url`` is the management address; both it and ``key`` default to MODELYARD_URL and MODELYARD_KEY. ``workspace`` is for callers who may
+    act in several (MODELYARD_WORKSPACE). Use it in a ``with``
     block or close it. One client may be shared by many callers. Refusals raise the errors of ``modelyard.core.errors``.
     """
 
@@ -40,12 +43,13 @@ class Client:
         url: str | None = None,
         key: str | None = None,
         *,
+        workspace: str | None = None,
         inference_url: str | None = None,
         timeout: float = 60.0,
         retries: int = 3,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        settings = client_settings(url, key, inference_url=inference_url, timeout=timeout, retries=retries)
+        settings = client_settings(url, key, workspace=workspace, inference_url=inference_url, timeout=timeout, retries=retries)
         self.url = settings.url
         self._transport = Transport(settings, transport)
         self.models = Models(self._transport)
@@ -54,6 +58,9 @@ class Client:
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
         self.certificates = Certificates(self._transport)
+        self.workspaces = Workspaces(self._transport)
+        self.members = Members(self._transport)
+        self.me = Oneself(self._transport)
         self.limits = UsageLimits(self._transport)
         self.prices = Prices(self._transport)
         self.platform = Platform(self._transport)

@@ -17,6 +17,8 @@ class ClientSettings:
 
     url: str
     key: str
+    workspace: str = ""
+    """For callers who may act in several; empty for the key's own."""
     inference_url: str
     """Empty to ask the management API."""
     timeout: float
@@ -26,9 +28,15 @@ class ClientSettings:
 
 
 def client_settings(
-    url: str | None, key: str | None, *, inference_url: str | None = None, timeout: float = 60.0, retries: int = 3
+    url: str | None,
+    key: str | None,
+    *,
+    workspace: str | None = None,
+    inference_url: str | None = None,
+    timeout: float = 60.0,
+    retries: int = 3,
 ) -> ClientSettings:
-    """Fills in what was not given from MODELYARD_URL, MODELYARD_KEY and MODELYARD_INFERENCE_URL.
+    """Fills in what was not given from MODELYARD_URL, MODELYARD_KEY, MODELYARD_WORKSPACE and MODELYARD_INFERENCE_URL.
 
     Raises InvalidRequest for an address that is neither http, https nor a Unix socket.
     """
@@ -38,4 +46,7 @@ def client_settings(
         if not address.startswith(("http://", "https://", "unix:/")):
             raise InvalidRequest(f"{address!r} is not an address of a Modelyard server; it must begin with http://, https:// or unix:/.")
     secret = key if key is not None else os.environ.get("MODELYARD_KEY", "")
-    return ClientSettings(url=as_http(chosen), key=secret.strip(), inference_url=as_http(inference), timeout=timeout, retries=retries)
+    place = workspace if workspace is not None else os.environ.get("MODELYARD_WORKSPACE", "")
+    return ClientSettings(
+        url=as_http(chosen), key=secret.strip(), workspace=place.strip(), inference_url=as_http(inference), timeout=timeout, retries=retries
+    )

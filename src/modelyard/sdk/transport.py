@@ -37,6 +37,8 @@ class Transport:
         headers = {"user-agent": "modelyard-python"}
         if settings.key:
             headers["authorization"] = f"Bearer {settings.key}"
+        if settings.workspace:
+            headers["x-modelyard-workspace"] = settings.workspace
         transport = transport or Sockets(tls())
         self._http = httpx.Client(headers=headers, timeout=settings.timeout, transport=transport, follow_redirects=False)
 

@@ -34,11 +34,11 @@ class Admission(Seam):
     """What the handler asks of the gate."""
 
     @property
-    def authenticate(self) -> Callable[[Mapping[bytes, bytes], str], Grant]:
-        """The grant of the key in headers; raises Unauthenticated."""
+    def authenticate(self) -> Callable[[Mapping[bytes, bytes], str, str], Grant]:
+        """The grant of the key in headers, for a query and an address; raises Unauthenticated, PermissionDenied."""
 
     @property
-    def certified(self) -> Callable[[Certificate], Grant | None]:
+    def certified(self) -> Callable[[Certificate, str], Grant | None]:
         """The grant of the key that a client's certificate stands for."""
 
     @property
@@ -124,7 +124,7 @@ class Handler:
     def _run(self, call: Call, own_id: bytes) -> None:
         exchange, route = call.exchange, call.route
         try:
-            call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+            call.grant = self._gate.authenticate(exchange.headers, exchange.query, exchange.peer)
         except MissingKey as missing:
             self._welcome(call, missing)
         if route is not None and route.locate is not None and "name" not in call.params:
@@ -141,7 +141,7 @@ class Handler:
         Raises ``missing`` when that is nothing, whether or not there is such a deployment.
         """
         shown = call.exchange.certificate
-        certified = self._gate.certified(shown) if shown is not None else None
+        certified = self._gate.certified(shown, call.exchange.peer) if shown is not None else None
         if certified is not None:
             call.grant = certified
             return
@@ -175,7 +175,7 @@ class Handler:
     def wants_body(self, exchange: Exchange) -> bool:
         """Whether a request whose head alone has come may be answered well: one without a valid key need not send its body."""
         try:
-            self._gate.authenticate(exchange.headers, exchange.query)
+            self._gate.authenticate(exchange.headers, exchange.query, exchange.peer)
         except MissingKey:
             return exchange.certificate is not None or self._gate.openness.any_public
         except ModelyardError:
@@ -185,7 +185,7 @@ class Handler:
     def _unknown(self, call: Call, allowed: tuple[str, ...]) -> None:
         exchange = call.exchange
         try:
-            call.grant = self._gate.authenticate(exchange.headers, exchange.query)
+            call.grant = self._gate.authenticate(exchange.headers, exchange.query, exchange.peer)
         except MissingKey as missing:
             self._welcome(call, missing)
         if not allowed:

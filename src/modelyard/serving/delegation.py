@@ -27,11 +27,11 @@ class Delegation:
         return "twin_" + hmac.new(self._secret, f"modelyard twin of key {key_id}".encode(), hashlib.sha256).hexdigest()
 
     def twin(self, key: Key) -> Key | None:
-        """The entry to publish beside ``key``; None for a key that may not call."""
+        """The entry to publish beside ``key``; None for a key that may not call. Where from is no matter: that was asked at submission."""
         if Action.INFER not in key.actions:
             return None
         digest = hashlib.sha256(self.secret_of(key.id).encode()).hexdigest()
-        return msgspec.structs.replace(key, digest=digest, actions=(Action.INFER,))
+        return msgspec.structs.replace(key, digest=digest, actions=(Action.INFER,), networks=())
 
     def headers(self, submission: Submission) -> dict[str, str]:
         """Headers that make a call the submitting key's own."""

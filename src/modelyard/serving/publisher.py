@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import msgspec
 
-from modelyard.core.access import Key
+from modelyard.core.access import Action, Key
 from modelyard.core.bindings import Binding, digest_of
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import Deployment, ReplicaPolicy, Route, ServedDeployment, ServedVersion, Target
@@ -16,9 +16,12 @@ from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.limits import Limit, Measure, Scope, ServedLimit, Window
 from modelyard.core.models import Model, Version
 from modelyard.core.policy import EMPTY, Policy, target_of
+from modelyard.core.principals import Rights
+from modelyard.identity.keys import within_rights
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
 from modelyard.store.database import Session, Store
+from modelyard.store.principals import RIGHTS
 from modelyard.store.settings import STATE
 from modelyard.store.snapshot import SnapshotState, SnapshotWriter
 
@@ -42,8 +45,10 @@ class SnapshotPublisher:
         self._delegation = delegation
         self.latest = Published(-1, 0)
         """Replaced as a whole, so other threads may read it."""
+        self._stored: dict[int, Key] = {}
         self._keys: dict[int, tuple[Key, ...]] = {}
-        """Keys read before, each with its twin; a key changes only by becoming invalid."""
+        """As they are published: within the rights of their principals, each with the secret before and its twin."""
+        self._rights = (-1, Rights((), ()))
 
     def publish_if_changed(self) -> int | None:
         """The number of a new snapshot, or None when nothing has changed since the last one. Always publishes the first time.
@@ -61,13 +66,45 @@ class SnapshotPublisher:
         return number
 
     def _valid_keys(self, session: Session) -> tuple[Key, ...]:
-        """Valid keys; with delegation, each with its twin. Only those are read that came since the last time."""
+        """Valid keys as workers shall know them. Only those are read and worked out that have changed since the last time."""
         now = self._clock.time_ns()
-        for key in session.keys.active(now, after_id=max(self._keys, default=0)):
-            twin = self._delegation.twin(key) if self._delegation is not None else None
-            self._keys[key.id] = (key,) if twin is None else (key, twin)
-        self._keys = {identity: self._keys[identity] for identity in session.keys.active_ids(now) if identity in self._keys}
-        return tuple(key for pair in self._keys.values() for key in pair)
+        before = self._rights[1]
+        counter = session.settings.count(RIGHTS)
+        if counter != self._rights[0]:
+            self._rights = (counter, session.memberships.rights())
+        rights = self._rights[1]
+        revisions = session.keys.active_revisions(now)
+        new = {key.id: key for key in session.keys.active(now, after_id=max(self._stored, default=0))}
+        self._stored |= new
+        other = {
+            identity for identity, revision in revisions.items() if (key := self._stored.get(identity)) is None or key.revision != revision
+        }
+        new |= {key.id: key for key in session.keys.by_ids(other)}
+        self._stored |= new
+        published: dict[int, tuple[Key, ...]] = {}
+        for identity in revisions:
+            key = self._stored[identity]
+            may = rights.of(key.workspace_id, key.principal_id)
+            if identity in new or (rights is not before and may != before.of(key.workspace_id, key.principal_id)):
+                published[identity] = published_keys(key, may, now, self._delegation)
+            else:
+                published[identity] = self._keys[identity]
+        self._stored = {identity: self._stored[identity] for identity in revisions}
+        self._keys = published
+        return tuple(key for group in published.values() for key in group)
+
+
+def published_keys(key: Key, may: frozenset[Action], now_ns: int, delegation: Delegation | None = None) -> tuple[Key, ...]:
+    """What workers are told of a key whose principal may do ``may``: nothing when that leaves it no right."""
+    bounded = within_rights(key, may)
+    if bounded is None:
+        return ()
+    found = [bounded]
+    if key.previous_digest and now_ns < key.previous_until_ns:
+        ends = min(key.previous_until_ns, key.expires_ns or key.previous_until_ns)
+        found.append(msgspec.structs.replace(bounded, digest=key.previous_digest, expires_ns=ends))
+    twin = delegation.twin(bounded) if delegation is not None else None
+    return (*found, twin) if twin is not None else tuple(found)
 
 
 def certified(bindings: Iterable[Binding], keys: Iterable[Key]) -> Iterator[Key]:
@@ -87,24 +124,35 @@ def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
     that its callers hear that it cannot serve and not that it does not exist.
     """
     resolver = _Resolver(session)
+    limits = session.limits.all()
+    members = {
+        (limit.workspace_id, limit.subject): found.id
+        for limit in limits
+        if limit.scope is Scope.PRINCIPAL and (found := session.principals.find(limit.workspace_id, limit.subject)) is not None
+    }
     deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
     return SnapshotState(
         workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
         keys=keys,
-        limits=tuple(served_limits(session.limits.all(), deployments, keys)),
+        limits=tuple(served_limits(limits, deployments, keys, members)),
         prices=tuple(session.prices.all()),
     )
 
 
-def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeployment], keys: Iterable[Key]) -> Iterator[ServedLimit]:
-    """Limits with the ids of what they are for; those of keys and deployments that are not there limit nobody and are left out."""
+def served_limits(
+    limits: Iterable[Limit], deployments: Iterable[ServedDeployment], keys: Iterable[Key], members: Mapping[tuple[int, str], int]
+) -> Iterator[ServedLimit]:
+    """Limits with the ids of what they are for; those of keys, principals and deployments that are not there limit nobody and are
+    left out. ``members`` are ids of principals by workspace and name.
+    """
     limits, deployments = list(limits), tuple(deployments)
     yield from public_limits(deployments)
     if not limits:
         return
     ids = {(Scope.DEPLOYMENT, deployment.workspace_id, deployment.name): deployment.id for deployment in deployments}
+    ids |= {(Scope.PRINCIPAL, workspace_id, name): identity for (workspace_id, name), identity in members.items()}
     ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys}
     for limit in limits:
         fixed = {Scope.PLATFORM: 0, Scope.WORKSPACE: limit.workspace_id}.get(limit.scope)
@@ -116,6 +164,7 @@ def served_limits(limits: Iterable[Limit], deployments: Iterable[ServedDeploymen
                 scope=limit.scope,
                 subject_id=subject_id,
                 subject=limit.subject,
+                workspace_id=limit.workspace_id,
                 measure=limit.measure,
                 window=limit.window,
                 amount=limit.amount,

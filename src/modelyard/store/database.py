@@ -29,6 +29,7 @@ from modelyard.store.migrate import migrate
 from modelyard.store.models import ModelsTable
 from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
+from modelyard.store.principals import MembershipsTable, PrincipalsTable
 from modelyard.store.settings import SettingsTable
 from modelyard.store.usage import UsageTable
 from modelyard.store.usage_segments import UsageSegmentsTable
@@ -49,6 +50,8 @@ class Session:
         self.jobs = JobsTable(connection, clock)
         self.deployments = DeploymentsTable(connection, clock)
         self.feedback = FeedbackTable(connection)
+        self.principals = PrincipalsTable(connection, clock)
+        self.memberships = MembershipsTable(connection, clock)
         self.keys = KeysTable(connection, clock)
         self.certificates = CertificatesTable(connection, clock)
         self.audit = AuditTable(connection, clock)

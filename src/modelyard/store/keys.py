@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -29,7 +29,9 @@ class KeysTable:
 
         Raises AlreadyExists when its public id or its secret is in use.
         """
-        taken = select(keys.c.id).where(or_(keys.c.public_id == key.public_id, keys.c.digest == key.digest))
+        taken = select(keys.c.id).where(
+            or_(keys.c.public_id == key.public_id, keys.c.digest == key.digest, keys.c.previous_digest == key.digest)
+        )
         if self._connection.execute(taken).first() is not None:
             raise AlreadyExists(f"There is a key {key.public_id!r} already, or one with the same secret.")
         made = msgspec.structs.replace(key, created_ns=key.created_ns or self._clock.time_ns())
@@ -43,9 +45,13 @@ class KeysTable:
         return found[0] if found else None
 
     def by_digest(self, digest: str) -> Key | None:
-        """The key of any workspace with this SHA-256 (hex), revoked and expired ones too."""
-        found = self._load(select(keys).where(keys.c.digest == digest))
+        """The key of any workspace with this SHA-256 (hex), or that had it before its rotation; revoked and expired ones too."""
+        found = self._load(select(keys).where(or_(keys.c.digest == digest, keys.c.previous_digest == digest)))
         return found[0] if found else None
+
+    def of_principal(self, workspace_id: int, principal_id: int) -> Keys:
+        """A principal's keys in a workspace, oldest first, revoked and expired ones too."""
+        return self._load(select(keys).where(keys.c.workspace_id == workspace_id, keys.c.principal_id == principal_id).order_by(keys.c.id))
 
     def list(self, workspace_id: int) -> Keys:
         """Keys of a workspace, oldest first, revoked and expired ones too."""
@@ -61,17 +67,37 @@ class KeysTable:
             raise NotFound(f"There is no key {public_id!r}.")
         if key.revoked_ns:
             return key
-        self._connection.execute(update(keys).where(keys.c.id == key.id).values(revoked_ns=time_ns))
+        return self._change(key, revoked_ns=time_ns)
+
+    def rotate(self, key: Key, digest: str, until_ns: int, expires_ns: int) -> Key:
+        """Gives a key another secret; the one before stays valid until ``until_ns`` (0: it ends now), and older ones end."""
+        previous = key.digest if until_ns else None
+        now = self._clock.time_ns()
+        return self._change(key, digest=digest, previous_digest=previous, previous_until_ns=until_ns, expires_ns=expires_ns, rotated_ns=now)
+
+    def used(self, minutes: Mapping[int, int]) -> None:
+        """Remembers when keys were used last, by id; only ever later than before. Workers need not know."""
+        for identity, time_ns in minutes.items():
+            self._connection.execute(update(keys).where(keys.c.id == identity, keys.c.used_ns < time_ns).values(used_ns=time_ns))
+
+    def _change(self, key: Key, **values: Any) -> Key:
+        made = msgspec.structs.replace(key, revision=key.revision + 1, **values)
+        self._connection.execute(update(keys).where(keys.c.id == key.id).values(revision=made.revision, **values))
         SettingsTable(self._connection).bump(STATE)
-        return msgspec.structs.replace(key, revoked_ns=time_ns)
+        return made
 
     def active(self, now_ns: int, *, after_id: int = 0) -> Keys:
         """Keys of every workspace that are neither revoked nor expired, by id; only those above ``after_id``."""
         return self._load(select(keys).where(_valid(now_ns), keys.c.id > after_id).order_by(keys.c.id))
 
-    def active_ids(self, now_ns: int) -> Sequence[int]:
-        """Ids of the keys that ``active`` gives, in order: cheap even for very many."""
-        return self._connection.execute(select(keys.c.id).where(_valid(now_ns)).order_by(keys.c.id)).scalars().all()
+    def active_revisions(self, now_ns: int) -> dict[int, int]:
+        """Ids and revisions of the keys that ``active`` gives, in order: cheap even for very many."""
+        found = self._connection.execute(select(keys.c.id, keys.c.revision).where(_valid(now_ns)).order_by(keys.c.id))
+        return {row.id: row.revision for row in found}
+
+    def by_ids(self, ids: Collection[int]) -> Keys:
+        """These keys, in order of their ids."""
+        return self._load(select(keys).where(keys.c.id.in_(ids)).order_by(keys.c.id)) if ids else []
 
     def _load(self, query: Select[Any]) -> Keys:
         return [decode(row, Key) for row in self._connection.execute(query).mappings()]

@@ -31,7 +31,7 @@ from modelyard.core.limits import ServedLimit
 from modelyard.core.prices import Price
 
 MAGIC = b"MYSNAP\r\n"
-FORMAT = 1
+FORMAT = 2
 KEEP = 4
 """Files that stay: a reader that has just read a number must still find its file."""
 
@@ -39,12 +39,12 @@ KEEP = 4
 _HEADER = struct.Struct("<8sIIQQQIIQ")
 _CRC = struct.Struct("<I")
 _HEADER_SIZE = 64
-# digest, workspace, key, expiry, offset and length of its text, actions, CRC of record and text
-_KEY = struct.Struct("<32sQQQQIII")
+# digest, workspace, principal, key, expiry, offset and length of its text, actions, CRC of record and text
+_KEY = struct.Struct("<32sQQQQQIII")
 _KEY_BODY = _KEY.size - 4
 _ACTIONS = tuple(Action)
 """An action is the bit of its place here: new ones are added at the end."""
-_SCOPE = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...]])
+_SCOPE = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...], tuple[str, ...]])
 
 
 class SnapshotState(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,11 +138,11 @@ class _KeyTable:
 
     def _decode(self, start: int) -> tuple[bytes, Grant | None]:
         record = self._memory[start : start + _KEY.size]
-        digest, workspace_id, key_id, expires_ns, offset, length, actions, crc = _KEY.unpack(record)
+        digest, workspace_id, principal_id, key_id, expires_ns, offset, length, actions, crc = _KEY.unpack(record)
         text = self._memory[self._texts_at + offset : self._texts_at + offset + length]
         if zlib.crc32(text, zlib.crc32(record[:_KEY_BODY])) != crc:
             return bytes(32), None  # a damaged record opens nothing
-        public_id, deployments = _SCOPE.decode(text)
+        public_id, deployments, networks = _SCOPE.decode(text)
         return digest, Grant(
             workspace_id=workspace_id,
             key_id=key_id,
@@ -150,6 +150,8 @@ class _KeyTable:
             actions=frozenset(action for bit, action in enumerate(_ACTIONS) if actions >> bit & 1),
             deployments=frozenset(deployments),
             expires_ns=expires_ns,
+            principal_id=principal_id,
+            networks=networks,
         )
 
 
@@ -303,14 +305,16 @@ def _encode(state: SnapshotState, number: int, now_ns: int) -> Iterator[bytes]:
 
 def _encode_keys(keys: Iterable[Key]) -> tuple[bytes, bytes]:
     bits = {action: 1 << bit for bit, action in enumerate(_ACTIONS)}
-    body, crc32, encode = struct.Struct("<32sQQQQII"), zlib.crc32, msgspec.msgpack.Encoder().encode
+    body, crc32, encode = struct.Struct("<32sQQQQQII"), zlib.crc32, msgspec.msgpack.Encoder().encode
     records: list[bytes] = []
     texts: list[bytes] = []
     offset = 0
     for key in keys:
-        text = encode((key.public_id, key.deployments))
+        text = encode((key.public_id, key.deployments, key.networks))
         actions = sum([bits[action] for action in key.actions])
-        record = body.pack(bytes.fromhex(key.digest), key.workspace_id, key.id, key.expires_ns, offset, len(text), actions)
+        record = body.pack(
+            bytes.fromhex(key.digest), key.workspace_id, key.principal_id, key.id, key.expires_ns, offset, len(text), actions
+        )
         records.append(record + crc32(text, crc32(record)).to_bytes(4, "little"))
         texts.append(text)
         offset += len(text)

@@ -132,8 +132,12 @@ def test_keys_that_administered_before_there_were_more_rights_hold_them(store):
             row = f"1, '{name}', '{name}', '{actions}', '[]'"
             session.connection.execute(text(f"INSERT INTO keys (workspace_id, public_id, digest, actions, deployments) VALUES ({row})"))
         migrate.upgrade(session.connection, HEAD)
-        held = {key.public_id: key.actions for key in session.keys.list(1)}
-    assert held == {"boss": ("admin", "audit", "infer", "manage", "trust"), "web": ("infer",)}
+        found = session.keys.list(1)
+        (owner,) = {key.principal_id for key in found}
+        principal = session.principals.get(owner)
+        held = {key.public_id: key.actions for key in found}
+    assert held == {"boss": ("admin", "audit", "infer", "manage", "metrics", "self", "trust"), "web": ("infer",)}
+    assert (principal.name, principal.kind, principal.admin) == ("administrator", "service", True)
 
 
 @pytest.mark.parametrize("table", ["audit", "audit_heads"])

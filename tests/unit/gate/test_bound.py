@@ -26,7 +26,7 @@ def publish(tmp_path, clock, snapshots):
 def test_everybody_may_call_the_one_deployment_and_do_nothing_else(gate, snapshots, publish):
     publish((1, "iris"), (2, "foreign"))
     bound = BoundGate(gate, snapshots)
-    grant = bound.authenticate({}, "")
+    grant = bound.authenticate({}, "", "10.1.2.3")
     assert (grant.workspace_id, grant.key_id, grant.actions, grant.deployments) == (1, 0, frozenset({Action.INFER}), frozenset({"iris"}))
     assert bound.admit(grant, Action.INFER, "iris", ID).caller == (ID, 1, 0, 1)
     with pytest.raises(NotFound):
@@ -38,7 +38,7 @@ def test_everybody_may_call_the_one_deployment_and_do_nothing_else(gate, snapsho
 def test_keys_in_headers_make_no_difference(gate, snapshots, publish):
     publish((1, "iris"))
     bound = BoundGate(gate, snapshots)
-    assert bound.authenticate({b"authorization": b"Basic x"}, "key=y") == bound.grant()
+    assert bound.authenticate({b"authorization": b"Basic x"}, "key=y", "10.1.2.3") == bound.grant()
 
 
 def test_without_a_name_the_one_deployment_must_be_clear(gate, snapshots, publish):

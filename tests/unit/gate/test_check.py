@@ -13,12 +13,12 @@ ID = b"0123456789abcdef"
 
 @pytest.fixture
 def wide(gate):
-    return gate.authenticate({b"x-api-key": b"my_abc_0123456789"}, "")
+    return gate.authenticate({b"x-api-key": b"my_abc_0123456789"}, "", "10.1.2.3")
 
 
 @pytest.fixture
 def scoped(gate):
-    return gate.authenticate({b"x-api-key": b"my_def_0123456789"}, "")
+    return gate.authenticate({b"x-api-key": b"my_def_0123456789"}, "", "10.1.2.3")
 
 
 def test_a_permit_names_who_calls_what(gate, wide):

@@ -106,6 +106,25 @@ def test_other_keys_and_deployments_are_not_bound(machine):
     assert machine.reserve(key_id=2, deployment=2) is not None
 
 
+def test_all_keys_of_a_principal_count_together_and_those_of_others_do_not(machine):
+    machine.publish(limit(3, scope=Scope.PRINCIPAL, subject_id=7))
+    for number in range(3):
+        assert machine.reserve(worker=number % 2, key_id=10 + number, principal_id=7) is not None
+        machine.tick()
+    with pytest.raises((LimitExceeded, Awaited)):
+        machine.reserve(key_id=20, principal_id=7)
+    assert machine.reserve(key_id=30, principal_id=8) is None
+
+
+def test_a_person_in_two_workspaces_is_limited_in_each_by_its_own_limits(machine):
+    machine.publish(limit(1, scope=Scope.PRINCIPAL, subject_id=7), limit(1, id=2, scope=Scope.PRINCIPAL, subject_id=7, workspace_id=2))
+    for workspace_id in (1, 2):
+        assert machine.reserve(key_id=workspace_id, principal_id=7, workspace_id=workspace_id) is not None
+        with pytest.raises((LimitExceeded, Awaited)):
+            machine.reserve(key_id=workspace_id + 5, principal_id=7, workspace_id=workspace_id)
+    assert machine.reserve(key_id=9, principal_id=7, workspace_id=3) is None
+
+
 def test_a_changed_amount_holds_at_once_for_what_is_left(machine):
     machine.publish(limit(5))
     assert machine.admitted(10) == 5

@@ -2,13 +2,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.core.access import ALL_ACTIONS, Action, Key
+from modelyard.core.access import ALL_ACTIONS, Action, Key, Role
 from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from modelyard.core.events import Actor
+from modelyard.core.principals import Membership, Principal, PrincipalKind
 from modelyard.gate.authenticate import Authenticator
-from modelyard.identity.keys import KeyService, NewKey, check_within, grant_of, masked, secret_digest
+from modelyard.identity.bounds import NewKey, check_within
+from modelyard.identity.first import administrator, bootstrap
+from modelyard.identity.keys import KeyService, grant_of, masked, secret_digest
 from modelyard.store.database import Store
 
 ACTOR = Actor(name="key:boss", workspace_id=1)
@@ -32,9 +35,23 @@ def store(tmp_path, clock):
     store.close()
 
 
+class Keys(KeyService):
+    """The service with a first administrator, who asks where nobody is named."""
+
+    def create(self, actor, new, within=None):
+        return super().create(actor, new, within or self.boss)
+
+    def bootstrap(self, secret):
+        return bootstrap(self._store, self._clock, secret)
+
+
 @pytest.fixture
 def keys(store, clock):
-    return KeyService(store, clock)
+    made = Keys(store, clock)
+    with store.write() as session:
+        principal = administrator(session).id
+    made.boss = grant_of(keys_of(Action, principal_id=principal))
+    return made
 
 
 def audit(store):
@@ -127,12 +144,12 @@ def keys_of(actions, **changes):
 
 
 def test_a_scoped_or_expiring_key_hands_out_no_wider_one(keys, clock):
-    scoped = grant_of(keys_of(Action, deployments=("iris",)))
+    scoped = grant_of(keys_of(Action, deployments=("iris",), principal_id=keys.boss.principal_id))
     for deployments in ((), ("churn",), ("iris", "churn")):
         with pytest.raises(PermissionDenied):
             keys.create(ACTOR, NewKey(deployments=deployments), within=scoped)
     assert keys.create(ACTOR, NewKey(deployments=("iris",)), within=scoped)
-    expiring = grant_of(keys_of(Action, expires_ns=clock.time_ns() + DAY_NS))
+    expiring = grant_of(keys_of(Action, expires_ns=clock.time_ns() + DAY_NS, principal_id=keys.boss.principal_id))
     for seconds in (0.0, 86401.0):
         with pytest.raises(PermissionDenied):
             keys.create(ACTOR, NewKey(expires_seconds=seconds), within=expiring)
@@ -214,11 +231,150 @@ def test_the_database_grants_as_the_snapshot_does(keys, clock):
     key, secret = keys.create(ACTOR, NewKey(deployments=("iris",), expires_seconds=60.0))
     door = Authenticator(keys, clock)
     headers = {b"x-api-key": secret.encode()}
-    assert door.authenticate(headers, "") == grant_of(key)
+    assert door.authenticate(headers, "", "10.1.2.3") == grant_of(key)
     clock.advance(60)
     with pytest.raises(Unauthenticated):
-        door.authenticate(headers, "")
+        door.authenticate(headers, "", "10.1.2.3")
     other, secret = keys.create(ACTOR, NewKey())
     keys.revoke(ACTOR, other.public_id)
     with pytest.raises(Unauthenticated):
-        door.authenticate({b"x-api-key": secret.encode()}, "")
+        door.authenticate({b"x-api-key": secret.encode()}, "", "10.1.2.3")
+
+
+def member(store, name="web", roles=(Role.CONSUMER,), **more):
+    with store.write() as session:
+        made = session.principals.add(Principal(id=0, workspace_id=1, kind=PrincipalKind.SERVICE, name=name))
+        session.memberships.put(Membership(id=0, workspace_id=1, principal_id=made.id, roles=roles, **more), 0)
+    return made
+
+
+def test_a_key_of_a_member_does_no_more_than_the_member_may(keys, store):
+    member(store)
+    with pytest.raises(PermissionDenied, match="give it a role"):
+        keys.create(ACTOR, NewKey(principal="web", actions=(Action.READ,)))
+    with pytest.raises(NotFound, match=r"no member 'wep'.*Did you mean 'web'"):
+        keys.create(ACTOR, NewKey(principal="wep"))
+    key, _ = keys.create(ACTOR, NewKey(principal="web"))
+    assert keys.grant(bytes.fromhex(key.digest)).actions == {Action.INFER}
+
+
+def test_a_role_that_is_reduced_later_reduces_keys_that_are_there(keys, store):
+    made = member(store, roles=(Role.DEVELOPER,), trust=True)
+    key, _ = keys.create(ACTOR, NewKey(principal="web", actions=(Action.INFER, Action.DEPLOY, Action.TRUST)))
+    digest = bytes.fromhex(key.digest)
+    assert keys.grant(digest).actions == {Action.INFER, Action.DEPLOY, Action.TRUST}
+    for roles, held in (
+        ((Role.CONSUMER,), {Action.INFER}),
+        ((Role.AUDITOR,), None),
+        ((Role.OWNER,), {Action.INFER, Action.DEPLOY, Action.TRUST}),
+    ):
+        with store.write() as session:
+            current = session.memberships.get(1, made.id)
+            session.memberships.put(Membership(id=0, workspace_id=1, principal_id=made.id, roles=roles, trust=True), current.revision)
+        found = keys.grant(digest)
+        assert (found.actions if found else None) == held
+    with store.write() as session:
+        session.memberships.remove(1, made.id)
+    assert keys.grant(digest) is None
+
+
+def test_keys_of_a_disabled_principal_open_nothing(keys, store, clock):
+    made = member(store)
+    key, _ = keys.create(ACTOR, NewKey(principal="web"))
+    with store.write() as session:
+        session.principals.change(Principal(id=made.id, workspace_id=1, kind=made.kind, name=made.name, disabled_ns=5), made.revision)
+    assert keys.grant(bytes.fromhex(key.digest)) is None
+
+
+def test_a_key_without_a_principal_opens_nothing(keys, store):
+    with store.write() as session:
+        session.keys.add(Key(id=0, workspace_id=1, public_id="old", digest="a" * 64))
+    assert keys.grant(bytes.fromhex("a" * 64)) is None
+
+
+def door(keys, clock):
+    authenticator = Authenticator(keys, clock)
+
+    def opens(secret, peer="10.1.2.3"):
+        return authenticator.authenticate({b"authorization": b"Bearer " + secret.encode()}, "", peer)
+
+    return opens
+
+
+def test_rotation_gives_another_secret_and_lets_the_old_one_live_on_for_its_overlap(keys, clock, store):
+    key, old = keys.create(ACTOR, NewKey(label="shop"))
+    made, new = keys.rotate(ACTOR, key.public_id, 3600.0, keys.boss)
+    opens = door(keys, clock)
+    assert (made.public_id, made.id, made.label) == (key.public_id, key.id, "shop")
+    assert opens(old).key_id == opens(new).key_id == key.id
+    clock.advance(3601)
+    with pytest.raises(Unauthenticated):
+        opens(old)
+    assert opens(new).key_id == key.id
+    assert audit(store)[0] == ("key:boss", "key.rotate", key.public_id)
+
+
+def test_rotation_without_an_overlap_ends_every_older_secret(keys, clock):
+    key, first = keys.create(ACTOR, NewKey())
+    second = keys.rotate(ACTOR, key.public_id, 3600.0, keys.boss)[1]
+    with pytest.raises(Conflict, match="without an overlap"):
+        keys.rotate(ACTOR, key.public_id, 3600.0, keys.boss)
+    third = keys.rotate(ACTOR, key.public_id, 0.0, keys.boss)[1]
+    opens = door(keys, clock)
+    assert opens(third)
+    for gone in (first, second):
+        with pytest.raises(Unauthenticated):
+            opens(gone)
+
+
+def test_rotation_renews_a_time_of_life_but_not_beyond_that_of_whoever_asks(keys, clock):
+    key, _ = keys.create(ACTOR, NewKey(expires_seconds=86400.0))
+    clock.advance(43200)
+    made, _ = keys.rotate(ACTOR, key.public_id, 0.0, keys.boss)
+    assert made.expires_ns == clock.time_ns() + DAY_NS
+    clock.advance(3600)
+    bounded = grant_of(keys_of(Action, expires_ns=made.expires_ns, principal_id=keys.boss.principal_id))
+    assert keys.rotate(ACTOR, key.public_id, 0.0, bounded)[0].expires_ns == made.expires_ns
+
+
+def test_a_key_that_has_ended_is_not_rotated(keys, clock):
+    key, _ = keys.create(ACTOR, NewKey())
+    keys.revoke(ACTOR, key.public_id)
+    with pytest.raises(Conflict, match="not valid any more"):
+        keys.rotate(ACTOR, key.public_id, 60.0, keys.boss)
+    for overlap in (-1.0, float("nan"), 1e9):
+        with pytest.raises(InvalidRequest):
+            keys.rotate(ACTOR, key.public_id, overlap, keys.boss)
+
+
+def test_a_revoked_key_opens_with_neither_of_its_secrets(keys, clock):
+    key, old = keys.create(ACTOR, NewKey())
+    new = keys.rotate(ACTOR, key.public_id, 3600.0, keys.boss)[1]
+    keys.revoke(ACTOR, key.public_id)
+    for secret in (old, new):
+        with pytest.raises(Unauthenticated):
+            door(keys, clock)(secret)
+
+
+def test_a_key_for_networks_is_refused_from_elsewhere(keys, clock):
+    _, secret = keys.create(ACTOR, NewKey(networks=("10.0.0.0/8", "2001:db8::/32")))
+    opens = door(keys, clock)
+    for peer in ("10.9.9.9", "::ffff:10.0.0.1", "2001:db8::7"):
+        assert opens(secret, peer)
+    for peer in ("11.0.0.1", "2001:db9::1", "unix", "", "10.0.0.300"):
+        with pytest.raises(PermissionDenied, match="made for"):
+            opens(secret, peer)
+
+
+@pytest.mark.parametrize("networks", [("10.0.0.1/8",), ("all",), ("10.0.0.0/33",), ("10.0.0.0/8",) * 65])
+def test_what_is_no_network_is_refused(keys, networks):
+    with pytest.raises(InvalidRequest):
+        keys.create(ACTOR, NewKey(networks=networks))
+
+
+def test_a_key_for_networks_hands_out_none_for_more(keys):
+    inner = grant_of(keys_of(Action, networks=("10.0.0.0/8",), principal_id=keys.boss.principal_id))
+    for networks in ((), ("11.0.0.0/8",), ("0.0.0.0/0",), ("2001:db8::/32",)):
+        with pytest.raises(PermissionDenied):
+            keys.create(ACTOR, NewKey(networks=networks), within=inner)
+    assert keys.create(ACTOR, NewKey(networks=("10.4.0.0/16",)), within=inner)

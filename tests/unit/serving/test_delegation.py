@@ -4,6 +4,7 @@ from hashlib import sha256
 
 from modelyard.core.access import Action, Key
 from modelyard.core.clock import ManualClock
+from modelyard.identity.first import administrator
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.prediction_files import Submission, new_id
 from modelyard.serving.publisher import SnapshotPublisher
@@ -37,7 +38,8 @@ def test_the_published_snapshot_lets_the_twin_in_until_the_key_ends(tmp_path):
     store = Store.open(f"sqlite:///{tmp_path}/db", clock)
     store.migrate()
     with store.write() as session:
-        key = session.keys.add(Key(id=0, workspace_id=1, public_id="abc", digest="2" * 64))
+        owner = administrator(session).id
+        key = session.keys.add(Key(id=0, workspace_id=1, principal_id=owner, public_id="abc", digest="2" * 64, networks=("10.0.0.0/8",)))
     publisher = SnapshotPublisher(store, SnapshotWriter(tmp_path), clock, delegation)
     publisher.publish_if_changed()
     submission = Submission(id=new_id(1), workspace_id=1, key_id=key.id, deployment="demo", body="{}")

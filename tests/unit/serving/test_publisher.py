@@ -2,12 +2,14 @@ import hashlib
 
 import pytest
 
-from modelyard.core.access import Key
+from modelyard.core.access import Action, Key, Role
 from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import Deployment, Route, Target
 from modelyard.core.errors import Unavailable
 from modelyard.core.models import Artifact, ArtifactFile, Card, Profile, Version
+from modelyard.core.principals import Membership, Principal, PrincipalKind
 from modelyard.core.signature import Signature
+from modelyard.identity.first import administrator
 from modelyard.serving.publisher import SnapshotPublisher
 from modelyard.store.database import Store
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
@@ -136,7 +138,8 @@ def test_revoked_and_expired_keys_are_left_out(publisher, store, reader, clock):
     with store.write() as session:
         for name, expires in (("alive", 0), ("revoked", 0), ("expired", clock.time_ns() - 1)):
             digest = hashlib.sha256(name.encode()).hexdigest()
-            session.keys.add(Key(id=0, workspace_id=1, public_id=name, digest=digest, expires_ns=expires))
+            owner = administrator(session).id
+            session.keys.add(Key(id=0, workspace_id=1, principal_id=owner, public_id=name, digest=digest, expires_ns=expires))
         session.keys.revoke(1, "revoked", clock.time_ns())
     publisher.publish_if_changed()
     snapshot = reader.load()
@@ -153,7 +156,8 @@ def test_keys_come_and_go_from_one_snapshot_to_the_next(publisher, store, reader
     def add(name, expires_ns=0):
         with store.write() as session:
             digest = hashlib.sha256(name.encode()).hexdigest()
-            session.keys.add(Key(id=0, workspace_id=1, public_id=name, digest=digest, expires_ns=expires_ns))
+            owner = administrator(session).id
+            session.keys.add(Key(id=0, workspace_id=1, principal_id=owner, public_id=name, digest=digest, expires_ns=expires_ns))
 
     def revoke(name):
         with store.write() as session:
@@ -182,3 +186,49 @@ def test_what_could_not_be_written_is_published_the_next_time(publisher, writer,
         publisher.publish_if_changed()
     monkeypatch.undo()
     assert publisher.publish_if_changed() == 1
+
+
+def test_keys_are_published_within_what_their_principals_may(publisher, store, reader):
+    def sha(name):
+        return hashlib.sha256(name.encode()).digest()
+
+    def granted(*names):
+        publisher.publish_if_changed()
+        snapshot = reader.load()
+        return [sorted(found.actions) if (found := snapshot.grant(sha(name))) else None for name in names]
+
+    with store.write() as session:
+        web = session.principals.add(Principal(id=0, workspace_id=1, kind=PrincipalKind.SERVICE, name="web"))
+        for name, owner in (("mine", web.id), ("nobody", 0)):
+            key = Key(
+                id=0, workspace_id=1, principal_id=owner, public_id=name, digest=sha(name).hex(), actions=(Action.INFER, Action.DEPLOY)
+            )
+            session.keys.add(key)
+    assert granted("mine", "nobody") == [None, None]
+    for revision, (role, expected) in enumerate(((Role.DEVELOPER, ["deploy", "infer"]), (Role.CONSUMER, ["infer"]), (Role.AUDITOR, None))):
+        with store.write() as session:
+            session.memberships.put(Membership(id=0, workspace_id=1, principal_id=web.id, roles=(role,)), revision)
+        assert granted("mine", "nobody") == [expected, None]
+
+
+def test_a_rotated_key_is_published_with_both_secrets(publisher, store, reader, clock):
+    def sha(name):
+        return hashlib.sha256(name.encode()).digest()
+
+    with store.write() as session:
+        key = Key(
+            id=0, workspace_id=1, principal_id=administrator(session).id, public_id="k", digest=sha("old").hex(), networks=("10.0.0.0/8",)
+        )
+        key = session.keys.add(key)
+    publisher.publish_if_changed()
+    until = clock.time_ns() + 60_000_000_000
+    with store.write() as session:
+        session.keys.rotate(key, sha("new").hex(), until, 0)
+    publisher.publish_if_changed()
+    old, new = (reader.load().grant(sha(name)) for name in ("old", "new"))
+    assert (old.key_id, old.expires_ns, old.networks, old.principal_id) == (key.id, until, ("10.0.0.0/8",), key.principal_id)
+    assert (new.key_id, new.expires_ns, new.networks) == (key.id, 0, ("10.0.0.0/8",))
+    with store.write() as session:
+        session.keys.revoke(1, "k", clock.time_ns())
+    publisher.publish_if_changed()
+    assert [reader.load().grant(sha(name)) for name in ("old", "new")] == [None, None]

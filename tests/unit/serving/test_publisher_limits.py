@@ -26,8 +26,11 @@ def test_limits_are_bound_to_what_they_are_for_and_the_rest_is_left_out():
         limit(4, Scope.DEPLOYMENT, "iris", workspace_id=2),
         limit(5, Scope.KEY, "abc", workspace_id=2),
         limit(6, Scope.KEY, "gone"),
+        limit(7, Scope.PRINCIPAL, "ana"),
+        limit(8, Scope.PRINCIPAL, "gone"),
     ]
-    assert [(found.id, found.subject_id) for found in served_limits(limits, deployments, keys)] == [(1, 0), (2, 2), (3, 5), (5, 8)]
+    found = [(served.id, served.subject_id) for served in served_limits(limits, deployments, keys, {(1, "ana"): 9})]
+    assert found == [(1, 0), (2, 2), (3, 5), (5, 8), (7, 9)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from modelyard.core.access import Action
 from modelyard.core.errors import Unavailable
 
 router = APIRouter(tags=["health"])
-Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Watcher = Annotated[Caller, Depends(Needs(Action.METRICS))]
 
 
 @router.get("/livez", summary="Whether this process answers; needs no key")
@@ -31,6 +31,6 @@ async def readyz(request: Request) -> dict[str, str]:
 
 
 @router.get("/metrics", summary="Figures of all processes for Prometheus", response_class=Response)
-def metrics(caller: Reader) -> Response:
+def metrics(caller: Watcher) -> Response:
     """Prometheus sends the key as ``authorization: {credentials_file: …}`` of its scrape configuration."""
     return Response(caller.services.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
-from modelyard.control.schemas import NewKeyBody
+from modelyard.control.schemas import NewKeyBody, RotationBody
 from modelyard.core.access import Action, Key
 from modelyard.core.api import IssuedKey, KeyView
 from modelyard.core.errors import PermissionDenied
-from modelyard.identity.keys import NewKey
+from modelyard.identity.bounds import NewKey
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 Issuer = Annotated[Caller, Depends(Needs(Action.KEYS))]
@@ -20,17 +21,20 @@ Issuer = Annotated[Caller, Depends(Needs(Action.KEYS))]
 
 @router.post("", summary="Issues a key and shows its secret, this once", status_code=201, responses=returns(IssuedKey, 201))
 def create(caller: Issuer, body: NewKeyBody) -> Response:
-    """Never with more rights than the caller's key has, and no longer valid than it."""
-    new = NewKey(label=body.label, actions=tuple(body.actions), deployments=tuple(body.deployments), expires_seconds=body.expires_seconds)
-    response = answer(issue(caller, new), 201)
-    caller.services.propagate()
-    response.headers["cache-control"] = "no-store"
-    return response
+    """Never with more rights than the caller's key has, or the principal whose key it is, and no longer valid than the caller's."""
+    return shown_once(caller, issue(caller, wanted(body)), 201)
 
 
 @router.get("", summary="Keys, without their secrets", responses=returns(list[KeyView]))
 def listed(caller: Issuer) -> Response:
-    return answer([view(key) for key in caller.services.keys.list(caller.workspace_id)])
+    return answer(views(caller, caller.services.keys.list(caller.workspace_id)))
+
+
+@router.post("/{key_id}/rotate", summary="Gives a key another secret, shown this once", responses=returns(IssuedKey))
+def rotated(caller: Issuer, key_id: str, body: RotationBody) -> Response:
+    """The secret before works on for as long as the body says. Limits, usage and the key's id stay."""
+    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id))
+    return shown_once(caller, rotate(caller, key_id, body), 200)
 
 
 @router.delete("/{key_id}", summary="Ends a key; it is refused within a second", status_code=204, responses=DONE)
@@ -40,10 +44,28 @@ def revoked(caller: Issuer, key_id: str) -> Response:
     return done()
 
 
+def wanted(body: NewKeyBody) -> NewKey:
+    """What a body asks for."""
+    return NewKey(
+        label=body.label,
+        actions=tuple(body.actions),
+        deployments=tuple(body.deployments),
+        networks=tuple(body.networks),
+        expires_seconds=body.expires_seconds,
+        principal=body.principal,
+    )
+
+
 def issue(caller: Caller, new: NewKey) -> IssuedKey:
     """A new key with its secret, within the rights of the caller."""
     key, secret = caller.services.keys.create(caller.actor, new, within=caller.grant)
-    return IssuedKey(**_fields(key), key=secret)
+    return IssuedKey(**_fields(caller, key), key=secret)
+
+
+def rotate(caller: Caller, key_id: str, body: RotationBody) -> IssuedKey:
+    """The same key with another secret."""
+    key, secret = caller.services.keys.rotate(caller.actor, key_id, body.overlap_seconds, caller.grant)
+    return IssuedKey(**_fields(caller, key), key=secret)
 
 
 def revoke(caller: Caller, key_id: str) -> None:
@@ -51,18 +73,52 @@ def revoke(caller: Caller, key_id: str) -> None:
 
     Raises NotFound, PermissionDenied, Conflict for the last administrator's key.
     """
-    key, grant = caller.services.keys.get(caller.workspace_id, key_id), caller.grant
-    within = not grant.deployments or (key.deployments and grant.deployments.issuperset(key.deployments))
-    if not within or not grant.actions.issuperset(key.actions):
-        raise PermissionDenied(f"Key {key_id!r} has rights that yours lacks, so yours cannot revoke it; ask whoever holds them.")
+    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id))
     caller.services.keys.revoke(caller.actor, key_id)
 
 
-def view(key: Key) -> KeyView:
-    """A key without what is secret of it."""
-    return KeyView(**_fields(key))
+def check_reach(caller: Caller, key: Key) -> None:
+    """Raises PermissionDenied for a key that has more rights than the caller's own."""
+    grant = caller.grant
+    within = not grant.deployments or (key.deployments and grant.deployments.issuperset(key.deployments))
+    if not within or not grant.actions.issuperset(key.actions):
+        raise PermissionDenied(f"Key {key.public_id!r} has rights that yours lacks, so it is not yours to change; ask whoever holds them.")
 
 
-def _fields(key: Key) -> dict[str, Any]:
-    names = ("label", "actions", "deployments", "created_by", "created_ns", "expires_ns", "revoked_ns")
-    return {"id": key.public_id} | {name: getattr(key, name) for name in names}
+def shown_once(caller: Caller, issued: IssuedKey, status: int) -> Response:
+    """An answer with a secret, once workers know of it."""
+    response = answer(issued, status)
+    caller.services.propagate()
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def views(caller: Caller, keys: Sequence[Key]) -> list[KeyView]:
+    """Keys without what is secret of them."""
+    with caller.services.store.read() as session:
+        names = session.principals.names({key.principal_id for key in keys})
+    return [KeyView(**_told(key, names)) for key in keys]
+
+
+def _fields(caller: Caller, key: Key) -> dict[str, Any]:
+    with caller.services.store.read() as session:
+        return _told(key, session.principals.names({key.principal_id}))
+
+
+_SHOWN = (
+    "label",
+    "actions",
+    "deployments",
+    "networks",
+    "created_by",
+    "created_ns",
+    "expires_ns",
+    "revoked_ns",
+    "rotated_ns",
+    "previous_until_ns",
+    "used_ns",
+)
+
+
+def _told(key: Key, names: dict[int, str]) -> dict[str, Any]:
+    return {"id": key.public_id, "principal": names.get(key.principal_id, "")} | {name: getattr(key, name) for name in _SHOWN}

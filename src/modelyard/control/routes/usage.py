@@ -18,12 +18,13 @@ from modelyard.ledger.query import UsageQuery, UsageWish
 from modelyard.ledger.trace import Tracer
 
 router = APIRouter(prefix="/api/v1", tags=["usage"])
+Anybody = Annotated[Caller, Depends(Needs())]
 Reader = Annotated[Caller, Depends(Needs(Action.READ, Action.AUDIT))]
 _BY = ["deployment"]
 
 
 def wish(  # noqa: PLR0917 - the parameters of a query
-    caller: Reader,
+    caller: Anybody,
     since: Annotated[str, Query(description="ISO time, or how long ago, like 7d.", examples=["2027-01-01T00:00:00Z", "7d"])] = "",
     until: Annotated[str, Query(description="Before which; the same forms.")] = "",
     step: Annotated[UsageStep, Query(description="Length of the periods (UTC).")] = UsageStep.ALL,

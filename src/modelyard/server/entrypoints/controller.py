@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from modelyard.control.app import create_app
 from modelyard.core.errors import ModelyardError
+from modelyard.identity.first import bootstrap
 from modelyard.observability.logging import configure
 from modelyard.server.channel import ChildChannel, Handover, Said
 from modelyard.server.entrance import entrance
@@ -36,7 +37,7 @@ def main() -> int:
     configure(handover.name, settings.log_level, Home(settings.home).logs)
     try:
         foundation = lay_foundation(settings)
-        made = foundation.keys.bootstrap(settings.admin_key or None)
+        made = bootstrap(foundation.store, foundation.clock, settings.admin_key or None)
         if made is not None:
             channel.say(Said.ADMIN_KEY, made)
         foundation.publisher.publish_if_changed()

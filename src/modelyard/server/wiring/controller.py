@@ -17,6 +17,8 @@ from modelyard.gate.limits import LimitService, PriceService
 from modelyard.gate.supply import Supplier
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
+from modelyard.identity.members import MemberService
+from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
 from modelyard.ledger.audit import AuditLog
@@ -131,6 +133,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         registry=registry,
         keys=foundation.keys,
         certificates=CertificateService(store, clock),
+        workspaces=WorkspaceService(store, clock),
+        members=MemberService(store, clock),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
@@ -154,15 +158,20 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         predictions=_predictions(foundation, handover),
         propagation=propagation,
         supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
-        ledger=Folder(
-            store,
-            home.journal,
-            clock,
-            retention_seconds=settings.usage_retention_seconds,
-            minute_retention_seconds=settings.usage_minute_retention_seconds,
-        ),
+        ledger=_ledger(foundation),
         feedback=feedback,
         upkeep=partial(_upkeep, foundation, feedback),
+    )
+
+
+def _ledger(foundation: Foundation) -> Folder:
+    settings = foundation.settings
+    return Folder(
+        foundation.store,
+        foundation.home.journal,
+        foundation.clock,
+        retention_seconds=settings.usage_retention_seconds,
+        minute_retention_seconds=settings.usage_minute_retention_seconds,
     )
 
 

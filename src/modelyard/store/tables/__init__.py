@@ -4,7 +4,7 @@ Every table has its ``workspace_id`` but those that know no tenant: ``workspaces
 ``usage_segments``.
 """
 
-from modelyard.store.tables.access import keys
+from modelyard.store.tables.access import keys, memberships, principals
 from modelyard.store.tables.audit import audit, audit_heads
 from modelyard.store.tables.base import HEAD, metadata
 from modelyard.store.tables.certificates import certificates
@@ -31,10 +31,12 @@ __all__ = [
     "leases",
     "limits",
     "machine_usage",
+    "memberships",
     "metadata",
     "models",
     "predictions",
     "prices",
+    "principals",
     "settings",
     "usage_cursors",
     "usage_days",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, String, Table, Text
+from sqlalchemy import BigInteger, Column, String, Table, Text
 
 from modelyard.store.tables.base import identity, metadata, time
 
@@ -12,6 +12,8 @@ workspaces = Table(
     identity(),
     Column("name", String(63), nullable=False, unique=True),
     time("created_ns"),
+    time("removed_ns"),
+    Column("revision", BigInteger, nullable=False, server_default="1"),
     sqlite_autoincrement=True,
 )
 
