@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 from platform_under_test import platform, pss_bytes  # noqa: E402  # beside this folder, not installed
 
+from modelyard.sdk.client import Client  # noqa: E402  # after the path
 from modelyard.testing.platform import RunningPlatform, free_port, wait_until_answers  # noqa: E402  # after the path
 
 SHAPES = {"mlp": (16,), "cifar": (3, 32, 32), "encoder": (64,)}
@@ -126,9 +127,8 @@ def main() -> None:
             ours.json("deploy", f"{model}@1")
         key = ours.json("keys", "create")["key"]
         keys = models / "keys.txt"
-        keys.write_text(
-            "\n".join(ours.json("keys", "create", "--label", f"k{n}")["key"] for n in range(100 if "unique" in options.cases else 1))
-        )
+        with Client(ours.url, ours.admin_key) as client:
+            keys.write_text("\n".join([client.keys.create().key for _ in range(100 if "unique" in options.cases else 1)]))
         for model in options.models.split(","):
             with fastapi(models / f"{model}.onnx", model) as theirs:
                 for case in options.cases.split(","):
