@@ -8,7 +8,9 @@ from enum import Enum
 
 from modelyard.core.access import Certificate
 
-Headers = tuple[tuple[bytes, bytes], ...] | list[tuple[bytes, bytes]]
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Reply headers that do not change, so that a front may cache them in encoded form."""
+Headers = Fields | list[tuple[bytes, bytes]]
 """Reply headers, names in lower case. A tuple is a constant that a front may cache in encoded form; a list belongs to one reply."""
 
 
@@ -60,13 +62,19 @@ class Exchange(ABC):
         return None
 
     @abstractmethod
-    def respond(
-        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes | Sequence[bytes | memoryview],
+        request_id: bytes = b"",
+        own_id: bytes = b"",
+        more: Fields = (),
     ) -> None:
         """Sends the whole answer; a sequence of chunks is sent as one body without joining a caller's buffers twice.
 
         ``request_id`` and ``own_id``, printable ASCII, are what alone differs between most answers: ``x-request-id`` and
-        ``x-modelyard-request-id``.
+        ``x-modelyard-request-id``. ``more`` are fields that many answers share for moments.
         """
 
     @abstractmethod
@@ -86,10 +94,10 @@ class Exchange(ABC):
         """Ends a begun answer."""
 
 
-def identified(headers: Headers, request_id: bytes, own_id: bytes) -> Headers:
-    """The fields of an answer with its ids among them, for fronts that encode fields one by one."""
+def identified(headers: Headers, request_id: bytes, own_id: bytes, more: Fields) -> Headers:
+    """All the fields of an answer in one list, for fronts that encode fields one by one."""
     ids = ((b"x-request-id", request_id), (b"x-modelyard-request-id", own_id))
-    return [*headers, *[field for field in ids if field[1]]]
+    return [*headers, *[field for field in ids if field[1]], *more]
 
 
 Handler = Callable[[Exchange], None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
-from modelyard.core.exchange import Abort, Exchange, Headers
+from modelyard.core.exchange import Abort, Exchange, Fields, Headers
 from modelyard.core.inference import Cost, InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
@@ -180,6 +180,7 @@ class Call:
         if accepted is not None:
             headers, body = _compressed(accepted, headers, body)
         size = len(body) if type(body) is bytes else body_size(body)
+        more: Fields = ()
         permit = self.permit
         if permit is not None:
             self.permit = None
@@ -192,13 +193,13 @@ class Call:
                 size = body_size(body)
             standings = permit.standings
             if standings is not None:
-                headers = (*headers, *(standings.encoded or _encode(standings)))
+                more = standings.encoded or _encode(standings)
         self.answered = True
         # Without this, call and exchange would hold each other until the garbage collector comes.
         exchange.on_abort = None
         if self.context is not None:
             headers = [*headers, *self.context.headers]
-        exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode())
+        exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode(), more)
         if self._finished is not None:
             self._finished(self, status, size)
 
@@ -218,7 +219,7 @@ class Call:
         return status, [*headers, *more], body
 
 
-def _encode(standings: Standings) -> Headers:
+def _encode(standings: Standings) -> Fields:
     """Their headers, worked out once for all the calls that they are told to."""
     standings.encoded = tuple(limit_headers(standings.each))
     return standings.encoded
@@ -229,8 +230,7 @@ def limit_headers(standings: tuple[Standing, ...]) -> list[tuple[bytes, bytes]]:
     found = []
     for standing in standings:
         limit, remaining, reset = _RATELIMIT[standing.measure]
-        found.append((limit, b"%d" % standing.amount))
-        found.append((remaining, b"%d" % standing.remaining))
+        found += [(limit, b"%d" % standing.amount), (remaining, b"%d" % standing.remaining)]
         if standing.reset_seconds >= 0:
             found.append((reset, b"%ds" % -(-standing.reset_seconds // 1)))
     return found

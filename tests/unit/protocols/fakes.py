@@ -26,9 +26,11 @@ class FakeExchange(Exchange):
         self.peer, self.secure, self.received_ns, self.aborted, self.on_abort = "127.0.0.1", False, 0, None, None
         self.answer = None
 
-    def respond(self, status, headers, body, request_id=b"", own_id=b""):
+    def respond(self, status, headers, body, request_id=b"", own_id=b"", more=()):
         assert self.answer is None, "answered twice"
-        self.answer = Answer(status, dict(identified(headers, request_id, own_id)), body if isinstance(body, bytes) else b"".join(body))
+        self.answer = Answer(
+            status, dict(identified(headers, request_id, own_id, more)), body if isinstance(body, bytes) else b"".join(body)
+        )
 
     def start(self, status, headers):
         raise NotImplementedError

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from modelyard.core.access import Certificate
-from modelyard.core.exchange import Abort, Exchange, Headers
+from modelyard.core.exchange import Abort, Exchange, Fields, Headers
 from modelyard.server.fronts.framing import HeadReader
 from modelyard.server.fronts.reply import BODILESS
 
@@ -55,8 +55,14 @@ class Http1Exchange(Exchange):
     def certificate(self) -> Certificate | None:
         return self._connection.certificate
 
-    def respond(
-        self, status: int, headers: Headers, body: bytes | Sequence[bytes | memoryview], request_id: bytes = b"", own_id: bytes = b""
+    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+        self,
+        status: int,
+        headers: Headers,
+        body: bytes | Sequence[bytes | memoryview],
+        request_id: bytes = b"",
+        own_id: bytes = b"",
+        more: Fields = (),
     ) -> None:
         if self.answer is not _OPEN:
             self._refuse_second()
@@ -73,6 +79,8 @@ class Http1Exchange(Exchange):
         ids = b"x-request-id: %b\r\n" % request_id if request_id else b""
         if own_id:
             ids += b"x-modelyard-request-id: %b\r\n" % own_id
+        if more:
+            ids += encoder.fields(more)
         if type(body) is bytes and self.method != "HEAD" and status not in BODILESS and len(body) < _JOIN_BYTES:
             connection.write(b"%b%b%b%d\r\n\r\n%b" % (head, ids, tail, len(body), body))
         else:

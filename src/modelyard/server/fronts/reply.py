@@ -6,7 +6,7 @@ import json
 from email.utils import formatdate
 from http import HTTPStatus
 
-from modelyard.core.exchange import Headers
+from modelyard.core.exchange import Fields, Headers
 
 BODILESS = frozenset({204, 304})
 """Statuses whose answer has no body."""
@@ -24,13 +24,25 @@ class ReplyEncoder:
     An answer is ``head`` + one of the tails + what the tail asks for: a length and an empty line.
     """
 
-    __slots__ = ("close_tail", "close_unsized", "constants", "keep_tail", "keep_unsized", "names", "old_keep_tail")
+    __slots__ = (
+        "_shared",
+        "_shared_encoded",
+        "close_tail",
+        "close_unsized",
+        "constants",
+        "keep_tail",
+        "keep_unsized",
+        "names",
+        "old_keep_tail",
+    )
 
     def __init__(self) -> None:
         self.names: set[bytes] = set()
         """Names of fields that were found good; few, because answers are ours."""
         self.constants: dict[tuple[int, Headers], bytes] = {}
         """Heads by status and constant headers."""
+        self._shared: Fields = ()
+        self._shared_encoded = b""
         self.set_date(0)
 
     def set_date(self, seconds: float) -> None:
@@ -53,8 +65,23 @@ class ReplyEncoder:
             if not 200 <= status <= 599:
                 raise ValueError(f"{status} is not the status of an answer.")
             line = b"HTTP/1.1 %d -\r\n" % status
-        encoded = line + b"".join([b"%b: %b\r\n" % field for field in headers])
-        lines = len(headers) + 1
+        encoded = line + self._encode(headers)
+        if type(headers) is tuple:
+            if len(self.constants) >= _CONSTANTS:
+                self.constants.clear()
+            self.constants[status, headers] = encoded
+        return encoded
+
+    def fields(self, headers: Fields) -> bytes:
+        """Fields that answers share for moments: the last ones are kept. Raises ValueError as ``head`` does."""
+        if headers is not self._shared:
+            self._shared_encoded = self._encode(headers)
+            self._shared = headers
+        return self._shared_encoded
+
+    def _encode(self, headers: Headers) -> bytes:
+        encoded = b"".join([b"%b: %b\r\n" % field for field in headers])
+        lines = len(headers)
         if encoded.count(b"\n") != lines or encoded.count(b"\r") != lines or b"\0" in encoded:
             raise ValueError(f"A header of the answer contains a line break or NUL: {headers!r}.")
         for name, _ in headers:
@@ -63,10 +90,6 @@ class ReplyEncoder:
                     raise ValueError(f"The header {name!r} is set by the front, or is no lower-case header name.")
                 if len(self.names) < _CONSTANTS:
                     self.names.add(name)
-        if type(headers) is tuple:
-            if len(self.constants) >= _CONSTANTS:
-                self.constants.clear()
-            self.constants[status, headers] = encoded
         return encoded
 
     def refusal(self, status: int, message: str, request_id: str, *, with_body: bool = True) -> bytes:

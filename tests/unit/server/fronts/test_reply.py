@@ -55,3 +55,20 @@ def test_a_refusal_is_json_whatever_its_sentence() -> None:
     assert whole.endswith(b'content-length: 15\r\n\r\n{"error": "no"}')
     assert b"connection: close\r\n" in whole
     assert ReplyEncoder().refusal(400, "no", "1f", with_body=False).endswith(b"content-length: 15\r\n\r\n")
+
+
+def test_shared_fields_are_encoded_once_for_answers_in_a_row():
+    encoder = ReplyEncoder()
+    first, second = ((b"x-ratelimit-remaining-requests", b"5"),), ((b"x-ratelimit-remaining-requests", b"4"),)
+    encoded = encoder.fields(first)
+    assert encoded == b"x-ratelimit-remaining-requests: 5\r\n"
+    assert encoder.fields(first) is encoded
+    assert encoder.fields(second) == b"x-ratelimit-remaining-requests: 4\r\n"
+    assert encoder.fields(first) == encoded
+
+
+@pytest.mark.parametrize("field", [(b"x-a", b"1\r\nx-b: 2"), (b"content-length", b"5"), (b"X-A", b"1")])
+def test_shared_fields_are_checked_like_others(field):
+    encoder = ReplyEncoder()
+    with pytest.raises(ValueError, match="header"):
+        encoder.fields((field,))
