@@ -16,6 +16,7 @@ from modelyard.control.services import Services
 from modelyard.core.clock import SystemClock
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.resources import Resources
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.certificates import CertificateService
@@ -24,6 +25,7 @@ from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.kinds import JobKind
+from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
@@ -101,6 +103,8 @@ def running(root: Path) -> Iterator[Platform]:
         jobs=JobQueue(store, home, kinds, clock, lambda: None),
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),
+        pools=PoolService(store, Resources(4.0, 2**34, 1), lambda: None),
+        deployments=DeploymentService(store, workers.reports),
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "jobs": Entry(MODELS, "modelyard.cli.jobs", "List jobs."),
     "logs": Entry(MODELS, "modelyard.cli.jobs", "Show what a job wrote."),
     "cancel": Entry(MODELS, "modelyard.cli.jobs", "End a job."),
+    "pools": Entry(MODELS, "modelyard.cli.pools", "Show and set what jobs of a workspace may hold."),
     "deploy": Entry(SERVE, "modelyard.cli.deployments", "Serve a version or an alias."),
     "rollout": Entry(SERVE, "modelyard.cli.rollout", "Show and end the rollout of a version."),
     "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),

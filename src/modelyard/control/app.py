@@ -27,6 +27,7 @@ from modelyard.control.routes import (
     me,
     models,
     platform,
+    pools,
     prices,
     usage,
     versions,
@@ -35,7 +36,7 @@ from modelyard.control.routes import (
 from modelyard.control.services import Services
 
 ROUTERS = (
-    *(health, platform, workspaces, me, datasets, jobs, models, versions, deployments, keys, certificates),
+    *(health, platform, workspaces, me, datasets, jobs, pools, models, versions, deployments, keys, certificates),
     *(limits, prices, usage, invoices, audit, declared),
 )
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:

@@ -86,6 +86,19 @@ class LimitsBody(Body):
     memory_bytes: int = Field(0, ge=0)
     wall_seconds: float = Field(0, ge=0)
     attempts: int = Field(0, ge=0, le=100)
+    cores: float = Field(0, ge=0)
+    gpus: int = Field(0, ge=0)
+
+
+class PoolBody(Body):
+    """What a workspace's jobs may hold at the same time; 0 means no bound but the platform's."""
+
+    cores: float = Field(0, ge=0)
+    memory_bytes: int = Field(0, ge=0)
+    gpus: int = Field(0, ge=0)
+    jobs: int = Field(0, ge=0)
+    share: float = Field(1.0, gt=0)
+    """Its weight beside other workspaces under the policy ``fair``."""
 
 
 class NewJobBody(Body):

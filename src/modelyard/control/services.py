@@ -13,6 +13,7 @@ from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.workspaces import WorkspaceService
+from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
 from modelyard.registry.service import Registry
@@ -42,6 +43,7 @@ class Services:
     limits: LimitService
     prices: PriceService
     jobs: JobQueue
+    pools: PoolService
     deployments: DeploymentService
     rollouts: RolloutService
     authenticate: Authenticate

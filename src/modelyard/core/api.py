@@ -159,3 +159,21 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What every refused management call answers."""
 
     error: ErrorDetail
+
+
+class PoolView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workspace's jobs may hold at the same time, and what they do; 0 means no bound but the platform's."""
+
+    workspace: str
+    cores: float = 0.0
+    memory_bytes: int = 0
+    gpus: int = 0
+    jobs: int = 0
+    share: float = 1.0
+    """Its weight beside other workspaces under the policy ``fair``."""
+    running: int = 0
+    waiting: int = 0
+    platform_cores: float = 0.0
+    """What all jobs of the platform together may hold."""
+    platform_memory_bytes: int = 0
+    platform_gpus: int = 0

@@ -56,6 +56,22 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     memory_bytes: int = 0
     wall_seconds: float = 0.0
     attempts: int = 0
+    cores: float = 0.0
+    """CPU cores; a job is kept to as many, rounded up."""
+    gpus: int = 0
+
+
+class WorkspacePool(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workspace's jobs may hold at the same time; 0 means no bound but the platform's own."""
+
+    workspace_id: int
+    cores: float = 0.0
+    memory_bytes: int = 0
+    gpus: int = 0
+    jobs: int = 0
+    share: float = 1.0
+    """Its weight beside other workspaces under the policy ``fair``."""
+    updated_ns: int = 0
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):

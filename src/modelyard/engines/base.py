@@ -20,6 +20,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Standard output and error are appended here."""
     environment: Mapping[str, str] = {}
     """Added to the engine's own environment."""
+    cores: float = 0.0
+    """How many CPU cores it is kept to, rounded up; 0 for all."""
     memory_bytes: int = 0
     """What all its processes may use together; 0 for no limit."""
     wall_seconds: float = 0.0

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from math import ceil
 from pathlib import Path
 
 from modelyard.core.clock import Clock, SystemClock
@@ -38,8 +39,9 @@ HURRY_NS = 100_000_000
 class _Running:
     """One task with its process."""
 
-    def __init__(self, task: Task, process: subprocess.Popen[bytes], started_ns: int) -> None:
+    def __init__(self, task: Task, process: subprocess.Popen[bytes], started_ns: int, cores: set[int]) -> None:
         self.task = task
+        self.cores = cores
         self.process = process
         self.started_ns = started_ns
         self.kills_before = out_of_memory_kills()
@@ -126,10 +128,11 @@ class LocalEngine(Engine):
         except OSError as error:
             raise Unavailable(f"No process could be started: {error.strerror}; it is tried again.", retry_after=5.0) from error
         yield_to_serving(process.pid, rank)
-        _confine(process.pid, task)
+        cores = self._cores(task)
+        _confine(process.pid, task, cores)
         self._count += 1
         handle = f"{process.pid}-{self._count}"
-        self._tasks[handle] = _Running(task, process, self._clock.monotonic_ns())
+        self._tasks[handle] = _Running(task, process, self._clock.monotonic_ns(), cores)
         return handle
 
     def cancel_job(self, handle: str) -> None:
@@ -166,6 +169,18 @@ class LocalEngine(Engine):
             time.sleep(0.02)
         return len(found)
 
+    def _cores(self, task: Task) -> set[int]:
+        """The cores that a task is kept to, those that fewest tasks use; none when it may use all."""
+        if not task.cores or not hasattr(os, "sched_getaffinity"):
+            return set()
+        there = sorted(os.sched_getaffinity(0))
+        wanted = ceil(task.cores)
+        if wanted >= len(there):
+            return set()
+        users = {core: sum(core in running.cores for running in self._tasks.values() if running.ended is None) for core in there}
+        # The last ones first: workers that are bound to cores tend to be bound to the first.
+        return set(sorted(there, key=lambda core: (users[core], -core))[:wanted])
+
     def _find(self, handle: str) -> _Running:
         try:
             return self._tasks[handle]
@@ -179,10 +194,12 @@ def _leader_ended(process: subprocess.Popen[bytes]) -> bool:
     return process.poll() is not None
 
 
-def _confine(pid: int, task: Task) -> None:
+def _confine(pid: int, task: Task, cores: set[int]) -> None:
     if not sys.platform.startswith("linux"):
         return
     with suppress(OSError, ValueError):
+        if cores:
+            os.sched_setaffinity(pid, cores)
         resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))
         if task.memory_bytes:
             # One huge allocation is refused at once; what grows slowly is caught by looking.

@@ -27,10 +27,23 @@ PRIORITIES = range(-1000, 1001)
 
 
 class JobQueue:
-    """Jobs of all workspaces. ``wake`` is called after each change that the scheduler should see soon."""
+    """Jobs of all workspaces. ``wake`` is called after each change that the scheduler should see soon.
 
-    def __init__(self, store: Store, home: Home, kinds: Mapping[str, JobKind], clock: Clock, wake: Callable[[], None]) -> None:
+    ``refuses`` tells, as the end of a sentence, why a job of a workspace with such limits could never start.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        home: Home,
+        kinds: Mapping[str, JobKind],
+        clock: Clock,
+        wake: Callable[[], None],
+        *,
+        refuses: Callable[[int, Limits], str] = lambda *_: "",
+    ) -> None:
         self._store, self._home, self._kinds, self._clock, self._wake = store, home, kinds, clock, wake
+        self._refuses = refuses
 
     def submit(self, actor: Actor, kind: str, spec: dict[str, Any], *, priority: int = 0, limits: Limits | None = None) -> Job:
         """Puts a job into the queue.
@@ -44,6 +57,11 @@ class JobQueue:
         limits = limits or Limits()
         if limits.memory_bytes < 0 or limits.wall_seconds < 0 or not 0 <= limits.attempts <= 10:
             raise InvalidRequest("A job's limits cannot be negative, nor its attempts more than 10; 0 means the platform's default.")
+        if min(limits.cores, limits.gpus) < 0:
+            raise InvalidRequest("A job's cores and GPUs cannot be negative; 0 means the platform's default.")
+        never = self._refuses(actor.workspace_id, limits)
+        if never:
+            raise InvalidRequest(f"The job {never}; ask for less, or have the pool enlarged.")
         checked = self._kinds[kind].check(actor.workspace_id, spec)
         if len(msgspec.json.encode(checked)) > MAX_SPEC_BYTES:
             raise InvalidRequest(f"The job's spec is larger than {MAX_SPEC_BYTES} bytes; upload large inputs as a dataset and name it.")

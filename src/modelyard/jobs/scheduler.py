@@ -10,14 +10,15 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import Clock
 from modelyard.core.errors import ModelyardError, Unavailable
-from modelyard.core.jobs import Job, JobStatus, Progress
+from modelyard.core.jobs import Job, JobStatus, Limits, Progress
 from modelyard.engines.base import Ending, Engine, Task, TaskStatus
+from modelyard.jobs.dispatch import Dispatcher, DispatchOptions
 from modelyard.jobs.endings import crash_sentence, failure_sentence, killed_platform_sentence, unexpected_sentence
 from modelyard.jobs.folder import JobFolder, Outcome
 from modelyard.jobs.kinds import JobKind
@@ -38,7 +39,9 @@ class SchedulerOptions:
 
     command: tuple[str, ...]
     """Starts a job's process; its folder and the import string of its kind are added."""
-    concurrency: int = 1
+    dispatch: DispatchOptions = field(default_factory=DispatchOptions)
+    devices: tuple[str, ...] = ()
+    """Ids of the GPUs that jobs may be given."""
     memory_bytes: int = 0
     wall_seconds: float = 0.0
     attempts: int = 2
@@ -57,10 +60,11 @@ class _Active:
         self.finishing: Future[dict[str, Any]] | None = None
         self.ended: TaskStatus | None = None
         self.next_write_ns = 0
+        self.devices: tuple[str, ...] = ()
 
 
 class JobScheduler:
-    """Runs jobs by priority, then age. One thread calls ``recover`` once and then ``tick`` again and again, as ``run`` does."""
+    """Runs jobs as its policy says. One thread calls ``recover`` once and then ``tick`` again and again, as ``run`` does."""
 
     def __init__(
         self,
@@ -76,12 +80,19 @@ class JobScheduler:
         self._store, self._home, self._engine, self._kinds = store, home, engine, kinds
         self._fetch, self._options, self._clock = fetch, options, clock
         self._active: dict[int, _Active] = {}
-        self._threads = ThreadPoolExecutor(max_workers=options.concurrency + 1, thread_name_prefix="job")
+        self._dispatcher = Dispatcher(store, options.dispatch, clock)
+        self._threads = ThreadPoolExecutor(max_workers=options.dispatch.jobs + 1, thread_name_prefix="job")
         self._woken = threading.Event()
 
     def wake(self) -> None:
         """Makes ``run`` look at once; callable from any thread."""
+        self._dispatcher.wake()
         self._woken.set()
+
+    @property
+    def refuses(self) -> Callable[[int, Limits], str]:
+        """See ``Dispatcher.refuses``; callable from any thread."""
+        return self._dispatcher.refuses
 
     def run(self, stop: threading.Event) -> None:
         """Recovers, then ticks until ``stop`` is set and somebody calls ``wake``; then ends what runs, to be started again."""
@@ -101,6 +112,7 @@ class JobScheduler:
 
     def recover(self) -> None:
         """Deals with jobs that a dead predecessor left running: stores a finished one's result, starts others again or fails them."""
+        self._dispatcher.learn_from_history()
         with self._store.read() as session:
             left = [job for job in session.jobs.unended() if job.status is JobStatus.RUNNING and job.id not in self._active]
         for job in left:
@@ -159,18 +171,16 @@ class JobScheduler:
                 self._end(active, JobStatus.CANCELLED)
 
     def _claim(self) -> None:
-        free = self._options.concurrency - len(self._active)
-        if free <= 0:
+        if len(self._active) >= self._options.dispatch.jobs:
             return
-        with self._store.read() as session:
-            waiting = session.jobs.queued()[:free]
-        for job in waiting:
-            self._start(job)
+        for job_id in self._dispatcher.choose([active.job for active in self._active.values()]):
+            self._start(job_id)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, job_id: int) -> None:
+        self._dispatcher.left(job_id)
         with self._store.write() as session:
-            now = session.jobs.get(None, job.id)
-            if now is None or now.status is not JobStatus.QUEUED:
+            job = session.jobs.get(None, job_id)
+            if job is None or job.status is not JobStatus.QUEUED:
                 return  # cancelled between the look and now
             job = session.jobs.update(
                 job.id,
@@ -218,6 +228,8 @@ class JobScheduler:
             folder=active.folder.root,
             command=(*options.command, str(active.folder.root), self._kinds[job.kind].run),
             log=active.folder.log,
+            environment=self._gpus(active),
+            cores=self._dispatcher.needs(job).cores,
             memory_bytes=job.limits.memory_bytes or options.memory_bytes,
             wall_seconds=job.limits.wall_seconds or options.wall_seconds,
             grace_seconds=options.grace_seconds,
@@ -229,6 +241,15 @@ class JobScheduler:
             return
         active.preparing = None
         active.job = self._change(job, pid=self._engine.status(active.handle).pid)
+
+    def _gpus(self, active: _Active) -> dict[str, str]:
+        """The variable that shows a job the GPUs it was given and no others, on machines that have any to give."""
+        if not self._options.devices:
+            return {}
+        taken = {device for other in self._active.values() for device in other.devices}
+        free = [device for device in self._options.devices if device not in taken]
+        active.devices = tuple(free[: active.job.limits.gpus])
+        return {"CUDA_VISIBLE_DEVICES": ",".join(active.devices)}
 
     def _note_progress(self, active: _Active) -> None:
         now = self._clock.monotonic_ns()
@@ -284,7 +305,7 @@ class JobScheduler:
         self._end(active, JobStatus.SUCCEEDED, result=finished.result(), progress=done)
 
     def _end(self, active: _Active, status: JobStatus, error: str = "", **changes: Any) -> None:
-        self._change(active.job, status=status, error=error, pid=0, ended_ns=self._clock.time_ns(), **changes)
+        self._dispatcher.ended(self._change(active.job, status=status, error=error, pid=0, ended_ns=self._clock.time_ns(), **changes))
         logger.info("Job %d %s%s", active.job.id, status, f": {error}" if error else "")
         active.folder.discard()
         self._drop(active)
@@ -293,6 +314,7 @@ class JobScheduler:
         if active.handle:
             self._engine.forget(active.handle)
         self._active.pop(active.job.id, None)
+        self._dispatcher.wake()
 
     def _change(self, job: Job, **changes: Any) -> Job:
         wanted: JobChanges = changes  # type: ignore[assignment]  # checked by the table itself

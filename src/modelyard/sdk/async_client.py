@@ -23,6 +23,7 @@ from modelyard.sdk.async_resources.limits import AsyncPrices, AsyncUsageLimits
 from modelyard.sdk.async_resources.me import AsyncOneself
 from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_resources.platform import AsyncPlatform
+from modelyard.sdk.async_resources.pools import AsyncPools
 from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
 from modelyard.sdk.async_transport import AsyncTransport
 from modelyard.sdk.files import model_name_for, target_of
@@ -54,6 +55,7 @@ class AsyncClient:
         self.models = AsyncModels(self._transport)
         self.datasets = AsyncDatasets(self._transport)
         self.jobs = AsyncJobs(self._transport)
+        self.pools = AsyncPools(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.certificates = AsyncCertificates(self._transport)

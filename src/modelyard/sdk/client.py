@@ -25,6 +25,7 @@ from modelyard.sdk.resources.limits import Prices, UsageLimits
 from modelyard.sdk.resources.me import Oneself
 from modelyard.sdk.resources.models import Models
 from modelyard.sdk.resources.platform import Platform
+from modelyard.sdk.resources.pools import Pools
 from modelyard.sdk.resources.workspaces import Members, Workspaces
 from modelyard.sdk.settings import client_settings
 from modelyard.sdk.transport import Transport
@@ -55,6 +56,7 @@ class Client:
         self.models = Models(self._transport)
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
+        self.pools = Pools(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
         self.certificates = Certificates(self._transport)

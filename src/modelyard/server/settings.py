@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from modelyard.core.resources import Resources
 from modelyard.observability.logging import redact
 
 PREFIX = "MODELYARD_"
@@ -132,8 +133,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 0
     jobs: Annotated[int, Meta(ge=0, le=256, description="Jobs that run at the same time; 0 means half of the CPU cores, at least one.")] = 0
+    job_policy: Annotated[
+        Literal["first-come", "shortest", "largest", "priority", "fair"],
+        Meta(
+            description="Whose turn it is among waiting jobs: first-come, shortest or largest (predicted time or work) first, priority, or "
+            "fair (the workspace that had least of its share)."
+        ),
+    ] = "priority"
+    job_aging: Annotated[
+        float, Meta(gt=0, description="Seconds of predicted time that a second of waiting makes up for, under shortest and largest.")
+    ] = 0.1
+    job_priority_seconds: Annotated[
+        float, Meta(gt=0, description="Time of waiting that is worth one step of priority, under priority and fair.", extra=_SECONDS)
+    ] = 600.0
+    job_cores: Annotated[float, Meta(ge=0, description="CPU cores that all jobs together may hold; 0 means all of the machine's.")] = 0.0
+    job_pool_bytes: Annotated[
+        int, Meta(ge=0, description="Memory that all jobs together may hold; 0 means 60% of the machine's.", extra=_BYTES)
+    ] = 0
+    job_gpus: Annotated[str, Meta(description="Ids of the GPUs that jobs may be given, with commas, as CUDA_VISIBLE_DEVICES has them.")] = (
+        ""
+    )
     job_memory_bytes: Annotated[
-        int, Meta(ge=0, description="Memory a job's processes may use together; 0 means 60% of the machine's.", extra=_BYTES)
+        int,
+        Meta(
+            ge=0,
+            description="Memory a job's processes may use together; 0 means an equal part of what all jobs may hold.",
+            extra=_BYTES,
+        ),
     ] = 0
     job_wall_seconds: Annotated[float, Meta(gt=0, description="Time a job may take.", extra=_SECONDS)] = 6 * 3600.0
     job_attempts: Annotated[int, Meta(ge=1, le=10, description="How often a job is started before a crash counts as its failure.")] = 2
@@ -204,7 +230,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def job_memory(self) -> int:
         """Bytes a job may use when it names no limit of its own."""
-        return self.job_memory_bytes or int(0.6 * machine_memory())
+        return self.job_memory_bytes or int(self.job_capacity.memory_bytes / self.job_count)
+
+    @property
+    def gpus(self) -> tuple[str, ...]:
+        """Ids of GPUs for jobs."""
+        return tuple(self.job_gpus.replace(",", " ").split())
+
+    @property
+    def job_capacity(self) -> Resources:
+        """What all jobs together may hold."""
+        return Resources(self.job_cores or float(cores()), self.job_pool_bytes or int(0.6 * machine_memory()), len(self.gpus))
 
     def database(self) -> str:
         """URL of the database, the default one filled in."""

@@ -27,6 +27,7 @@ from modelyard.store.leases import LeasesTable
 from modelyard.store.limits import LimitsTable
 from modelyard.store.migrate import migrate
 from modelyard.store.models import ModelsTable
+from modelyard.store.pools import PoolsTable
 from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
 from modelyard.store.principals import MembershipsTable, PrincipalsTable
@@ -60,6 +61,7 @@ class Session:
         self.usage_segments = UsageSegmentsTable(connection)
         self.limits = LimitsTable(connection, clock)
         self.leases = LeasesTable(connection, clock)
+        self.pools = PoolsTable(connection, clock)
         self.prices = PricesTable(connection, clock)
         self.settings = SettingsTable(connection)
 

@@ -30,6 +30,9 @@ class JobChanges(TypedDict, total=False):
 
 
 Jobs = list[Job]
+Identities = list[int]
+_MOST_NAMED = 500
+"""Ids in one query."""
 
 
 class JobsTable:
@@ -81,10 +84,21 @@ class JobsTable:
             self._connection.execute(update(jobs).where(jobs.c.id == job_id).values(**changes))
         return msgspec.structs.replace(job, **changes)
 
-    def queued(self) -> Jobs:
-        """Jobs that wait, in the order of their turn: priority, then age."""
-        waiting = select(jobs).where(jobs.c.status == JobStatus.QUEUED.value)
-        return self._load(waiting.order_by(jobs.c.priority.desc(), jobs.c.id))
+    def waiting_ids(self) -> Identities:
+        """Ids of the jobs that wait, oldest first."""
+        return list(
+            self._connection.execute(select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED.value).order_by(jobs.c.id)).scalars()
+        )
+
+    def several(self, ids: Identities) -> Jobs:
+        """These jobs, of any workspace, oldest first."""
+        parts = [ids[at : at + _MOST_NAMED] for at in range(0, len(ids), _MOST_NAMED)]
+        return [job for part in parts for job in self._load(select(jobs).where(jobs.c.id.in_(part)).order_by(jobs.c.id))]
+
+    def succeeded(self, limit: int) -> Jobs:
+        """The jobs of all workspaces that succeeded last, the oldest of them first."""
+        query = select(jobs).where(jobs.c.status == JobStatus.SUCCEEDED.value).order_by(jobs.c.id.desc()).limit(limit)
+        return self._load(query)[::-1]
 
     def unended(self) -> Jobs:
         """Jobs that wait or run, oldest first."""

@@ -15,7 +15,7 @@ from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import AlreadyExists, Conflict, InvalidRequest, ModelyardError, NotFound
 from modelyard.core.events import Actor
-from modelyard.core.jobs import Job, JobStatus, Limits, Progress
+from modelyard.core.jobs import Job, JobStatus, Limits, Progress, WorkspacePool
 from modelyard.store.database import Session, Store
 from modelyard.store.predictions import Prediction, PredictionStatus
 from modelyard.store.usage import UsageMinute
@@ -65,15 +65,34 @@ class StoreStateContract:
         assert session.jobs.get(None, made.id) == made
         assert session.jobs.get(2, made.id) is None
 
-    def test_jobs_queue_by_priority_then_age(self, session: Session) -> None:
+    def test_jobs_are_found_by_state_and_age(self, session: Session) -> None:
         ids = [session.jobs.add(job(priority=priority)).id for priority in (0, 5, 0, 5)]
         session.jobs.update(ids[0], status=JobStatus.CANCELLED)
-        assert [found.id for found in session.jobs.queued()] == [ids[1], ids[3], ids[2]]
+        assert session.jobs.waiting_ids() == ids[1:]
+        assert [found.id for found in session.jobs.several([ids[2], ids[0]])] == [ids[0], ids[2]]
+        assert session.jobs.several([]) == []
         assert [found.id for found in session.jobs.list(1, limit=2)] == [ids[3], ids[2]]
         assert [found.id for found in session.jobs.list(1, before_id=ids[2])] == [ids[1], ids[0]]
         assert [found.id for found in session.jobs.list(1, status=JobStatus.CANCELLED)] == [ids[0]]
         assert session.jobs.list(2) == []
         assert [found.id for found in session.jobs.unended()] == ids[1:]
+
+    def test_the_last_jobs_that_succeeded_come_oldest_first(self, session: Session) -> None:
+        ids = [session.jobs.add(job()).id for _ in range(4)]
+        for job_id in ids[:3]:
+            session.jobs.update(job_id, status=JobStatus.RUNNING)
+            session.jobs.update(job_id, status=JobStatus.SUCCEEDED)
+        assert [found.id for found in session.jobs.succeeded(2)] == ids[1:3]
+
+    def test_a_pool_replaces_the_one_before(self, session: Session) -> None:
+        assert session.pools.get(1) == WorkspacePool(workspace_id=1)
+        session.pools.set(WorkspacePool(workspace_id=1, cores=1.5, share=2.0))
+        made = session.pools.set(WorkspacePool(workspace_id=1, memory_bytes=2**40, gpus=1, jobs=3))
+        assert made.updated_ns > 0
+        assert session.pools.get(1) == made
+        assert session.pools.all() == [made]
+        session.pools.remove(1)
+        assert session.pools.all() == []
 
     def test_jobs_make_legal_moves_only(self, session: Session) -> None:
         made = session.jobs.add(job())

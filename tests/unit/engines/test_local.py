@@ -1,9 +1,11 @@
 """The local engine keeps the contract, and what only processes of one machine can do."""
 
+import json
 import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from modelyard.core.errors import Unavailable
@@ -34,6 +36,27 @@ def test_tasks_see_only_the_environment_they_are_given(engine, tmp_path, monkeyp
 def test_program_that_cannot_be_started_is_reported(engine, tmp_path):
     with pytest.raises(Unavailable, match="No process could be started"):
         engine.submit_job(Task(folder=tmp_path, command=("/no/such/program",), log=tmp_path / "log.txt"))
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one core, or no affinity")
+def test_tasks_are_kept_to_cores_that_others_leave(engine, tmp_path):
+    # Read late: a task begins before it is bound.
+    code = "import os, time; time.sleep(0.5); print(sorted(os.sched_getaffinity(0)), flush=True); time.sleep(0.5)"
+    tasks = []
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        tasks.append(msgspec.structs.replace(python(tmp_path / name, code), cores=0.5))
+    running = [engine.submit_job(task) for task in tasks]
+    for handle in running:
+        wait_until_ended(engine, handle)
+    seen = [json.loads(task.log.read_text()) for task in tasks]
+    assert all(len(cores) == 1 for cores in seen)
+    assert seen[0] != seen[1]
+    engine.forget(running[0])
+    (tmp_path / "c").mkdir()
+    free = msgspec.structs.replace(python(tmp_path / "c", "import os; print(len(os.sched_getaffinity(0)))"), cores=1e3)
+    wait_until_ended(engine, engine.submit_job(free))
+    assert int(free.log.read_text()) == len(os.sched_getaffinity(0))
 
 
 def test_one_huge_allocation_is_refused_inside_the_task(engine, tmp_path):

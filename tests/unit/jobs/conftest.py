@@ -10,6 +10,7 @@ from modelyard.core.clock import ManualClock
 from modelyard.core.errors import NotFound
 from modelyard.core.events import Actor
 from modelyard.engines.base import Ending, Engine, TaskStatus
+from modelyard.jobs.dispatch import DispatchOptions
 from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.queue import JobQueue
@@ -83,14 +84,14 @@ class Bench:
         self.fetched.append(digest)
         to.write_text(digest)
 
-    def scheduler(self, **options):
+    def scheduler(self, concurrency=1, dispatch=None, **options):
         made = JobScheduler(
             store=self.store,
             home=self.home,
             engine=self.engine,
             kinds=self.kinds,
             fetch=self._fetch,
-            options=SchedulerOptions(command=("run",), **options),
+            options=SchedulerOptions(command=("run",), dispatch=DispatchOptions(jobs=concurrency, **(dispatch or {})), **options),
             clock=self.clock,
         )
         self.schedulers.append(made)

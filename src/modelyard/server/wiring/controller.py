@@ -19,6 +19,9 @@ from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.workspaces import WorkspaceService
+from modelyard.jobs.dispatch import DispatchOptions
+from modelyard.jobs.policy import Aging, Policy
+from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
 from modelyard.ledger.audit import AuditLog
@@ -138,7 +141,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
-        jobs=JobQueue(store, home, kinds, clock, scheduler.wake),
+        jobs=JobQueue(store, home, kinds, clock, scheduler.wake, refuses=scheduler.refuses),
+        pools=PoolService(store, settings.job_capacity, scheduler.wake),
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),
         authenticate=Authenticator(foundation.keys, clock).authenticate,
@@ -198,7 +202,13 @@ def _prune(home: Home, blobs: Blobs) -> int:
 def _job_options(settings: Settings) -> SchedulerOptions:
     return SchedulerOptions(
         command=JOB,
-        concurrency=settings.job_count,
+        dispatch=DispatchOptions(
+            jobs=settings.job_count,
+            capacity=settings.job_capacity,
+            policy=Policy(settings.job_policy),
+            aging=Aging(settings.job_aging, settings.job_priority_seconds),
+        ),
+        devices=settings.gpus,
         memory_bytes=settings.job_memory,
         wall_seconds=settings.job_wall_seconds,
         attempts=settings.job_attempts,

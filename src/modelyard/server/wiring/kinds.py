@@ -110,7 +110,7 @@ class TrainJobs:
         if not isinstance(wanted, str) or not wanted:
             raise InvalidRequest("A training job needs a 'dataset': upload a file first and name it, like penguins or penguins@1.")
         found = self._find(workspace_id, wanted)
-        return {"name": found.name, "number": found.number, "digest": found.digest, "filename": found.filename}
+        return {"name": found.name, "number": found.number, "digest": found.digest, "size": found.size, "filename": found.filename}
 
     def _find(self, workspace_id: int, wanted: str) -> Dataset:
         name, _, number = wanted.partition("@")

@@ -8,7 +8,7 @@ from modelyard.store.tables.access import keys, memberships, principals
 from modelyard.store.tables.audit import audit, audit_heads
 from modelyard.store.tables.base import HEAD, metadata
 from modelyard.store.tables.certificates import certificates
-from modelyard.store.tables.jobs import jobs
+from modelyard.store.tables.jobs import jobs, pools
 from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
@@ -34,6 +34,7 @@ __all__ = [
     "memberships",
     "metadata",
     "models",
+    "pools",
     "predictions",
     "prices",
     "principals",

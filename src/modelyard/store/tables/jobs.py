@@ -1,10 +1,10 @@
-"""Jobs."""
+"""Jobs, and what workspaces may hold while theirs run."""
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, Float, ForeignKey, Index, Integer, String, Table
 
-from modelyard.store.tables.base import document, identity, metadata, text, time, workspace
+from modelyard.store.tables.base import ID, count, document, identity, metadata, text, time, workspace
 
 jobs = Table(
     "jobs",
@@ -29,4 +29,16 @@ jobs = Table(
     Index(None, "status", "priority"),
     Index(None, "workspace_id", "id"),
     sqlite_autoincrement=True,
+)
+
+pools = Table(
+    "pools",
+    metadata,
+    Column("workspace_id", ID, ForeignKey("workspaces.id"), primary_key=True, autoincrement=False),
+    Column("cores", Float, nullable=False, server_default="0"),
+    count("memory_bytes"),
+    count("gpus"),
+    count("jobs"),
+    Column("share", Float, nullable=False, server_default="1"),
+    time("updated_ns"),
 )
