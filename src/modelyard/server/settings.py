@@ -150,9 +150,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     job_pool_bytes: Annotated[
         int, Meta(ge=0, description="Memory that all jobs together may hold; 0 means 60% of the machine's.", extra=_BYTES)
     ] = 0
-    job_gpus: Annotated[str, Meta(description="Ids of the GPUs that jobs may be given, with commas, as CUDA_VISIBLE_DEVICES has them.")] = (
-        ""
-    )
+    job_gpus: Annotated[
+        str, Meta(description="Device ids of the GPUs that jobs may be given, with commas; others than those of replicas.")
+    ] = ""
     job_memory_bytes: Annotated[
         int,
         Meta(
@@ -233,14 +233,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         return self.job_memory_bytes or int(self.job_capacity.memory_bytes / self.job_count)
 
     @property
-    def gpus(self) -> tuple[str, ...]:
+    def job_devices(self) -> tuple[str, ...]:
         """Ids of GPUs for jobs."""
         return tuple(self.job_gpus.replace(",", " ").split())
 
     @property
     def job_capacity(self) -> Resources:
         """What all jobs together may hold."""
-        return Resources(self.job_cores or float(cores()), self.job_pool_bytes or int(0.6 * machine_memory()), len(self.gpus))
+        return Resources(self.job_cores or float(cores()), self.job_pool_bytes or int(0.6 * machine_memory()), len(self.job_devices))
 
     def database(self) -> str:
         """URL of the database, the default one filled in."""

@@ -208,7 +208,7 @@ def _job_options(settings: Settings) -> SchedulerOptions:
             policy=Policy(settings.job_policy),
             aging=Aging(settings.job_aging, settings.job_priority_seconds),
         ),
-        devices=settings.gpus,
+        devices=settings.job_devices,
         memory_bytes=settings.job_memory,
         wall_seconds=settings.job_wall_seconds,
         attempts=settings.job_attempts,
