@@ -34,6 +34,8 @@ class PretendEngine(Engine):
     def cancel_job(self, handle):
         self.cancelled.append(handle)
 
+    start_replica, stop_replica = submit_job, cancel_job
+
     def status(self, handle):
         if handle not in self.states:
             raise NotFound(handle)
