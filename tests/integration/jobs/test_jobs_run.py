@@ -12,6 +12,7 @@ from modelyard.core.clock import SystemClock
 from modelyard.core.events import Actor
 from modelyard.core.jobs import JobStatus, Limits
 from modelyard.engines.local import LocalEngine
+from modelyard.jobs.dispatch import DispatchOptions
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
@@ -58,7 +59,7 @@ class Yard:
             engine=LocalEngine({"PATH": os.environ["PATH"], "PYTHONPATH": python_path}),
             kinds=self.kinds,
             fetch=lambda digest, to: to.write_text(digest),
-            options=SchedulerOptions(command=COMMAND, concurrency=2, grace_seconds=0.5),
+            options=SchedulerOptions(command=COMMAND, dispatch=DispatchOptions(jobs=2), grace_seconds=0.5),
             clock=SystemClock(),
         )
 
