@@ -104,7 +104,6 @@ def running(root: Path) -> Iterator[Platform]:
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),
         pools=PoolService(store, Resources(4.0, 2**34, 1), lambda: None),
-        deployments=DeploymentService(store, workers.reports),
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},

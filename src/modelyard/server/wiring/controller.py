@@ -20,6 +20,7 @@ from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.dispatch import DispatchOptions
+from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.policy import Aging, Policy
 from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
@@ -117,15 +118,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
     kinds = {"train": TrainJobs(store, registry, deployments).kind()}
-    scheduler = JobScheduler(
-        store=store,
-        home=home,
-        engine=LocalEngine(passed_on(environment)),
-        kinds=kinds,
-        fetch=blobs.fetch,
-        options=_job_options(settings),
-        clock=clock,
-    )
+    scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
     feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
 
@@ -197,6 +190,28 @@ def _prune(home: Home, blobs: Blobs) -> int:
     with closing(SnapshotReader(home.snapshot)) as snapshots:
         served = {version.artifact.digest for version in snapshots.load().versions.values()}
     return ArtifactCache(home.artifacts, blobs).prune(served, CACHE_SECONDS)
+
+
+def _scheduler(foundation: Foundation, kinds: Mapping[str, JobKind], environment: Mapping[str, str]) -> JobScheduler:
+    return JobScheduler(
+        store=foundation.store,
+        home=foundation.home,
+        engine=LocalEngine(passed_on(environment)),
+        kinds=kinds,
+        fetch=foundation.blobs.fetch,
+        options=_job_options(foundation.settings),
+        clock=foundation.clock,
+    )
+
+
+def _ledger(foundation: Foundation) -> Folder:
+    return Folder(
+        foundation.store,
+        foundation.home.journal,
+        foundation.clock,
+        retention_seconds=foundation.settings.usage_retention_seconds,
+        minute_retention_seconds=foundation.settings.usage_minute_retention_seconds,
+    )
 
 
 def _job_options(settings: Settings) -> SchedulerOptions:
