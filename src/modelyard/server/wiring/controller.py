@@ -204,16 +204,6 @@ def _scheduler(foundation: Foundation, kinds: Mapping[str, JobKind], environment
     )
 
 
-def _ledger(foundation: Foundation) -> Folder:
-    return Folder(
-        foundation.store,
-        foundation.home.journal,
-        foundation.clock,
-        retention_seconds=foundation.settings.usage_retention_seconds,
-        minute_retention_seconds=foundation.settings.usage_minute_retention_seconds,
-    )
-
-
 def _job_options(settings: Settings) -> SchedulerOptions:
     return SchedulerOptions(
         command=JOB,
