@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal, InvalidOperation, Overflow
 from enum import StrEnum
 
 import msgspec
@@ -232,7 +232,7 @@ def parse_money(text: str) -> int:
     """
     try:
         value = Decimal(text.strip()) * MICRO
-    except InvalidOperation:
+    except (InvalidOperation, Overflow):
         value = Decimal(-1)
     if not value.is_finite() or not 0 <= value <= MOST or value != value.to_integral_value():
         raise InvalidRequest(f"{text[:40]!r} is no amount of money; use a number from 0 on with at most six decimals, like 0.0025.")

@@ -98,6 +98,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")] = "info"
     access_log: Annotated[bool, Meta(description="Whether workers log every inference request as a JSON line.")] = True
+    span_endpoint: Annotated[
+        str, Meta(description="OTLP endpoint (HTTP) that spans of calls go to, like http://127.0.0.1:4318/v1/traces; empty for none.")
+    ] = ""
+    span_share: Annotated[
+        float, Meta(ge=0, le=1, description="Share of calls that become spans; calls within a trace are sampled as their caller says.")
+    ] = 0.01
     drain_seconds: Annotated[
         float, Meta(ge=0, description="How long calls in flight may go on when the platform stops.", extra=_SECONDS)
     ] = 20.0

@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from modelyard.observability.access_log import Access, AccessLog
 from modelyard.observability.exports import read_export, write_export
@@ -21,6 +22,16 @@ _NAMELESS = frozenset({401, 403, 404, 405})
 """Answers to names that may be made up: they would make endless label values."""
 
 
+class SpanSink(Protocol):
+    """Where spans are made."""
+
+    def note(self, entries: list[Access]) -> None:
+        """Takes in answered calls, before the log makes them readable."""
+
+    def close(self) -> None:
+        """Sends what is left."""
+
+
 class Telemetry:
     """Belongs to the event loop. ``note`` is on every call's path; what it notes is worked off in small pieces soon after.
 
@@ -31,6 +42,8 @@ class Telemetry:
         self._export_path = export_path
         self._log = access_log
         self._later = later
+        self.spans: SpanSink | None = None
+        """Makes spans of answered calls, where that is asked for."""
         self.connections: Callable[[], int] = int
         """How many connections are open."""
         self._waiting: list[Access] = []
@@ -80,6 +93,8 @@ class Telemetry:
         waiting, self._waiting = self._waiting, []
         if waiting:
             self._count(waiting)
+            if self.spans is not None:
+                self.spans.note(waiting)
             if self._log is not None:
                 self._log.write(waiting)
 
@@ -90,6 +105,13 @@ class Telemetry:
             write_export(self._export_path, self._metrics.export())
         except OSError as error:
             logger.warning("The counters cannot be written: %s", error.strerror)
+
+    def close(self) -> None:
+        """Hands on what was noted last."""
+        self.flush()
+        self.export()
+        if self.spans is not None:
+            self.spans.close()
 
     def _count(self, entries: list[Access]) -> None:
         answered: Tally[tuple[str, str, int]] = Tally()

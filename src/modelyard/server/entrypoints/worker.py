@@ -70,8 +70,7 @@ async def _end(worker: Worker, settings: Settings, tasks: Sequence[asyncio.Task[
     for task in tasks:
         with suppress(asyncio.CancelledError):
             await task
-    worker.telemetry.flush()
-    worker.telemetry.export()
+    worker.telemetry.close()
     worker.limiter.close()
     worker.journal.close()
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol as Seam
 
 from modelyard.core.clock import SystemClock
+from modelyard.core.errors import InvalidRequest
 from modelyard.core.plugins import load_string
 from modelyard.gate.bound import BoundGate
 from modelyard.gate.check import Gate, SnapshotHolder
@@ -33,7 +34,7 @@ from modelyard.server.handler import Handler
 from modelyard.server.health import health_protocol
 from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
 from modelyard.server.settings import Settings, cores
-from modelyard.server.telemetry import Telemetry
+from modelyard.server.telemetry import SpanSink, Telemetry
 from modelyard.server.wiring.contracts import contract_protocol
 from modelyard.serving.batching import BatchOptions
 from modelyard.serving.dataplane import DataPlane
@@ -53,6 +54,8 @@ from modelyard.store.snapshot import SnapshotReader
 DISK_THREADS = 4
 GRPC = "modelyard.server.wiring.grpc:build"
 """Imported only where gRPC is on."""
+SPANS = "modelyard.observability.spans:Spans"
+"""Imported only where spans are asked for."""
 
 
 class Listener(Seam):
@@ -96,6 +99,8 @@ def build(settings: Settings, handover: Handover) -> Worker:
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, later)
+    if settings.span_endpoint:
+        telemetry.spans = _spans(settings, slot)
     gate = Gate(holder, journal, clock, limiter)
     bound = BoundGate(gate, holder, settings.contract_deployment) if settings.contract else None
     handler = Handler(
@@ -128,6 +133,14 @@ def build(settings: Settings, handover: Handover) -> Worker:
         grpc=grpc,
         certificates=way_in.certificates,
     )
+
+
+def _spans(settings: Settings, slot: int) -> SpanSink:
+    try:
+        spans: SpanSink = load_string(SPANS)(settings.span_endpoint, settings.span_share, slot)
+    except ImportError as error:
+        raise InvalidRequest(f"Spans need OpenTelemetry ({error.name}): pip install 'modelyard[otel]'") from error
+    return spans
 
 
 def protocols(
