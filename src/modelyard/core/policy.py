@@ -141,6 +141,8 @@ class Policy(_Part, frozen=True, kw_only=True):
             return msgspec.convert(dict(stored), cls)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The policy cannot be used: {_place(str(error))}.") from None
+        except UnicodeError:
+            raise InvalidRequest("The policy cannot be used: it has text that is no Unicode (half of a surrogate pair).") from None
 
     @property
     def own_processes(self) -> ReplicaPolicy | None:
