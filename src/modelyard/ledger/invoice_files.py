@@ -29,6 +29,7 @@ th, td { text-align: right; padding: .3rem .5rem; border-bottom: 1px solid #d5d5
 th { color: #595959; font-weight: 600; }
 th:first-child, td:first-child, th:nth-child(2), td:nth-child(2) { text-align: left; }
 tfoot td { font-weight: 600; border-bottom: 0; }
+tfoot td:last-child { text-align: right; }
 .total { display: flex; justify-content: space-between; border-top: 2px solid #1a1a1a; margin-top: 2rem; padding-top: .6rem;
          font-size: 1.35rem; font-weight: 700; }
 .note { color: #595959; }

@@ -10,25 +10,25 @@ Header, MessagePack section and every key record carry a CRC-32; the size of the
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from hmac import compare_digest
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from modelyard.core.access import Action, Grant, Key
+from modelyard.core.access import Grant, Key
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.deployments import ServedDeployment, ServedVersion
 from modelyard.core.errors import Unavailable
 from modelyard.core.limits import ServedLimit
 from modelyard.core.prices import Price
+from modelyard.store.snapshot_keys import KEY_SIZE, KeySections, KeyTable
 
 MAGIC = b"MYSNAP\r\n"
 FORMAT = 2
@@ -39,12 +39,6 @@ KEEP = 4
 _HEADER = struct.Struct("<8sIIQQQIIQ")
 _CRC = struct.Struct("<I")
 _HEADER_SIZE = 64
-# digest, workspace, principal, key, expiry, offset and length of its text, actions, CRC of record and text
-_KEY = struct.Struct("<32sQQQQQIII")
-_KEY_BODY = _KEY.size - 4
-_ACTIONS = tuple(Action)
-"""An action is the bit of its place here: new ones are added at the end."""
-_SCOPE = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...], tuple[str, ...]])
 
 
 class SnapshotState(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +65,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot:
     """One published state. Immutable but for the memory of grants already decoded; one thread reads it at a time."""
 
-    def __init__(self, number: int, created_ns: int, section: _Section, keys: _KeyTable | None = None) -> None:
+    def __init__(self, number: int, created_ns: int, section: _Section, keys: KeyTable | None = None) -> None:
         self.number = number
         """0 for the empty one that a process begins with."""
         self.created_ns = created_ns
@@ -115,46 +109,6 @@ class Snapshot:
         return grant
 
 
-class _KeyTable:
-    """Sorted key records over the mapped file."""
-
-    def __init__(self, memory: mmap.mmap, at: int, count: int, texts_at: int) -> None:
-        self._memory, self._at, self.count, self._texts_at = memory, at, count, texts_at
-
-    def find(self, digest: bytes) -> tuple[bytes, Grant | None]:
-        """The digest and grant of the nearest record at or after ``digest``; zeros when there is none or it is damaged."""
-        memory, at, size = self._memory, self._at, _KEY.size
-        low, high = 0, self.count
-        while low < high:
-            middle = (low + high) >> 1
-            start = at + middle * size
-            if memory[start : start + 32] < digest:
-                low = middle + 1
-            else:
-                high = middle
-        if low == self.count:
-            return bytes(32), None
-        return self._decode(at + low * size)
-
-    def _decode(self, start: int) -> tuple[bytes, Grant | None]:
-        record = self._memory[start : start + _KEY.size]
-        digest, workspace_id, principal_id, key_id, expires_ns, offset, length, actions, crc = _KEY.unpack(record)
-        text = self._memory[self._texts_at + offset : self._texts_at + offset + length]
-        if zlib.crc32(text, zlib.crc32(record[:_KEY_BODY])) != crc:
-            return bytes(32), None  # a damaged record opens nothing
-        public_id, deployments, networks = _SCOPE.decode(text)
-        return digest, Grant(
-            workspace_id=workspace_id,
-            key_id=key_id,
-            public_id=public_id,
-            actions=frozenset(action for bit, action in enumerate(_ACTIONS) if actions >> bit & 1),
-            deployments=frozenset(deployments),
-            expires_ns=expires_ns,
-            principal_id=principal_id,
-            networks=networks,
-        )
-
-
 class _Counter:
     """Eight mapped bytes. The store is one aligned machine word, so a reader sees the old number or the new one."""
 
@@ -192,6 +146,7 @@ class SnapshotWriter:
         except BlockingIOError:
             os.close(self._lock)
             raise Unavailable(f"Another controller publishes into {folder}; stop it first.") from None
+        self._keys = KeySections()
         self._counter = _Counter(folder / "current", writable=True)
         self.number = max([self._counter.words[0], *_numbers(folder)])
         for left in folder.glob("*.tmp"):
@@ -207,12 +162,10 @@ class SnapshotWriter:
         temporary = path.with_suffix(".tmp")
         try:
             with temporary.open("wb") as file:
-                for part in _encode(state, number, self._clock.time_ns()):
+                for part in _encode(state, self._keys, number, self._clock.time_ns()):
                     file.write(part)
-                file.flush()
-                os.fsync(file.fileno())
+            # Not synced: after a power cut the controller publishes anew, and a file that did not reach the disk fails its checks.
             temporary.replace(path)
-            _sync_folder(self._folder)
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise Unavailable(f"The snapshot cannot be written to {self._folder}: {error.strerror}.", retry_after=1.0) from error
@@ -276,16 +229,7 @@ def _numbers(folder: Path) -> list[int]:
     return sorted(int(path.stem) for path in folder.glob("*.snap") if path.stem.isdigit())
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # not every file system can sync a folder
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _encode(state: SnapshotState, number: int, now_ns: int) -> Iterator[bytes]:
+def _encode(state: SnapshotState, keys: KeySections, number: int, now_ns: int) -> Iterator[bytes]:
     section = msgspec.msgpack.encode(
         _Section(
             workspaces=state.workspaces,
@@ -295,31 +239,12 @@ def _encode(state: SnapshotState, number: int, now_ns: int) -> Iterator[bytes]:
             prices=state.prices,
         )
     )
-    records, texts = _encode_keys(state.keys)
-    head = _HEADER.pack(MAGIC, FORMAT, _KEY.size, number, now_ns, len(section), zlib.crc32(section), len(records) // _KEY.size, len(texts))
+    records, texts = keys.encode(state.keys)
+    head = _HEADER.pack(MAGIC, FORMAT, KEY_SIZE, number, now_ns, len(section), zlib.crc32(section), len(records) // KEY_SIZE, len(texts))
     yield (head + _CRC.pack(zlib.crc32(head))).ljust(_HEADER_SIZE, b"\0")
     yield section
     yield records
     yield texts
-
-
-def _encode_keys(keys: Iterable[Key]) -> tuple[bytes, bytes]:
-    bits = {action: 1 << bit for bit, action in enumerate(_ACTIONS)}
-    body, crc32, encode = struct.Struct("<32sQQQQQII"), zlib.crc32, msgspec.msgpack.Encoder().encode
-    records: list[bytes] = []
-    texts: list[bytes] = []
-    offset = 0
-    for key in keys:
-        text = encode((key.public_id, key.deployments, key.networks))
-        actions = sum([bits[action] for action in key.actions])
-        record = body.pack(
-            bytes.fromhex(key.digest), key.workspace_id, key.principal_id, key.id, key.expires_ns, offset, len(text), actions
-        )
-        records.append(record + crc32(text, crc32(record)).to_bytes(4, "little"))
-        texts.append(text)
-        offset += len(text)
-    records.sort()
-    return b"".join(records), b"".join(texts)
 
 
 def _read(path: Path, number: int) -> Snapshot:
@@ -329,7 +254,7 @@ def _read(path: Path, number: int) -> Snapshot:
         fields = _check_header(path, head, number)
         _, _, _, _, created_ns, length, crc, count, texts_length = fields
         keys_at = _HEADER_SIZE + length
-        texts_at = keys_at + count * _KEY.size
+        texts_at = keys_at + count * KEY_SIZE
         if size != texts_at + texts_length:
             raise _damaged(path, f"it has {size} bytes instead of {texts_at + texts_length}")
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -340,7 +265,7 @@ def _read(path: Path, number: int) -> Snapshot:
         section = msgspec.msgpack.decode(packed, type=_Section)
     except msgspec.DecodeError as error:
         raise _damaged(path, "another version of Modelyard wrote it") from error
-    return Snapshot(number, created_ns, section, _KeyTable(memory, keys_at, count, texts_at))
+    return Snapshot(number, created_ns, section, KeyTable(memory, keys_at, count, texts_at))
 
 
 def _check_header(path: Path, head: bytes, number: int) -> tuple[Any, ...]:
@@ -349,7 +274,7 @@ def _check_header(path: Path, head: bytes, number: int) -> tuple[Any, ...]:
     if _CRC.unpack_from(head, _HEADER.size)[0] != zlib.crc32(head[: _HEADER.size]):
         raise _damaged(path, "its header's checksum is wrong")
     fields = _HEADER.unpack_from(head)
-    if fields[1] != FORMAT or fields[2] != _KEY.size:
+    if fields[1] != FORMAT or fields[2] != KEY_SIZE:
         raise _damaged(path, f"it has format {fields[1]}, this version reads {FORMAT}")
     if fields[3] != number:
         raise _damaged(path, f"it says that it is number {fields[3]}")

@@ -1,6 +1,6 @@
 import hashlib
 import mmap
-import os
+import random
 
 import pytest
 from hypothesis import given
@@ -194,10 +194,11 @@ def test_every_torn_or_flipped_byte_is_noticed(writer, reader, tmp_path):
 def test_a_full_disk_leaves_the_old_one_current(writer, reader, monkeypatch):
     writer.publish(state())
 
-    def full(_descriptor):
+    def full(*_):
+        yield b"half"
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr("modelyard.store.snapshot._encode", full)
     with pytest.raises(Unavailable, match="No space left"):
         writer.publish(state())
     assert reader.number == writer.number == 1
@@ -223,3 +224,24 @@ def test_a_process_out_of_file_descriptors_keeps_what_it_has(writer, reader, mon
     monkeypatch.setattr("pathlib.Path.open", exhausted)
     with pytest.raises(Unavailable, match="Too many open files"):
         reader.load()
+
+
+def test_keys_that_come_change_and_go_are_what_the_newest_snapshot_says(tmp_path):
+    """Whatever the writer keeps from one snapshot to the next: what is read is what was given."""
+    rng = random.Random(7)
+    writer, reader = SnapshotWriter(tmp_path), SnapshotReader(tmp_path)
+    digests = [hashlib.sha256(bytes([number])).hexdigest() for number in range(60)]
+    for round_ in range(60):
+        chosen = rng.sample(range(60), rng.randrange(60))
+        keys = tuple(
+            Key(id=number + 1, workspace_id=1, public_id=f"k{number}", digest=digests[number], expires_ns=rng.choice((0, round_)))
+            for number in chosen
+        )
+        writer.publish(SnapshotState(workspaces={1: "default"}, deployments=(), versions=(), keys=keys))
+        snapshot = reader.load()
+        assert snapshot.key_count == len(keys)
+        given = {key.digest: (key.id, key.public_id, key.expires_ns) for key in keys}
+        for digest in digests:
+            grant = snapshot.grant(bytes.fromhex(digest))
+            assert (None if grant is None else (grant.key_id, grant.public_id, grant.expires_ns)) == given.get(digest)
+    writer.close()
