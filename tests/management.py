@@ -35,6 +35,7 @@ from modelyard.serving.reports import VersionReport, WorkerReport
 from modelyard.serving.rollout import RolloutService
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
+from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
 
 ADMIN = "admin-key-for-the-tests"
@@ -104,6 +105,7 @@ def running(root: Path) -> Iterator[Platform]:
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),
         pools=PoolService(store, Resources(4.0, 2**34, 1), lambda: None),
+        sealer=Sealer(bytes(32)),
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -29,6 +29,7 @@ def _group() -> None:
         "modelyard deploy penguins@champion",
         "modelyard deploy penguins@2 --name penguins-next",
         "modelyard deploy penguins@1 penguins@2 --weight 90 --weight 10",
+        "modelyard deploy shouter@1 --replicas 0-3",
     ),
 )
 def deploy(
@@ -38,6 +39,9 @@ def deploy(
     name: Annotated[str, typer.Option(help="Name that clients call; by default the model's.")] = "",
     weight: Annotated[list[int], typer.Option(help="Share of the calls, one for each reference in order.")] = [],  # noqa: B006 - Typer copies it
     policy: Annotated[str, typer.Option(metavar="FILE", help="YAML or JSON file with the deployment's policy.")] = "",
+    replicas: Annotated[
+        str, typer.Option(help="Replica processes, like 2, or 0-3 to follow the calls; any other policy of the deployment stays.")
+    ] = "",
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker serves it.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 60.0,
     as_json: Json = False,
@@ -73,6 +77,21 @@ def undeploy(name: Annotated[str, typer.Argument(help="Name of the deployment.")
         print_json({"deployment": name, "deleted": True})
     else:
         print(f"{name} is not served any more.")
+
+
+def _policy(client: Client, name: str, replicas: str) -> dict[str, Any] | None:
+    """The deployment's policy with other replicas; None leaves it as it is."""
+    if not replicas:
+        return None
+    low, dash, high = replicas.partition("-")
+    if not low.isdigit() or (dash and not high.isdigit()):
+        raise typer.BadParameter(f"{replicas!r} is no number of processes; write 2, or 0-3 to follow the calls.", param_hint="--replicas")
+    try:
+        policy = dict(client.deployments.get(name).policy)
+    except NotFound:
+        policy = {}
+    kept = policy.get("replicas") or {}
+    return policy | {"replicas": kept | {"min": int(low), "max": max(1, int(high or low))}}
 
 
 def _target(client: Client, text: str, weight: int) -> Target:

@@ -10,20 +10,21 @@ import msgspec
 from modelyard.control.access import Caller
 from modelyard.control.schemas import NewVersionBody
 from modelyard.core.access import Action
-from modelyard.core.errors import InvalidArtifact, PermissionDenied
+from modelyard.core.errors import InvalidArtifact, InvalidRequest, PermissionDenied
 from modelyard.core.models import ArtifactFile, Card, Lineage, Version
-from modelyard.registry.artifacts import check_files, lay_out
+from modelyard.registry.artifacts import check_files, check_path, lay_out
 from modelyard.registry.submission import NewVersion
-from modelyard.runtimes.detect import RUNS_CODE
+from modelyard.runtimes.detect import NEEDS_TRUST
+from modelyard.runtimes.remote_settings import parse_settings, sealing_context
 
 
 def register(caller: Caller, name: str, body: NewVersionBody, lineage: Lineage) -> Version:
     """Lays the uploads out as a folder and hands them to the registry."""
     services = caller.services
-    if body.format in RUNS_CODE and Action.TRUST not in caller.grant.actions:
+    if body.format in NEEDS_TRUST and Action.TRUST not in caller.grant.actions:
         raise PermissionDenied(
-            f"A model of the format {body.format!r} is a program, so pushing it needs the right 'trust', which key "
-            f"{caller.grant.public_id!r} has not; ask somebody who has it, or bring the model as ONNX."
+            f"A model of the format {body.format!r} {NEEDS_TRUST[body.format]}, so pushing it needs the right 'trust', which key "
+            f"{caller.grant.public_id!r} has not; ask somebody who has it."
         )
     files = [ArtifactFile(path=file.path, digest=file.digest, size=0) for file in body.files]
     for file in files:
@@ -34,6 +35,8 @@ def register(caller: Caller, name: str, body: NewVersionBody, lineage: Lineage) 
     entry = body.entry or (files[0].path if len(files) == 1 else "model.onnx")
     with tempfile.TemporaryDirectory(prefix="push-", dir=services.home.temporary) as folder:
         lay_out(check_files(files), services.blobs, Path(folder))
+        if body.format == "remote":
+            _check_keys(caller, Path(folder) / check_path(entry))
         source = NewVersion(
             folder=Path(folder),
             entry=entry,
@@ -44,3 +47,18 @@ def register(caller: Caller, name: str, body: NewVersionBody, lineage: Lineage) 
             tags=body.tags,
         )
         return services.registry.create_version(caller.actor, name, source)
+
+
+def _check_keys(caller: Caller, path: Path) -> None:
+    """Raises InvalidArtifact when a sealed key of ``remote.json`` is none of this workspace's for that host."""
+    if not path.is_file():
+        raise InvalidArtifact(f"The artifact has no file {path.name!r}.")
+    for endpoint in parse_settings(path.read_bytes(), path.name).endpoints:
+        if endpoint.sealed_key:
+            try:
+                caller.services.sealer.open(endpoint.sealed_key, sealing_context(caller.workspace_id, endpoint.url))
+            except InvalidRequest:
+                raise InvalidArtifact(
+                    f"The sealed key for {endpoint.origin} was sealed elsewhere or for another host; make one with: "
+                    f"modelyard seal {endpoint.url}"
+                ) from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints
 
 from modelyard.core.access import Action, Role
 from modelyard.core.limits import Scope
@@ -187,6 +187,14 @@ class GarbageBody(Body):
 
     min_age_seconds: float = Field(86400.0, ge=0)
     """Only uploads older than this; never less than the platform's own floor."""
+
+
+class SealBody(Body):
+    """A key of an upstream endpoint."""
+
+    url: str = Field(min_length=1, max_length=2000, examples=["https://api.example.com/v1"])
+    """Where it may be sent to."""
+    secret: SecretStr = Field(min_length=1, max_length=10_000)
 
 
 class LimitBody(Body):

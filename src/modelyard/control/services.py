@@ -21,6 +21,7 @@ from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.rollout import RolloutService
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
+from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
 
 Authenticate = Callable[[Mapping[bytes, bytes], str, str], Grant]
@@ -46,6 +47,7 @@ class Services:
     pools: PoolService
     deployments: DeploymentService
     rollouts: RolloutService
+    sealer: Sealer
     authenticate: Authenticate
     clock: Clock
     status: Callable[[int], dict[str, Any]]

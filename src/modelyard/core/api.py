@@ -177,3 +177,11 @@ class PoolView(msgspec.Struct, frozen=True, kw_only=True):
     """What all jobs of the platform together may hold."""
     platform_memory_bytes: int = 0
     platform_gpus: int = 0
+
+
+class Sealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A secret that only the platform can open."""
+
+    sealed: str
+    origin: str
+    """The host that it may be sent to."""

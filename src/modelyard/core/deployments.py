@@ -83,6 +83,7 @@ class ServedVersion(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     """Aliases that point at it now; TensorFlow Serving calls them labels."""
     metadata: dict[str, Any] = {}
+    workspace_id: int = 0
     replicas: ReplicaPolicy | None = None
     """Where it runs in replica processes; None where it runs inside workers."""
 

@@ -64,6 +64,8 @@ def run(request: ProbeRequest) -> ProbeResult:
         signature = model.signature
         if not signature.inputs:
             raise InvalidArtifact("The model has no inputs, so there is nothing to call it with.")
+        if not model.tried:
+            return ProbeResult(signature=signature, profile=Profile())
         guess = find_guess(model)
         profile = measure(model, guess, request.batch_rows) if signature.batched else _measure_single(model, guess)
         grown = max(0, resident_bytes() - before)

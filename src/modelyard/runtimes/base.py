@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ class LoadOptions:
     keep_memory: bool = False
     """Keep the memory of a run for the next one, where the library can: long runs are then some per cent quicker, but the most that
     any run needed is held until the model is closed."""
+    unseal: Callable[[str, str], str] | None = None
+    """Opens a secret that was sealed for an address (scheme, host, port); raises InvalidRequest. None where there are none to open."""
 
 
 class LoadedModel(ABC):
@@ -41,6 +44,8 @@ class LoadedModel(ABC):
     """Calls worth computing at once, where the model has a process of its own."""
     joins: bool = True
     """Whether rows of several calls gain by being computed together."""
+    tried: bool = True
+    """Whether it may be called with made-up input, at its push and to see whether it is well."""
     repeatable: bool = True
     """Whether a call that died with its process may be computed once more elsewhere: not where calls change something."""
 

@@ -15,6 +15,7 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
         "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
+        "remote": "modelyard.runtimes.remote:RUNTIME",
     },
     extras={"hf_onnx": "text"},
 )
@@ -30,7 +31,11 @@ Run in the confined probe only, before anything is loaded; may import heavy libr
 """
 
 RUNS_CODE = frozenset({"python"})
-"""Formats whose files are programs: only somebody with the right ``trust`` may push them."""
+"""Formats whose files are programs."""
+NEEDS_TRUST = {"python": "is a program", "remote": "sends calls to other hosts"}
+"""Formats that only somebody with the right ``trust`` may push, and why."""
+SEALED = frozenset({"remote"})
+"""Formats whose files may hold sealed secrets."""
 
 _SUFFIXES = {".onnx": "onnx", ".py": "python"}
 _ADVICE = {

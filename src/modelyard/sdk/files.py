@@ -15,6 +15,9 @@ from modelyard.core.models import Reference
 FORMATS = {".onnx": "onnx", ".py": "python"}
 """File ending → format, where the ending alone decides; the server checks the content."""
 
+REMOTE = "remote.json"
+"""Says where a model is served that somebody else serves."""
+
 
 @dataclass(frozen=True)
 class FileToPush:
@@ -56,6 +59,8 @@ def entry_of(files: list[FileToPush]) -> str:
     """
     if len(files) == 1:
         return files[0].path
+    if any(file.path == REMOTE for file in files):
+        return REMOTE
     known = [file for file in files if Path(file.path).suffix.lower() in FORMATS]
     named = [file for file in known if Path(file.path).stem == "model"]
     for choice in (known, named):
@@ -67,7 +72,8 @@ def entry_of(files: list[FileToPush]) -> str:
 
 def detected_format(files: list[FileToPush]) -> str:
     """The format by the entry's ending; ``onnx`` for an unknown one, whose content the server then judges."""
-    return FORMATS.get(Path(entry_of(files)).suffix.lower(), "onnx")
+    entry = entry_of(files)
+    return "remote" if entry == REMOTE else FORMATS.get(Path(entry).suffix.lower(), "onnx")
 
 
 def open_file(path: Path) -> BinaryIO:

@@ -292,6 +292,7 @@ def served_version(model: Model, version: Version) -> ServedVersion:
     """A version as workers need it."""
     return ServedVersion(
         id=version.id,
+        workspace_id=version.workspace_id,
         model=version.model,
         number=version.number,
         artifact=version.artifact,

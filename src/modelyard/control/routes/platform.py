@@ -12,15 +12,17 @@ from modelyard import __version__
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import BYTES, answer, returns
 from modelyard.control.archive import Archive
-from modelyard.control.schemas import GarbageBody
+from modelyard.control.schemas import GarbageBody, SealBody
 from modelyard.core.access import Action
-from modelyard.core.api import Whoami
+from modelyard.core.api import Sealed, Whoami
 from modelyard.core.policy import Policy
+from modelyard.runtimes.remote_settings import origin_of, sealing_context
 from modelyard.train.recipe import Recipe
 
 router = APIRouter(prefix="/api/v1", tags=["platform"])
 Anybody = Annotated[Caller, Depends(Needs())]
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
+Developer = Annotated[Caller, Depends(Needs(Action.DEVELOP))]
 Administrator = Annotated[Caller, Depends(Needs(Action.ADMIN))]
 
 
@@ -41,6 +43,13 @@ def whoami(caller: Anybody) -> Response:
         limits=tuple(limits),
     )
     return answer(found)
+
+
+@router.post("/seal", summary="Seals a key of an upstream endpoint", responses=returns(Sealed))
+def seal(caller: Developer, body: SealBody) -> Response:
+    """What comes back opens on this platform only, for this workspace's calls of that host; it may stand in ``remote.json``."""
+    sealed = caller.services.sealer.seal(body.secret.get_secret_value(), sealing_context(caller.workspace_id, body.url))
+    return answer(Sealed(sealed=sealed, origin=origin_of(body.url)))
 
 
 @router.get("/status", summary="Processes, deployments, jobs and sizes")

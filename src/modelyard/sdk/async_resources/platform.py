@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from modelyard.core.api import Applied, Whoami
+from modelyard.core.api import Applied, Sealed, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
 from modelyard.core.usage import Trace, UsageRow, UsageStep
@@ -24,6 +24,10 @@ class AsyncPlatform:
 
     async def whoami(self) -> Whoami:
         return await self._transport.fetch(Whoami, "GET", "/api/v1/whoami")
+
+    async def seal(self, url: str, secret: str) -> Sealed:
+        """A key of the upstream endpoint at ``url``, sealed for ``remote.json``: only the platform opens it, and only for that host."""
+        return await self._transport.fetch(Sealed, "POST", "/api/v1/seal", json={"url": url, "secret": secret})
 
     async def status(self) -> dict[str, Any]:
         """Processes, deployments, jobs and sizes."""

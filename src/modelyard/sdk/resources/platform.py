@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
-from modelyard.core.api import Applied, Whoami
+from modelyard.core.api import Applied, Sealed, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
 from modelyard.core.usage import Trace, UsageRow, UsageStep
@@ -25,6 +25,10 @@ class Platform:
 
     def whoami(self) -> Whoami:
         return self._transport.fetch(Whoami, "GET", "/api/v1/whoami")
+
+    def seal(self, url: str, secret: str) -> Sealed:
+        """A key of the upstream endpoint at ``url``, sealed for ``remote.json``: only the platform opens it, and only for that host."""
+        return self._transport.fetch(Sealed, "POST", "/api/v1/seal", json={"url": url, "secret": secret})
 
     def status(self) -> dict[str, Any]:
         """Processes, deployments, jobs and sizes."""

@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.engines.processes import PARENT
 from modelyard.observability.logging import TextFormatter
@@ -26,6 +27,8 @@ from modelyard.serving.replicas.spec import SOCKET, ReplicaSpec, leave_failure
 from modelyard.serving.replicas.wire import listening
 
 logger = logging.getLogger("modelyard.replica")
+UNSEAL = "modelyard.server.wiring.secrets:unsealing"
+"""Imported only where there are secrets to open: it needs a library for that."""
 SWITCH_SECONDS = 0.0005
 """A model that computes in Python must not keep the loop from reading for the usual 5 ms."""
 
@@ -40,8 +43,9 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     folder = Path(arguments[0])
     spec = ReplicaSpec.read(folder)
+    options = LoadOptions(threads=spec.threads, unseal=load_string(UNSEAL)(spec.home, spec.workspace_id) if spec.sealed else None)
     try:
-        model = RUNTIMES.get(spec.format).load(Path(spec.artifact), spec.entry, LoadOptions(threads=spec.threads))
+        model = RUNTIMES.get(spec.format).load(Path(spec.artifact), spec.entry, options)
     except ModelyardError as error:
         logger.error("%s", error.message)  # noqa: TRY400  # the sentence is the whole story
         leave_failure(folder, error)
@@ -68,6 +72,8 @@ async def serve(model: LoadedModel, folder: Path, spec: ReplicaSpec) -> None:
 
 def trial_of(model: LoadedModel) -> dict[str, Array] | None:
     """Inputs that the model accepts, by which its health is tried; None where none can be made up."""
+    if not model.tried:
+        return None
     try:
         return make_inputs(model.signature, find_guess(model), 1)
     except ModelyardError as error:

@@ -37,7 +37,7 @@ from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.kinds import TrainJobs
-from modelyard.server.wiring.secrets import audit_seed, home_secret, webhook_secret
+from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.feedback_intake import FeedbackFolder, FeedbackIntake
@@ -121,7 +121,6 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
     feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
-
     services = Services(
         home=home,
         store=store,
@@ -138,6 +137,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         pools=PoolService(store, settings.job_capacity, scheduler.wake),
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),
+        sealer=sealer(home.root),
         authenticate=Authenticator(foundation.keys, clock).authenticate,
         clock=clock,
         status=overview.status,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from modelyard.core.deployments import ServedVersion
 from modelyard.engines.local import LocalEngine
 from modelyard.registry.artifacts import ArtifactCache
+from modelyard.runtimes.detect import SEALED
 from modelyard.runtimes.environments import Environments
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import REPLICA_MODULE, interpreter_of, passed_on
@@ -31,7 +32,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Fleet:
     def prepare(version: ServedVersion) -> Prepared:
         folder = cache.materialize(version.artifact)
         found = interpreter_of(environments, folder, version.artifact.format)
-        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment)
+        sealed = home.root if version.artifact.format in SEALED else None
+        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment, home=sealed)
 
     return Fleet(
         LocalEngine(passed_on(environment)),

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from modelyard.core.errors import Conflict, InvalidRequest
+from modelyard.runtimes.remote_settings import sealing_context
 from modelyard.server.settings import Settings
+from modelyard.store.encryption import Sealer
 
 FILE = "home.secret"
 AUDIT_FILE = "audit.key"
@@ -33,6 +35,17 @@ def home_secret(home: Path, purpose: str) -> bytes:
     if len(root) != _BYTES:
         raise Conflict(f"{home / FILE} is damaged; remove it, and the next start makes another.")
     return hmac.new(root, purpose.encode(), hashlib.sha256).digest()
+
+
+def sealer(home: Path) -> Sealer:
+    """What seals secrets for this home. Raises Conflict when its secret is damaged."""
+    return Sealer(home_secret(home, "sealing"))
+
+
+def unsealing(home: str, workspace_id: int) -> Callable[[str, str], str]:
+    """Opens keys of a workspace's upstream endpoints; see ``LoadOptions.unseal``."""
+    made = sealer(Path(home))
+    return lambda sealed, origin: made.open(sealed, sealing_context(workspace_id, origin))
 
 
 def audit_seed(home: Path) -> bytes:

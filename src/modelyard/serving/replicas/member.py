@@ -40,6 +40,8 @@ class Prepared:
     command: tuple[str, ...]
     """To which the replica's folder is added."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    home: Path | None = None
+    """Given where its files may hold secrets that the home has sealed."""
 
     @property
     def stands(self) -> bool:
@@ -96,6 +98,9 @@ class Member:
                 threads=policy.threads,
                 concurrency=policy.concurrency,
                 drain_seconds=grounds.drain_seconds,
+                home=str(prepared.home),
+                workspace_id=version.workspace_id,
+                sealed=prepared.home is not None,
             ).write(folder)
         except OSError as error:
             raise Unavailable(f"A replica's folder cannot be made: {error.strerror}.") from error

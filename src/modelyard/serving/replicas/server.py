@@ -10,13 +10,14 @@ import asyncio
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
-from modelyard.core.errors import ModelyardError, Unsupported
+from modelyard.core.errors import Internal, ModelyardError, Unsupported
 from modelyard.core.frames import (
     DRAINING,
     Ask,
@@ -35,7 +36,7 @@ from modelyard.core.generation import Cancel, GenerateRequest, TokenChunk
 from modelyard.core.tensors import Array
 from modelyard.runtimes.base import GenerativeModel, LoadedModel
 from modelyard.serving.replica import Outcome, Replica, Timing
-from modelyard.serving.replicas.wire import FrameProtocol
+from modelyard.serving.replicas.wire import DirectFrameProtocol
 
 logger = logging.getLogger(__name__)
 encode = msgspec.msgpack.encode
@@ -62,8 +63,8 @@ class ReplicaServer:
             )
         )
         self._links: set[_Link] = set()
+        self._counting = threading.Lock()
         self._idle = asyncio.Event()
-        self._idle.set()
         self.draining = False
         self.outstanding = 0
         self.answered = 0
@@ -75,9 +76,12 @@ class ReplicaServer:
 
     async def drain(self, timeout_s: float) -> None:
         """Takes no more calls, answers those that came, for so long at most, and frees the model."""
-        self.draining = True
+        with self._counting:
+            self.draining = True
+            if not self.outstanding:
+                self._idle.set()
         for link in self._links:
-            link.send(encode_frame(Op.DRAIN))
+            link.write(encode_frame(Op.DRAIN))
         try:
             await asyncio.wait_for(self._idle.wait(), timeout_s)
         except TimeoutError:
@@ -89,9 +93,9 @@ class ReplicaServer:
 
     def greet(self, link: _Link) -> None:
         self._links.add(link)
-        link.send(encode_frame(Op.HELLO, payload=self._hello))
+        link.write(encode_frame(Op.HELLO, payload=self._hello))
         if self.draining:
-            link.send(encode_frame(Op.DRAIN))
+            link.write(encode_frame(Op.DRAIN))
 
     def part(self, link: _Link) -> None:
         self._links.discard(link)
@@ -100,25 +104,26 @@ class ReplicaServer:
         """Queues a call for the model."""
         call, ask = frame.head.call, _read_ask(frame.head.payload)
         if self.draining:
-            link.send(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "This replica ends."))))
+            link.write(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "This replica ends."))))
             return
         inputs = tensors_of(frame)
 
-        def compute() -> list[Buffer]:
+        def compute() -> None:
             if ask.tell:
-                self._loop.call_soon_threadsafe(link.send, encode_frame(Op.BEGAN, call))
+                link.write(encode_frame(Op.BEGAN, call))
             began = time.perf_counter_ns()
             outcome = self._replica.compute(inputs)
-            return self._encoded(call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000)
+            link.answer(call, self._encoded(call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000))
+            self._ended()
 
-        link.computing[call] = self._submit(compute, lambda parts: link.answer(call, parts))
+        link.computing[call] = self._submit(compute)
 
     def generate(self, link: _Link, frame: Frame) -> None:
         """Begins a generation; its chunks are sent as they come."""
         call, model = frame.head.call, self._model
         if model is None or self.draining:
             code = DRAINING if model is not None else Unsupported.code
-            link.send(encode_frame(Op.ERROR, call, encode(Failure(code, "This replica does not generate."))))
+            link.write(encode_frame(Op.ERROR, call, encode(Failure(code, "This replica does not generate."))))
             return
         try:
             request = _read_request(frame.head.payload)
@@ -133,67 +138,69 @@ class ReplicaServer:
 
     def _generated(self, link: _Link, call: int, item: TokenChunk | ModelyardError) -> None:
         if isinstance(item, ModelyardError):
-            link.send(encode_frame(Op.ERROR, call, encode(Failure.of(item))))
+            link.write(encode_frame(Op.ERROR, call, encode(Failure.of(item))))
         else:
-            link.send(encode_frame(Op.END if item.last else Op.CHUNK, call, encode(item)))
+            link.write(encode_frame(Op.END if item.last else Op.CHUNK, call, encode(item)))
             if not item.last:
                 return
         link.generating.pop(call, None)
-        self.answered += 1
         self._ended()
 
     def health(self, link: _Link, frame: Frame) -> None:
         """Answers with the state; where asked, after the model has computed its trial behind all calls that wait."""
         call, trial = frame.head.call, self._trial
         if frame.head.payload != b"run" or trial is None or self.draining:
-            link.send(encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered))))
+            link.write(encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered))))
             return
 
-        def compute() -> list[Buffer]:
+        def compute() -> None:
             outcome = self._replica.compute(trial)
             failed = outcome.message if isinstance(outcome, ModelyardError) else ""
-            return encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered, failed)))
+            link.write(encode_frame(Op.STATE, call, encode(State(self.outstanding - 1, self.answered, failed))))
+            self._ended()
 
-        self._submit(compute, link.send)
+        self._submit(compute)
 
     def cancelled(self) -> None:
         """A call that had not begun is computed no more."""
-        self._ended()
+        self._ended(answered=0)
 
-    def _submit(self, compute: Callable[[], list[Buffer]], answer: Callable[[list[Buffer]], None]) -> Future[list[Buffer]]:
+    def _submit(self, compute: Callable[[], None]) -> Future[None]:
         self._begun()
-        future = self._threads.submit(compute)
-        future.add_done_callback(lambda done: done.cancelled() or self._loop.call_soon_threadsafe(self._computed, done, answer))
-        return future
-
-    def _computed(self, done: Future[list[Buffer]], answer: Callable[[list[Buffer]], None]) -> None:
-        self.answered += 1
-        answer(done.result())
-        self._ended()
+        return self._threads.submit(compute)
 
     def _begun(self) -> None:
-        self.outstanding += 1
-        self._idle.clear()
+        with self._counting:
+            self.outstanding += 1
 
-    def _ended(self) -> None:
-        self.outstanding -= 1
-        if not self.outstanding:
-            self._idle.set()
+    def _ended(self, answered: int = 1) -> None:
+        """Called by whichever thread has answered: waking the loop for each call would take time from the model."""
+        with self._counting:
+            self.outstanding -= 1
+            self.answered += answered
+            idle = self.draining and not self.outstanding
+        if idle:
+            self._loop.call_soon_threadsafe(self._idle.set)
 
     def _encoded(self, call: int, outcome: Outcome, wanted: tuple[str, ...], taken_us: int) -> list[Buffer]:
         if isinstance(outcome, ModelyardError):
             return encode_frame(Op.ERROR, call, encode(Failure.of(outcome)))
         outputs = {name: outcome[name] for name in wanted} if wanted else outcome
-        return encode_frame(Op.RESULT, call, encode(Ran(taken_us, self.outstanding - 1)), outputs)
+        try:
+            return encode_frame(Op.RESULT, call, encode(Ran(taken_us, self.outstanding - 1)), outputs)
+        except (TypeError, ValueError, OverflowError):
+            logger.exception("What the model gave cannot be sent")
+            error = Internal("The model gave something that is no tensor; its deployment's log has the reason.")
+            return encode_frame(Op.ERROR, call, encode(Failure.of(error)))
 
 
-class _Link(FrameProtocol):
+class _Link(DirectFrameProtocol):
     """A worker's connection."""
 
     def __init__(self, server: ReplicaServer) -> None:
         super().__init__()
         self._server = server
-        self.computing: dict[int, Future[list[Buffer]]] = {}
+        self.computing: dict[int, Future[None]] = {}
         self.generating: dict[int, Cancel] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -214,8 +221,9 @@ class _Link(FrameProtocol):
             raise BadFrame(f"A replica was sent a frame of kind {op}.")
 
     def answer(self, call: int, parts: list[Buffer]) -> None:
+        """The last frame of a call; from any thread."""
         self.computing.pop(call, None)
-        self.send(parts)
+        self.write(parts)
 
     def lost(self) -> None:
         """The worker is gone, and whoever waited with it."""
@@ -231,4 +239,4 @@ class _Link(FrameProtocol):
         future = self.computing.pop(call, None)
         if future is not None and future.cancel():
             self._server.cancelled()
-            self.send(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "The call was cancelled."))))
+            self.write(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "The call was cancelled."))))

@@ -26,6 +26,11 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     concurrency: int = 0
     """Calls computed at once; 0 leaves it to the model."""
     drain_seconds: float = 20.0
+    home: str = ""
+    workspace_id: int = 0
+    """Whose version it is."""
+    sealed: bool = False
+    """Whether its files may hold sealed secrets, which are then opened with the home's own."""
 
     def write(self, folder: Path) -> None:
         (folder / SPEC).write_bytes(msgspec.json.encode(self))

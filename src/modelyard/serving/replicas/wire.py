@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.frames import PREFIX, BadFrame, Buffer, Frame, decode_frame, frame_size
 
 STAGE = 64 << 10
+SPILL_S = 0.005
+"""How often it is looked whether a full socket has been emptied."""
 LONGEST_PATH = 100
 """Bytes of a socket's path that every system takes."""
 
@@ -107,6 +110,76 @@ class FrameProtocol(asyncio.BufferedProtocol):
             rest = bytes(stage[at:have])
             stage[: len(rest)] = rest
             self._have = len(rest)
+
+
+class DirectFrameProtocol(FrameProtocol):
+    """Frames that any thread may send, straight to the socket: handing each to the event loop would wake it, and a model that computes in
+    Python would wait for the interpreter meanwhile. What the socket does not take goes by way of the loop, in order.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writing = threading.Lock()
+        self._spilled = False
+        """Whether frames go by way of the loop now."""
+        self._queued = 0
+        """Of those, the ones that the loop has not sent yet."""
+        self._socket: socket.socket | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        with self._writing:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = None
+        super().connection_lost(exc)
+
+    def write(self, parts: list[Buffer]) -> None:
+        """Sends one encoded frame; from any thread. Nothing happens when the connection has ended."""
+        with self._writing:
+            if self._spilled:
+                self._queued += 1
+                self._loop.call_soon_threadsafe(self._send_queued, parts)
+                return
+            for at, part in enumerate(parts):
+                sent = self._sent(part)
+                if sent < len(part):
+                    self._spilled = True
+                    rest: list[Buffer] = [memoryview(part)[sent:], *parts[at + 1 :]]
+                    self._loop.call_soon_threadsafe(self._spill, rest)
+                    return
+
+    def _sent(self, part: Buffer) -> int:
+        """Bytes that the socket took at once; all of them when nobody reads any more."""
+        if self._socket is None:
+            return len(part)
+        try:
+            return self._socket.send(part, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return 0
+        except OSError:  # the loop learns of it by itself
+            return len(part)
+
+    def _spill(self, rest: list[Buffer]) -> None:
+        self.send(rest)
+        self._loop.call_later(SPILL_S, self._settle)
+
+    def _send_queued(self, parts: list[Buffer]) -> None:
+        with self._writing:
+            self._queued -= 1
+        self.send(parts)
+
+    def _settle(self) -> None:
+        """Goes back to the straight way when all that went by the loop is sent."""
+        with self._writing:
+            if self._transport is None or not (self._queued or self._transport.get_write_buffer_size()):
+                self._spilled = False
+                return
+        self._loop.call_later(SPILL_S, self._settle)
 
 
 def listening(path: Path) -> socket.socket:

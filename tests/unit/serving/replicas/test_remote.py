@@ -245,6 +245,19 @@ def test_megabytes_go_both_ways(tmp_path):
     run(main)
 
 
+def test_answers_too_large_for_the_socket_come_whole_and_in_order(tmp_path):
+    async def main():
+        wide = signature(("n", 200_000))
+        async with ends(tmp_path, wide, profile=Profile()) as both:
+            model = FunctionModel(wide, lambda inputs: {"y": inputs["x"] + 1})
+            await both.start("a", model, concurrency=4)
+            calls = [call(both.plane, {"x": np.full((1, 200_000), number, np.float32)}) for number in range(24)]
+            for number, outcome in enumerate(await asyncio.gather(*calls)):
+                assert set(np.unique(outcome.outputs["y"]).tolist()) == {number + 1.0}
+
+    run(main)
+
+
 def test_a_socket_deep_in_the_file_system_is_reached(tmp_path):
     async def main():
         deep = tmp_path / ("d" * 60) / ("e" * 60)

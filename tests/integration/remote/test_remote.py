@@ -1,0 +1,211 @@
+import json
+import logging
+import time
+
+import numpy as np
+import pytest
+
+from modelyard.core.errors import DeadlineExceeded, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
+from modelyard.core.generation import FinishReason, GenerateRequest, Grammar, GrammarKind, Sampling
+from modelyard.runtimes.base import LoadOptions
+from modelyard.runtimes.detect import RUNTIMES
+from modelyard.testing.generation_contract import Generation
+from modelyard.testing.over_socket import SocketGenerativeModel
+from servers.openai_shaped import OpenAIShaped
+
+PROMPT = GenerateRequest(prompt="one two three")
+SIGNATURE = {
+    "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}],
+    "outputs": [{"name": "y", "datatype": "FP32", "shape": [-1, 2]}],
+}
+
+
+@pytest.fixture
+def servers():
+    with OpenAIShaped() as first, OpenAIShaped() as second:
+        yield first, second
+
+
+@pytest.fixture
+def load(tmp_path):
+    made = []
+
+    def loading(*urls, unseal=None, **fields):
+        endpoints = [{"url": f"{url}/v1", "model": "m", **fields.pop("endpoint", {})} for url in urls]
+        (tmp_path / "remote.json").write_text(json.dumps({"protocol": "openai", "endpoints": endpoints, **fields}))
+        model = RUNTIMES.get("remote").load(tmp_path, "remote.json", LoadOptions(unseal=unseal))
+        made.append(model)
+        return model
+
+    yield loading
+    for model in made:
+        model.close()
+
+
+def text(model, request=PROMPT):
+    return Generation(model, request).text()
+
+
+def test_a_prompt_and_messages_are_streamed_and_counted(servers, load):
+    model = load(servers[0].url)
+    chunks = Generation(model, PROMPT).rest()
+    assert [chunk.text for chunk in chunks] == ["one ", "two ", "three ", ""]
+    assert (chunks[-1].finish, chunks[-1].usage.tokens_in, chunks[-1].usage.tokens_out, chunks[-1].usage.tokens_cached) == (
+        FinishReason.STOP,
+        7,
+        3,
+        3,
+    )
+    sampling = Sampling(max_tokens=1, temperature=0.0, stop=("x",), seed=4)
+    messages = GenerateRequest(messages=({"role": "user", "content": "four five"},), sampling=sampling, grammar=Grammar(GrammarKind.JSON))
+    assert text(model, messages) == "four "
+    assert [path for path, _ in servers[0].requests] == ["/v1/completions", "/v1/chat/completions"]
+    sent = servers[0].requests[1][1]
+    assert {name: sent[name] for name in ("model", "max_tokens", "temperature", "stop", "seed")} == {
+        "model": "m",
+        "max_tokens": 1,
+        "temperature": 0,
+        "stop": ["x"],
+        "seed": 4,
+    }
+    assert sent["response_format"] == {"type": "json_object"}
+
+
+def test_it_streams_through_a_replica_as_well(servers, load):
+    model = SocketGenerativeModel(load(servers[0].url))
+    assert text(model) == "one two three "
+    model.close()
+
+
+@pytest.mark.parametrize("failure", [500, 429, 503, 401])
+def test_the_next_endpoint_answers_when_one_fails(servers, load, failure):
+    first, second = servers
+    first.fail = [failure]
+    model = load(first.url, second.url)
+    assert text(model) == "one two three "
+    assert (len(first.requests), len(second.requests)) == (1, 1)
+
+
+def test_one_endpoint_is_tried_again_after_a_pause(servers, load):
+    servers[0].fail = [503, 503]
+    began = time.monotonic()
+    assert text(load(servers[0].url)) == "one two three "
+    assert time.monotonic() - began > 0.1
+    assert len(servers[0].requests) == 3
+
+
+def test_an_answer_that_was_begun_is_not_begun_again(servers, load):
+    servers[0].fail = ["cut"]
+    generation = Generation(load(servers[0].url, servers[1].url), PROMPT)
+    assert generation.next().text == "one "
+    with pytest.raises(Unavailable, match="cut off"):
+        generation.rest()
+    assert not servers[1].requests
+
+
+def test_an_endpoint_that_fails_in_a_row_is_left_alone_and_then_tried_once(servers, load):
+    first, second = servers
+    first.fail = [500] * 3
+    model = load(first.url, second.url, breaker_failures=2, breaker_seconds=0.4)
+    for _ in range(4):
+        assert text(model) == "one two three "
+    assert (len(first.requests), len(second.requests)) == (2, 4)
+    time.sleep(0.5)
+    assert text(model) == "one two three "  # the trial fails, and the call is answered all the same
+    assert len(first.requests) == 3
+    time.sleep(0.5)
+    text(model)
+    text(model)
+    assert (len(first.requests), len(second.requests)) == (5, 5)
+
+
+def test_when_none_answers_the_reason_is_told_and_no_storm_is_made(servers, load):
+    servers[0].fail = [500] * 1000
+    model = load(servers[0].url, retries=3, breaker_failures=1000, retry_budget=0.1)
+    for _ in range(10):
+        with pytest.raises(Unavailable, match="it answered 500"):
+            text(model)
+    assert len(servers[0].requests) <= 10 + 11  # ten retries that are always free, and a tenth of the calls
+
+
+def test_what_the_endpoint_refuses_is_the_callers_to_mend(servers, load):
+    servers[0].fail = [400]
+    with pytest.raises(InvalidRequest, match="refused the call: status 400 as you wished"):
+        text(load(servers[0].url))
+    assert len(servers[0].requests) == 1
+
+
+def test_a_cancelled_call_ends_upstream_as_well(servers, load):
+    servers[0].word_s = 0.02
+    generation = Generation(load(servers[0].url), GenerateRequest(prompt="word " * 500))
+    generation.next()
+    generation.cancel()
+    assert generation.rest()[-1].finish is FinishReason.CANCELLED
+    until = time.monotonic() + 10
+    while not servers[0].broken_off and time.monotonic() < until:
+        time.sleep(0.02)
+    assert servers[0].broken_off
+
+
+def test_a_deadline_and_silence_end_a_call(servers, load):
+    servers[0].fail = ["hang", "hang"]
+    late = GenerateRequest(prompt="x", deadline_ns=time.monotonic_ns() + 200_000_000)
+    with pytest.raises(DeadlineExceeded):
+        text(load(servers[0].url), late)
+    with pytest.raises(Unavailable, match="ReadTimeout"):
+        text(load(servers[0].url, timeout_seconds=0.2, retries=0))
+
+
+def test_the_key_goes_to_its_host_and_into_no_log(servers, load, caplog):
+    caplog.set_level(logging.DEBUG)
+    asked = []
+
+    def unseal(sealed, origin):
+        asked.append((sealed, origin))
+        return "sk-very-secret"
+
+    model = load(servers[0].url, unseal=unseal, endpoint={"sealed_key": "sealed1.abc"})
+    assert text(model) == "one two three "
+    assert servers[0].keys == ["Bearer sk-very-secret"]
+    assert asked == [("sealed1.abc", servers[0].url)]
+    servers[0].fail = [500] * 3
+    with pytest.raises(Unavailable):
+        text(model)
+    assert "sk-very-secret" not in caplog.text
+
+
+def test_tensors_are_computed_elsewhere(servers, load, tmp_path):
+    endpoints = [{"url": servers[0].url, "model": "m"}]
+    (tmp_path / "remote.json").write_text(json.dumps({"protocol": "open_inference", "endpoints": endpoints, "signature": SIGNATURE}))
+    model = RUNTIMES.get("remote").load(tmp_path, "remote.json", LoadOptions())
+    servers[0].fail = [503]
+    assert model.infer({"x": np.array([[1, 2]], np.float32)})["y"].tolist() == [[2, 4]]
+    assert servers[0].requests[0][0] == "/v2/models/m/infer"
+    model.close()
+    with pytest.raises(Unavailable):
+        model.infer({"x": np.array([[1, 2]], np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{", "cannot be used"),
+        ({"protocol": "smtp", "endpoints": []}, "protocol"),
+        ({"protocol": "openai", "endpoints": []}, "endpoints"),
+        ({"protocol": "openai", "endpoints": [{"url": "ftp://x", "model": "m"}]}, "no address of an endpoint"),
+        ({"protocol": "openai", "endpoints": [{"url": "https://user:pass@x/v1", "model": "m"}]}, "without a key"),
+        ({"protocol": "openai", "endpoints": [{"url": "https://x/v1", "model": "m", "key": "sk"}]}, "key"),
+        ({"protocol": "open_inference", "endpoints": [{"url": "https://x", "model": "m"}]}, "needs a signature"),
+    ],
+)
+def test_settings_that_cannot_be_used_say_why(tmp_path, written, said):
+    (tmp_path / "remote.json").write_text(written if isinstance(written, str) else json.dumps(written))
+    with pytest.raises(InvalidArtifact, match=said):
+        RUNTIMES.get("remote").load(tmp_path, "remote.json", LoadOptions())
+
+
+def test_what_cannot_be_passed_on_is_refused(servers, load):
+    model = load(servers[0].url)
+    for request in (GenerateRequest(token_ids=(1,)), GenerateRequest(prompt="x", logprobs=1)):
+        with pytest.raises(ModelyardError, match="served elsewhere"):
+            text(model, request)
