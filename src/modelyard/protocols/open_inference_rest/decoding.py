@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 import time
 from collections.abc import Mapping
+from math import prod
+from struct import pack
 from typing import Any
 
 import msgspec
@@ -19,6 +22,9 @@ from modelyard.serving.router import ServedView
 
 MAX_RANK = 32
 _NO_PARAMETERS: Parameters = {}
+_MANY = 32
+_CODES = {NUMPY[datatype]: code for datatype, code in zip(FAST, "?BHIQbhiqefd", strict=True)}
+"""``struct``'s letters for dtypes."""
 
 
 class Wish(msgspec.Struct):
@@ -74,10 +80,21 @@ def _fast_arrays(body: FastBody[Any], datatype: str) -> dict[str, Array] | None:
         if tensor.datatype != datatype or tensor.parameters is not None:
             return None
         try:
-            arrays[tensor.name] = np.array(tensor.data, dtype).reshape(tensor.shape)
+            arrays[tensor.name] = _array(tensor.data, dtype, tensor.shape)
         except (ValueError, OverflowError):
             return None
     return arrays if len(arrays) == len(body.inputs) else None
+
+
+def _array(data: list[Any], dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
+    """Numbers that the datatype can hold as an array. Raises ValueError when they are not as many as the shape says."""
+    if len(data) >= _MANY and len(data) == prod(shape):
+        try:
+            # Half the time that NumPy takes to look at each element.
+            return np.ndarray(shape, dtype, bytearray(pack(f"={len(data)}{_CODES[dtype]}", *data)))
+        except struct.error:
+            pass  # null stands among them
+    return np.array(data, dtype).reshape(shape)
 
 
 def _convert(document: Any) -> AnyBody:
