@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, metrics_text, print_fields, print_json, print_table, progress, size, when
+from modelyard.cli.imported import print_import
+from modelyard.cli.output import Json, examples, metrics_text, print_fields, print_json, print_table, size, when
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.models import Card, Version
+from modelyard.core.models import Version
 from modelyard.core.signature import TensorSpec
-from modelyard.sdk.files import model_name_for
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -79,36 +78,6 @@ def show(reference: Annotated[str, typer.Argument(help="NAME, NAME@NUMBER or NAM
     print_version(found, [alias for alias, number in aliases.items() if number == found.number])
 
 
-@app.command("push", epilog=examples("modelyard push model.onnx --name churn", "modelyard push ./folder --name churn --tag team=crm"))
-def push(
-    path: Annotated[Path, typer.Argument(help="A model file, or a folder with one.")],
-    name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
-    tag: Annotated[list[str], typer.Option(help="NAME=VALUE, kept with the version; may be repeated.")] = [],  # noqa: B006 - Typer copies it
-    metric: Annotated[list[str], typer.Option(help="NAME=NUMBER that you measured; may be repeated.")] = [],  # noqa: B006 - Typer copies it
-    summary: Annotated[str, typer.Option(help="A sentence for the model card.")] = "",
-    license_name: Annotated[str, typer.Option("--license", help="Licence for the model card, like Apache-2.0.")] = "",
-    as_json: Json = False,
-) -> None:
-    """Register a model you bring; it runs once in confinement before it is accepted."""
-    measured = {key: _number(key, value) for key, value in pairs(metric, "--metric").items()}
-    card = Card(summary=summary, license=license_name)
-    # The confined trial may take as long as its own limit allows.
-    with connected(timeout=300.0) as client, progress("Uploading") as step:
-        version = client.models.push(
-            path,
-            name or model_name_for(path),
-            card=card,
-            tags=pairs(tag, "--tag"),
-            metrics=measured,
-            on_progress=lambda file, sent, total: step(f"Uploading {file}" if sent < total else "Trying it out", sent / max(total, 1)),
-        )
-    if as_json:
-        print_json(version_document(version))
-        return
-    print_version(version, [])
-    print(f"\nServe it with: modelyard deploy {version.reference}")
-
-
 def version_document(version: Version) -> dict[str, Any]:
     """A version for ``--json``: what scripts want first, then everything."""
     head: dict[str, Any] = {"model": version.model, "version": version.number, "digest": version.digest, "metrics": version.metrics}
@@ -133,6 +102,7 @@ def print_version(version: Version, aliases: list[str]) -> None:
             ("one row", f"{version.profile.single_us / 1000:.3g} ms" if version.profile.single_us else ""),
         ]
     )
+    print_import(version.report.get("import"))
     for title, specs in (("inputs", version.signature.inputs), ("outputs", version.signature.outputs)):
         print(f"\n{title}")
         print_table(["name", "datatype", "shape"], [_spec_row(spec) for spec in specs])
@@ -160,10 +130,3 @@ def pairs(texts: list[str], option: str) -> dict[str, str]:
             raise InvalidRequest(f"{option} {text!r} must be NAME=VALUE.")
         found[name] = value
     return found
-
-
-def _number(name: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidRequest(f"--metric {name}={text!r} is not a number.") from None

@@ -20,7 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
     "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),
     "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table."),
-    "push": Entry(MODELS, "modelyard.cli.models", "Register a model you bring."),
+    "push": Entry(MODELS, "modelyard.cli.pushing", "Register a model you bring."),
     "models": Entry(MODELS, "modelyard.cli.models", "List models."),
     "versions": Entry(MODELS, "modelyard.cli.models", "List the versions of a model."),
     "show": Entry(MODELS, "modelyard.cli.models", "Show one version in full."),

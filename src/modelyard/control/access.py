@@ -32,6 +32,13 @@ class Caller:
     def workspace_id(self) -> int:
         return self.grant.workspace_id
 
+    def check(self, *actions: Action) -> None:
+        """Raises PermissionDenied unless the caller holds one of ``actions``, where any is named."""
+        if actions and not any(self.grant.allows(action) for action in actions):
+            held = ", ".join(sorted(self.grant.actions)) or "nothing"
+            needed = " or ".join(repr(action.value) for action in actions)
+            raise PermissionDenied(f"This call needs the right {needed}, but key {self.grant.public_id!r} has {held}; use one that has it.")
+
     def check_deployment(self, name: str, action: Action) -> None:
         """Raises PermissionDenied when the key is scoped to other deployments."""
         if not self.grant.allows(action, name):
@@ -46,12 +53,7 @@ class Needs:
 
     def __call__(self, request: Request) -> Caller:
         caller: Caller = request.state.caller
-        if self.actions and not any(caller.grant.allows(action) for action in self.actions):
-            held = ", ".join(sorted(caller.grant.actions)) or "nothing"
-            needed = " or ".join(repr(action.value) for action in self.actions)
-            raise PermissionDenied(
-                f"This call needs the right {needed}, but key {caller.grant.public_id!r} has {held}; use one that has it."
-            )
+        caller.check(*self.actions)
         return caller
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from modelyard.core.errors import InvalidTensor, did_you_mean
 from modelyard.core.tensors import NUMPY, Array, Datatype
 
+_WRITTEN = re.compile(r"(?P<name>[^:]+):(?P<type>\w+)\[(?P<shape>[^\]]*)\]")
 Dimension = int | str
 """A size; ``-1`` for one that varies; a name for one that varies but is equal wherever the name stands."""
 
@@ -22,6 +24,21 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     optional: bool = False
     """Whether a call may leave this input out."""
     description: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> TensorSpec:
+        """Reads ``name:FP32[-1,4]``; sizes are numbers, -1 or names.
+
+        Raises InvalidTensor that shows the form.
+        """
+        found = _WRITTEN.fullmatch(text.strip())
+        if found is None or found["type"].upper() not in NUMPY:
+            raise InvalidTensor(f"{text!r} describes no tensor; write it like x:FP32[-1,4], with one of {', '.join(NUMPY)}.")
+        sizes = [size.strip() for size in found["shape"].split(",")] if found["shape"].strip() else []
+        shape = tuple(int(size) if size.lstrip("-").isdigit() else size for size in sizes)
+        if any(size == "" or (isinstance(size, int) and size < -1) for size in shape):
+            raise InvalidTensor(f"The shape of {text!r} cannot be read; write sizes, -1 or names between commas, like [-1,4].")
+        return cls(name=found["name"], datatype=Datatype(found["type"].upper()), shape=shape)
 
     @property
     def wire_shape(self) -> list[int]:

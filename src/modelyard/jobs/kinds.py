@@ -7,15 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.access import Action
 from modelyard.core.jobs import Job
 
 Check = Callable[[int, dict[str, Any]], dict[str, Any]]
 """(workspace id, spec as submitted) → spec as stored. Raises InvalidRequest or NotFound with one sentence."""
 Inputs = Callable[[Job], Mapping[str, str]]
 """Which blobs the job's process needs: file name inside ``inputs/`` → digest."""
+Rights = Callable[[Mapping[str, Any]], frozenset[Action]]
+"""Spec as submitted → rights that its submitter needs besides ``develop``."""
 Finish = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]
 """(job, its folder, the process's result) → the job's result. Stores what was made. May run twice for one job when the controller
 was killed between its end and the marking of the job, so it recognises what it has stored by the job's id."""
+
+
+def no_more_rights(_: Mapping[str, Any]) -> frozenset[Action]:
+    """For kinds whose jobs any developer may submit."""
+    return frozenset()
 
 
 @dataclass(frozen=True)
@@ -27,3 +35,4 @@ class JobKind:
     check: Check
     inputs: Inputs
     finish: Finish
+    rights: Rights = no_more_rights

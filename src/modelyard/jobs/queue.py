@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core.access import Action
 from modelyard.core.api import LogChunk
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, did_you_mean
@@ -44,6 +45,10 @@ class JobQueue:
     ) -> None:
         self._store, self._home, self._kinds, self._clock, self._wake = store, home, kinds, clock, wake
         self._refuses = refuses
+
+    def rights(self, kind: str, spec: Mapping[str, Any]) -> frozenset[Action]:
+        """Rights that the submitter of such a job needs besides ``develop``; none for a kind that there is not."""
+        return self._kinds[kind].rights(spec) if kind in self._kinds else frozenset()
 
     def submit(self, actor: Actor, kind: str, spec: dict[str, Any], *, priority: int = 0, limits: Limits | None = None) -> Job:
         """Puts a job into the queue.

@@ -14,6 +14,9 @@ from modelyard.core.models import Reference
 
 FORMATS = {".onnx": "onnx", ".py": "python"}
 """File ending → format, where the ending alone decides; the server checks the content."""
+TEXT_SETTINGS = "text.json"
+_FOREIGN = frozenset({"MLmodel", "config.pbtxt", "config.json", "model-settings.json", "saved_model.pb"})
+"""Files that say that a folder is of a format of its own, whatever else it holds."""
 
 REMOTE = "remote.json"
 """Says where a model is served that somebody else serves."""
@@ -70,8 +73,23 @@ def entry_of(files: list[FileToPush]) -> str:
     raise InvalidArtifact(f"Which file is the model is not clear ({names}); push a single file, or call the main one model.onnx.")
 
 
+def served_as_is(files: list[FileToPush], wanted: str) -> bool:
+    """Whether a runtime loads the files as they are; anything else is imported by the server, which looks at the content."""
+    if wanted not in {"", "auto"}:
+        return wanted in FORMATS.values()
+    names = {Path(file.path).name for file in files}
+    suffixes = {Path(file.path).suffix.lower() for file in files}
+    # A module's code beside weights is something to convert, not a model in Python.
+    foreign = len(files) > 1 and (names & _FOREIGN or ".safetensors" in suffixes)
+    return REMOTE in names or (bool(suffixes & FORMATS.keys()) and not foreign)
+
+
 def detected_format(files: list[FileToPush]) -> str:
-    """The format by the entry's ending; ``onnx`` for an unknown one, whose content the server then judges."""
+    """The format by the entry's ending, or by the settings of a text model beside it; ``onnx`` for an unknown one, whose content the
+    server then judges.
+    """
+    if any(Path(file.path).name == TEXT_SETTINGS for file in files):
+        return "hf_onnx"
     entry = entry_of(files)
     return "remote" if entry == REMOTE else FORMATS.get(Path(entry).suffix.lower(), "onnx")
 

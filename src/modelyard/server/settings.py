@@ -180,6 +180,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         4 * 2**30
     )
     probe_seconds: Annotated[float, Meta(gt=0, description="Time the confined trial of a pushed model may take.", extra=_SECONDS)] = 120.0
+    import_unconfined: Annotated[
+        bool,
+        Meta(
+            description="Whether pushed formats that can run code may be opened on a machine that cannot confine processes "
+            "(no Landlock); they are refused there otherwise."
+        ),
+    ] = False
     prediction_retention_seconds: Annotated[
         float, Meta(gt=0, description="How long results of asynchronous predictions are kept.", extra=_SECONDS)
     ] = 7 * 86400.0

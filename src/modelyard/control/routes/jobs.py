@@ -21,6 +21,8 @@ Developer = Annotated[Caller, Depends(Needs(Action.DEVELOP))]
 
 @router.post("", summary="Queues a job", status_code=201, responses=returns(Job, 201))
 def submit(caller: Developer, body: NewJobBody) -> Response:
+    for right in sorted(caller.services.jobs.rights(body.kind, body.spec)):
+        caller.check(right)
     limits = msgspec.convert(body.limits.model_dump(), Limits)
     return answer(caller.services.jobs.submit(caller.actor, body.kind, body.spec, priority=body.priority, limits=limits), 201)
 

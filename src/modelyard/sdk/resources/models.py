@@ -3,23 +3,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypedDict, Unpack
 
 import msgspec
 
 from modelyard.core.api import Upload
 from modelyard.core.models import Card, Model, Reference, Version
-from modelyard.sdk.files import collect, detected_format, entry_of, open_file, quoted
+from modelyard.core.signature import TensorSpec
+from modelyard.sdk.files import FileToPush, collect, detected_format, entry_of, open_file, quoted, served_as_is
+from modelyard.sdk.resources.jobs import Jobs, OnProgress
 from modelyard.sdk.transport import OnBytes, Transport
 from modelyard.sdk.waiting import call
 
 OnPush = Callable[[str, int, int], None]
 """Called with a file's path inside the artifact, the bytes sent of all files so far, and their total."""
 Versions = list[Version]
+Files = list[FileToPush]
 DEFAULT_VERSION = "-"
 """In a path: the model's champion, or its newest version where it has none."""
+
+
+class Said(TypedDict, total=False):
+    """What may be said of a model that is not ONNX yet; all of it is found out where it can be."""
+
+    format: str
+    """Its format by name; ``auto`` looks at the content."""
+    trust: bool
+    """That a format may be opened that can run its maker's code; needs the right ``trust``."""
+    sample: str | Path
+    """A table (CSV) or tensors (``.npz``): rows on which the conversion is compared with the original."""
+    signature: Sequence[str]
+    """Inputs like ``x:FP32[-1,4]``, where neither the format nor a sample says them."""
+    outputs: Sequence[str]
+    """Names of the outputs, in order."""
+    runtime: str
+    """Name of the runtime that loads the files as they are: nothing is converted then."""
+    on_step: OnProgress
+    """Called with the progress of the import."""
 
 
 class Models:
@@ -60,30 +82,52 @@ class Models:
         path: str | Path,
         name: str,
         *,
-        format: str = "",  # noqa: A002 - the word callers know
         card: Card | None = None,
         tags: Mapping[str, str] | None = None,
         metrics: Mapping[str, float] | None = None,
         on_progress: OnPush | None = None,
+        **said: Unpack[Said],
     ) -> Version:
-        """Uploads a model file or folder and registers it as the next version of ``name``."""
+        """Uploads a model file or folder and registers it as the next version of ``name``.
+
+        What is no ONNX model is imported: see ``Said`` for what may be said of it. Raises JobFailed with the reason when it cannot be.
+        """
         files = call(collect, Path(path))
+        format_name = said.get("format", "auto")
+        runtime = said.get("runtime", "")
+        listed = self._sent(files, on_progress)
+        described = {"card": msgspec.to_builtins(card or Card()), "tags": dict(tags or {}), "metrics": dict(metrics or {})}
+        if not runtime and not served_as_is(files, format_name):
+            return self._imported(name, listed, described, said)
+        body = {
+            "files": [{"path": path, "digest": digest} for path, digest in listed.items()],
+            "entry": entry_of(files),
+            "format": runtime or detected_format(files),
+        }
+        return self._transport.fetch(Version, "POST", f"/api/v1/models/{quoted(name)}/versions", json=body | described)
+
+    def _sent(self, files: Files, on_progress: OnPush | None) -> dict[str, str]:
+        """Uploads files; path → digest."""
         total = sum(file.size for file in files)
-        listed: list[dict[str, str]] = []
+        listed: dict[str, str] = {}
         before = 0
         for file in files:
             done = self.upload(file.source, on_bytes=_reporter(on_progress, file.path, before, total))
-            listed.append({"path": file.path, "digest": done.digest})
+            listed[file.path] = done.digest
             before += file.size
-        body = {
-            "files": listed,
-            "entry": entry_of(files),
-            "format": format or detected_format(files),
-            "card": msgspec.to_builtins(card or Card()),
-            "tags": dict(tags or {}),
-            "metrics": dict(metrics or {}),
-        }
-        return self._transport.fetch(Version, "POST", f"/api/v1/models/{quoted(name)}/versions", json=body)
+        return listed
+
+    def _imported(self, name: str, listed: dict[str, str], described: dict[str, Any], said: Said) -> Version:
+        spec: dict[str, Any] = {"model": name, "files": listed, "format": said.get("format", "auto"), "trust": said.get("trust", False)}
+        sample = said.get("sample")
+        if sample is not None:
+            spec |= {"sample": (self.upload(sample)).digest, "sample_name": Path(sample).name}
+        specs = [TensorSpec.parse(text) for text in said.get("signature", ())]
+        spec |= {"signature": msgspec.to_builtins(specs), "outputs": list(said.get("outputs", ()))}
+        jobs = Jobs(self._transport)
+        job = jobs.submit("import", spec | described)
+        job = jobs.wait(job.id, on_progress=said.get("on_step"), every=0.2)
+        return self.version(f"{job.result['model']}@{job.result['version']}")
 
     def upload(self, path: str | Path, *, on_bytes: OnBytes | None = None) -> Upload:
         """Stores the bytes of one file, to be named by its digest later."""

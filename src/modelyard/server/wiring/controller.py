@@ -36,6 +36,7 @@ from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
+from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
 from modelyard.serving.delegation import Delegation
@@ -117,7 +118,10 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     registry = Registry(store, blobs, Prober(PROBE, limits, starting=starting), clock)
     propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
-    kinds = {"train": TrainJobs(store, registry, deployments).kind()}
+    kinds = {
+        "train": TrainJobs(store, registry, deployments).kind(),
+        "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
+    }
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
     feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))

@@ -1,0 +1,70 @@
+"""The confined child of an import: ``python -P -m modelyard.importers.child FOLDER``.
+
+Confines itself before it imports anything heavy, reads ``request.json``, and writes ``answer.json`` whatever happens, short of the
+end of the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from types import TracebackType
+
+from modelyard.core.errors import InvalidArtifact, ModelyardError
+from modelyard.core.plugins import load_string
+from modelyard.engines.confinement import Bounds, confine
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(folder: Path) -> None:
+    """Converts one part."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    _answer_failures(folder)
+    request = json.loads((folder / "request.json").read_bytes())
+    bounds = Bounds(cpu_seconds=int(request["seconds"]), file_bytes=int(request["file_bytes"]))
+    readable = [request["brought"], *([request["sample"]] if request["sample"] else [])]
+    held = confine(folder, bounds, readable)
+    answer: bytes = load_string("modelyard.importers.work:run")(folder, held)
+    _write(folder, answer)
+    os._exit(0)  # what the model's libraries would do at the end is of no use to anybody
+
+
+def _answer_failures(folder: Path) -> None:
+    """Whatever ends this process as an exception becomes its answer: what was opened decides what a library raises."""
+
+    def answer(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if isinstance(error, ModelyardError):
+            code, message = error.code, error.message
+        else:
+            traceback.print_exception(kind, error, trace)
+            code = InvalidArtifact.code
+            message = f"The model cannot be opened or converted: {_said(error)}"
+        _write(folder, json.dumps({"code": code, "message": message}).encode())
+        os._exit(1)
+
+    sys.excepthook = answer
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, MemoryError):
+        return "it wants more memory than a job may use (MODELYARD_JOB_MEMORY_BYTES)."
+    if isinstance(error, ModuleNotFoundError):
+        return f"it needs the Python package {error.name!r}, which is not installed beside the platform."
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}"
+
+
+def _write(folder: Path, answer: bytes) -> None:
+    part = folder / "answer.part"
+    part.write_bytes(answer)
+    part.replace(folder / "answer.json")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,23 @@
+"""CatBoost models in its own binary format (``.cbm``), by its own ONNX export."""
+
+from __future__ import annotations
+
+from modelyard.importers.base import Bench, Converted, Importer, heavy
+from modelyard.importers.brought import Brought
+from modelyard.importers.spec import Part
+
+
+class CatBoost(Importer):
+    """See the module. Its files are data; models with categorical features cannot be exported."""
+
+    name = "catboost"
+
+    def find(self, brought: Brought) -> list[Part]:
+        path = brought.only
+        return [Part(importer=self.name, entry=path, title="a CatBoost model")] if brought.head(path, 4) == b"CBM1" else []
+
+    def convert(self, bench: Bench) -> Converted:
+        return heavy("modelyard.importers.boosters:convert_catboost_file", "catboost")(bench)
+
+
+IMPORTER = CatBoost()
