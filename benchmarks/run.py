@@ -1,6 +1,6 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls memory overload
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ SCRIPTS = {
     "ledger": "ledger/query.py",
     "gate": "gate/limits.py",
     "tls": "tls/measure.py",
+    "memory": "rollout/memory.py",
+    "overload": "rollout/overload.py",
 }
 
 

@@ -85,7 +85,18 @@ def read_document(file: str, wanted: str = "") -> dict[str, Any]:
         raise InvalidRequest(f"{file!r} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict):
         raise InvalidRequest(f"{file!r} must be a mapping{wanted}.")
-    return found
+    return {_key(name): _with_texts(value) for name, value in found.items()}
+
+
+def _with_texts(value: Any) -> Any:
+    """The same with texts as keys: YAML reads some words and numbers as something else."""
+    if isinstance(value, dict):
+        return {_key(name): _with_texts(item) for name, item in value.items()}
+    return [_with_texts(item) for item in value] if isinstance(value, list) else value
+
+
+def _key(name: Any) -> str:
+    return str(name).lower() if isinstance(name, bool) or name is None else str(name)
 
 
 def upload_local_files(client: Client, document: dict[str, Any], folder: Path, step: Any) -> None:

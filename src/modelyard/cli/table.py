@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
     "dev": Entry(SERVE, "modelyard.cli.dev", "Serve a Python model while you write it."),
     "seal": Entry(GOVERN, "modelyard.cli.sealing", "Seal a key of an endpoint that serves a model elsewhere."),
+    "bench": Entry(SERVE, "modelyard.cli.bench", "Measure throughput and latency of a deployment."),
     "workspaces": Entry(GOVERN, "modelyard.cli.workspaces", "Create, list, rename and remove workspaces."),
     "members": Entry(GOVERN, "modelyard.cli.members", "Say who is what in a workspace."),
     "me": Entry(GOVERN, "modelyard.cli.members", "Show who you are, and what you may call."),

@@ -44,7 +44,7 @@ class Ensemble(_Node, frozen=True, kw_only=True, tag="ensemble"):
 class Switch(_Node, frozen=True, kw_only=True, tag="switch"):
     """Each row goes to the case that its value of a field names."""
 
-    on: str
+    field: str
     """An input of the call, or an output computed before, with one value a row."""
     cases: dict[str, Node]
     default: Node | None = None
@@ -159,16 +159,16 @@ def _plan(node: Node, before: Before[TensorSpec], signature_of: Callable[[str], 
     needs: dict[str, TensorSpec] = {}
     for found in plans:
         _join(needs, found.needs, "input")
-    if isinstance(node, Switch) and node.on not in needs:
-        spec = before.every.get(node.on)
+    if isinstance(node, Switch) and node.field not in needs:
+        spec = before.every.get(node.field)
         if spec is None:
             known = ", ".join(sorted({*needs, *before.every}))
             raise InvalidRequest(
-                f"The graph cannot be used: it switches on {node.on!r}, which nothing computes or takes; there is: {known}."
+                f"The graph cannot be used: it switches on {node.field!r}, which nothing computes or takes; there is: {known}."
             )
         _check_field(spec)
     elif isinstance(node, Switch):
-        _check_field(needs[node.on])
+        _check_field(needs[node.field])
     gives = dict(plans[0].gives)
     for found in plans[1:]:
         if found.gives.keys() != gives.keys():

@@ -24,6 +24,7 @@ from modelyard.protocols.context import read_context
 from modelyard.protocols.routing import Protocol, Reply, RouteTable
 from modelyard.protocols.waiting import Later, WaitingRoom
 from modelyard.server.cors import let_read, preflight
+from modelyard.server.stages import EVERY
 from modelyard.serving.dataplane import DataPlane
 
 _LONGEST_ID = 128
@@ -57,6 +58,7 @@ class Handler:
     Every route but health needs a key, and whoever has none learns nothing of which paths exist. ``max_body_bytes`` bounds a body
     after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters. ``later`` is the
     event loop's ``call_later``, with which calls wait for what a limit lacks for moments only; without it they are refused at once.
+    ``measured`` is what one call in many is made of.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Handler:
         max_body_bytes: int = 64 * 1024 * 1024,
         finished: Finished | None = None,
         later: Later | None = None,
+        measured: type[Call] = Call,
     ) -> None:
         self._table = RouteTable(protocols)
         self._gate = gate
         self._plane = plane
         self._max_body = max_body_bytes
         self._finished = finished
+        self._measured = measured
         self._waiting = WaitingRoom(later)
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
@@ -85,11 +89,13 @@ class Handler:
         return other
 
     def __call__(self, exchange: Exchange) -> None:
-        own_id = self._boot + next(self._counter).to_bytes(8, "big")
+        number = next(self._counter)
+        own_id = self._boot + number.to_bytes(8, "big")
         given = exchange.headers.get(b"x-request-id")
         request_id = own_id.hex() if given is None else _usable(given) or own_id.hex()
         protocol, route, params, allowed = self._table.find(exchange.method, exchange.path)
-        call = Call(exchange, protocol, self._plane, request_id, self._finished, self._waiting)
+        kind = Call if number & (EVERY - 1) else self._measured
+        call = kind(exchange, protocol, self._plane, request_id, self._finished, self._waiting)
         if given is not None:
             call.own_id = own_id.hex()
         call.route = route

@@ -14,8 +14,11 @@ from modelyard.observability.access_log import Access, AccessLog
 from modelyard.observability.exports import read_export, write_export
 from modelyard.observability.metrics import SECONDS, Metrics
 from modelyard.protocols.call import Call
+from modelyard.server.stages import EVERY, STAGES
 
 logger = logging.getLogger(__name__)
+FINE = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+"""Buckets of stages, which are shorter than whole requests."""
 PIECE_SECONDS = 0.02
 """How long notes gather: long enough to be worked off together, short enough not to hold up calls when they are."""
 _NAMELESS = frozenset({401, 403, 404, 405})
@@ -56,6 +59,8 @@ class Telemetry:
         self._queue = metrics.counter("modelyard_queue_seconds_total", "Time that calls waited for their batch.", where)
         self._bytes_in = metrics.counter("modelyard_request_bytes_total", "Bytes of requests' bodies.", where)
         self._bytes_out = metrics.counter("modelyard_response_bytes_total", "Bytes of answers' bodies.", where)
+        stages = f"Time of predictions by stage, measured on one call of {EVERY}."
+        self._stages = metrics.histogram("modelyard_stage_seconds", stages, ("deployment", "stage"), FINE)
         self._open = metrics.gauge("modelyard_connections", "Open connections.")
         metrics.resume(read_export(export_path))
 
@@ -97,6 +102,11 @@ class Telemetry:
                 self.spans.note(waiting)
             if self._log is not None:
                 self._log.write(waiting)
+
+    def observe(self, deployment: str, seconds: dict[str, float]) -> None:
+        """Notes the stages of a measured prediction; the form that ``stages.measuring`` asks for."""
+        for stage in STAGES:
+            self._stages.observe(seconds[stage], (deployment, stage))
 
     def export(self) -> None:
         """Writes the counters for others to read. A full disk delays that, no more."""

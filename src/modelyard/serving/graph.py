@@ -132,12 +132,12 @@ class _Walk:
         self._all(parts, lambda found: then(found if isinstance(found, ModelyardError) else combined(found)))
 
     def _switch(self, node: graph.Switch, given: Arrays, before: Before[Array], then: Then) -> None:
-        values = [_text(value) for value in before.every.get(node.on, given.get(node.on, np.empty(0))).reshape(-1)]
+        values = [_text(value) for value in before.every.get(node.field, given.get(node.field, np.empty(0))).reshape(-1)]
         places: dict[str, list[int]] = {}
         for place, value in enumerate(values):
             if value not in node.cases and node.default is None:
                 known = ", ".join(node.cases)
-                then(InvalidRequest(f"{node.on!r} is {value[:64]!r} in row {place}, for which there is no case; there are: {known}."))
+                then(InvalidRequest(f"{node.field!r} is {value[:64]!r} in row {place}, for which there is no case; there are: {known}."))
                 return
             places.setdefault(value if value in node.cases else "", []).append(place)
         picked = {name: np.asarray(rows, np.intp) for name, rows in places.items()}
@@ -200,7 +200,8 @@ def _rows(arrays: Arrays, rows: Array) -> Arrays:
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode(errors="replace")
-    return str(value.item() if isinstance(value, np.generic) else value)
+    plain = value.item() if isinstance(value, np.generic) else value
+    return str(plain).lower() if isinstance(plain, bool) else str(plain)
 
 
 def _combine(arrays: list[Array], weights: tuple[float, ...], mean: bool) -> Array:

@@ -66,7 +66,7 @@ def ensemble(*members, **more):
     return {"kind": "ensemble", "members": list(members), **more}
 
 
-SWITCH = {"kind": "switch", "on": "label", "cases": {"big": "double@1"}, "default": "add@1"}
+SWITCH = {"kind": "switch", "field": "label", "cases": {"big": "double@1"}, "default": "add@1"}
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ SWITCH = {"kind": "switch", "on": "label", "cases": {"big": "double@1"}, "defaul
         (seq("double@1", "both@1"), ["x"], ["z"]),  # y by name, x of the call
         (ensemble("double@1", "add@1"), ["x"], ["y"]),
         (seq("sort@1", SWITCH), ["x"], ["y"]),
-        (SWITCH | {"on": "kind"}, None, "it switches on 'kind', which nothing computes or takes"),
-        (SWITCH | {"on": "x"}, None, "it switches on 'x', which is FP32"),
+        (SWITCH | {"field": "kind"}, None, "it switches on 'kind', which nothing computes or takes"),
+        (SWITCH | {"field": "x"}, None, "it switches on 'x', which is FP32"),
         (seq("sort@1", "negate@1"), ["x", "v"], ["z"]),  # a label is no number, so v is the call's
         (seq("double@1", "wide@1"), None, "the input 'x' is FP32 [-1] in one part and FP32 [-1, 3] in another"),
         (seq(seq("double@1", "negate@1"), "both@1"), ["x", "y"], ["z"]),  # y stays inside
@@ -87,10 +87,10 @@ SWITCH = {"kind": "switch", "on": "label", "cases": {"big": "double@1"}, "defaul
         (ensemble("double@1", weights=[1, 2]), None, "a ensemble needs 1 weights above 0"),
         (ensemble(), None, "a ensemble has nothing in it"),
         ("double", None, "'double' names no version that stays"),
-        ({"kind": "switch", "on": "x", "cases": {}}, None, "a switch has nothing in it"),
-        ({"kind": "swich", "on": "x"}, None, "graph.kind: invalid value 'swich'"),
+        ({"kind": "switch", "field": "x", "cases": {}}, None, "a switch has nothing in it"),
+        ({"kind": "swich", "field": "x"}, None, "graph.kind: invalid value 'swich'"),
         (seq("double@1", {"kind": "split", "brances": []}), None, "graph.steps[1].brances is no field"),
-        ({"kind": "switch", "on": "x", "cases": {"a": {"kind": "sequence", "step": []}}}, None, "graph.cases.a.step is no field"),
+        ({"kind": "switch", "field": "x", "cases": {"a": {"kind": "sequence", "step": []}}}, None, "graph.cases.a.step is no field"),
     ],
 )
 def test_a_graph_is_checked_as_a_whole(graph, inputs, outputs):

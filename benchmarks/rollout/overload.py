@@ -1,0 +1,172 @@
+"""Offers a deployment with an objective more than it can do, and counts what is answered in time.
+
+usage: python benchmarks/rollout/overload.py [--seconds 5]      (prints a table, writes overload.json)
+
+First the capacity is found: closed-loop connections, growing, until the rate of answers stands still. Then calls are sent open-loop,
+at given times whether or not earlier ones are answered, at half to four times that rate. Goodput is answers within the objective.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import uvloop
+from onnx import TensorProto, helper, numpy_helper, save
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from platform_under_test import platform
+
+from modelyard import Client
+
+OBJECTIVE_MS = 100
+WIDTH, LAYERS = 1024, 4
+
+
+def write_model(path: Path) -> None:
+    """Dense layers of 1024 units on one number a row: a few milliseconds to compute, nothing to decode."""
+    random = np.random.default_rng(0)
+    nodes, weights, name = [], [], "x"
+    for layer in range(LAYERS):
+        rows = 1 if layer == 0 else WIDTH
+        weights.append(numpy_helper.from_array((random.standard_normal((rows, WIDTH)) / 32).astype(np.float32), f"w{layer}"))
+        nodes += [helper.make_node("MatMul", [name, f"w{layer}"], [f"h{layer}"]), helper.make_node("Tanh", [f"h{layer}"], [f"t{layer}"])]
+        name = f"t{layer}"
+    nodes.append(helper.make_node("ReduceMean", [name], ["y"], axes=[1], keepdims=1))
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])]
+    graph = helper.make_graph(nodes, "deep", inputs, outputs, weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+
+
+class Caller(asyncio.Protocol):
+    """One connection of the client; free while no call is under way."""
+
+    def __init__(self, run) -> None:
+        self.run, self.data, self.due = run, b"", 0.0
+
+    def connection_made(self, transport) -> None:
+        self.transport = transport
+
+    def send(self, due: float) -> None:
+        self.due = due
+        self.transport.write(self.run.request)
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+        head, mark, body = self.data.partition(b"\r\n\r\n")
+        if mark and len(body) >= int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):
+            status, self.data = int(head[9:12]), b""
+            self.run.answered(self, status, time.perf_counter() - self.due)
+
+
+class Run:
+    """Calls at given times over a pool of connections. A call that finds none free waits for one; its time counts from when it was due."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request, self.free, self.late = request, [], []
+        self.taken, self.refused, self.failed = [], 0, 0
+
+    def answered(self, caller: Caller, status: int, seconds: float) -> None:
+        if status == 200:
+            self.taken.append(seconds)
+        elif status in {429, 503}:
+            self.refused += 1
+        else:
+            self.failed += 1
+        if self.late:
+            caller.send(self.late.pop(0))
+        else:
+            self.free.append(caller)
+
+    async def open_loop(self, host: str, port: int, rate: float, seconds: float, connections: int) -> dict:
+        loop = asyncio.get_running_loop()
+        for _ in range(connections):
+            _, caller = await loop.create_connection(lambda: Caller(self), host, port)
+            self.free.append(caller)
+        times = np.cumsum(np.random.default_rng(1).exponential(1 / rate, int(rate * seconds)))
+        began = time.perf_counter()
+        for due in times:
+            wait = began + due - time.perf_counter()
+            if wait > 0.0005:
+                await asyncio.sleep(wait)
+            if self.free:
+                self.free.pop().send(began + due)
+            else:
+                self.late.append(began + due)
+        await asyncio.sleep(1.0)
+        taken = np.sort(np.array(self.taken)) * 1000
+        good = int((taken <= OBJECTIVE_MS).sum())
+        return {
+            "offered_per_s": len(times) / seconds,
+            "accepted_per_s": len(taken) / seconds,
+            "goodput_per_s": good / seconds,
+            "refused": self.refused,
+            "failed": self.failed,
+            "p50_ms": float(np.quantile(taken, 0.5)),
+            "p99_ms": float(np.quantile(taken, 0.99)),
+        }
+
+    async def closed_loop(self, host: str, port: int, connections: int, seconds: float) -> float:
+        loop = asyncio.get_running_loop()
+        self.answered = self._again
+        until = self.until = time.perf_counter() + seconds
+        for _ in range(connections):
+            _, caller = await loop.create_connection(lambda: Caller(self), host, port)
+            caller.send(time.perf_counter())
+        await asyncio.sleep(until - time.perf_counter() + 0.1)
+        return len(self.taken) / seconds
+
+    def _again(self, caller: Caller, status: int, seconds: float) -> None:
+        if status == 200:
+            self.taken.append(seconds)
+        if time.perf_counter() < self.until:
+            caller.send(time.perf_counter())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=5.0)
+    seconds = parser.parse_args().seconds
+    with (
+        tempfile.TemporaryDirectory(prefix="modelyard-bench-") as folder,
+        platform(workers=1) as it,
+        Client(it.url, it.admin_key) as client,
+    ):
+        path = Path(folder) / "deep.onnx"
+        write_model(path)
+        client.push(path, "deep")
+        client.deployments.put("deep", ["deep@1"], policy={"objective_ms": OBJECTIVE_MS})
+        client.deployments.wait("deep")
+        body = b'{"inputs":[{"name":"x","shape":[1,1],"datatype":"FP32","data":[0.5]}]}'
+        head = (
+            f"POST /v2/models/deep/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {it.admin_key}\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        request = head.encode() + body
+        host, _, port = it.inference.removeprefix("http://").partition(":")
+        rates = {number: uvloop.run(Run(request).closed_loop(host, int(port), number, 2.0)) for number in (1, 4, 8, 16, 32)}
+        peak = max(rates.values())
+        print("closed loop:", ", ".join(f"{number}: {rate:.0f}/s" for number, rate in rates.items()))
+        rows = []
+        for factor in (0.5, 0.8, 1.0, 2.0, 4.0):
+            found = uvloop.run(Run(request).open_loop(host, int(port), factor * peak, seconds, 512))
+            rows.append({"factor": factor, **found})
+            print(
+                f"{factor:4.1f} ×  offered {found['offered_per_s']:6.0f}/s  goodput {found['goodput_per_s']:6.0f}/s  "
+                f"p50 {found['p50_ms']:6.1f} ms  p99 {found['p99_ms']:6.1f} ms  refused {found['refused']}  failed {found['failed']}",
+                flush=True,
+            )
+    best = max(row["goodput_per_s"] for row in rows)
+    last = rows[-1]
+    print(f"goodput at 4 × is {last['goodput_per_s'] / best:.2f} of its peak; p99 is {last['p99_ms'] / OBJECTIVE_MS:.2f} × the objective")
+    Path("overload.json").write_text(json.dumps({"objective_ms": OBJECTIVE_MS, "closed": rates, "open": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
