@@ -20,6 +20,8 @@ class ProtocolId(IntEnum):
     MLFLOW = 7
     SAGEMAKER = 8
     VERTEX = 9
+    ANTHROPIC = 10
+    TEXT_EMBEDDINGS = 11
 
 
 class CallKind(IntEnum):

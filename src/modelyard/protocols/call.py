@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
-from modelyard.core.exchange import Abort, Exchange, Fields, Headers
+from modelyard.core.exchange import Abort, Exchange, Fields, Headers, identified
 from modelyard.core.inference import Cost, InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
@@ -46,6 +46,8 @@ class Call:
         "_encode",
         "_finished",
         "_request",
+        "_sent",
+        "_stream_error",
         "_waiting",
         "answered",
         "body",
@@ -95,6 +97,8 @@ class Call:
         self.answered = False
         self.context: Context | None = None
         """What its headers say beside its content; mostly nothing."""
+        self._sent = 0
+        self._stream_error: Callable[[ModelyardError], bytes] | None = None
         self.waits_until_ns = 0
         """Until when it may wait for units of a limit; 0 before it has to."""
 
@@ -204,8 +208,42 @@ class Call:
             self._finished(self, status, size)
 
     def fail(self, error: ModelyardError) -> None:
-        """Answers with an error in the protocol's own form."""
-        self.reply(*self._error(error))
+        """Answers with an error in the protocol's own form; within a stream, as its last piece."""
+        if self._stream_error is not None and not self.answered:
+            self.send(self._stream_error(error))
+            self.finish()
+        else:
+            self.reply(*self._error(error))
+
+    def start(self, headers: Headers, error: Callable[[ModelyardError], bytes]) -> None:
+        """Begins an answer in pieces, with status 200. ``error`` makes the last piece of a stream that fails."""
+        self._stream_error = error
+        more = self.context.headers if self.context is not None else ()
+        self.exchange.start(200, identified([*headers, *more], self.request_id.encode(), self.own_id.encode()))
+
+    def send(self, piece: bytes) -> None:
+        """One piece of a begun answer."""
+        self._sent += len(piece)
+        self.exchange.send(piece)
+
+    @property
+    def sent(self) -> int:
+        """Bytes of the answer so far."""
+        return self._sent
+
+    def finish(self) -> None:
+        """Settles the permit and ends a begun answer."""
+        exchange, permit = self.exchange, self.permit
+        self.answered = True
+        exchange.on_abort = None
+        if permit is not None:
+            self.permit = None
+            kind = self.route.kind if self.route is not None else CallKind.OTHER
+            settled = 200 if exchange.aborted is None else _ABORTED
+            permit.settle(settled, self.cost, self.protocol.id, kind, len(exchange.body), self._sent)
+        exchange.finish()
+        if self._finished is not None:
+            self._finished(self, 200, self._sent)
 
     def _error(self, error: ModelyardError) -> Reply:
         status, headers, body = self.protocol.error(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import orjson
 
 from modelyard.core.access import Action
@@ -9,6 +11,7 @@ from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
+from modelyard.protocols.openai.models import model_object
 from modelyard.protocols.routing import Protocol, Reply, Route
 from modelyard.protocols.tensorflow_rest import mapping, schemas
 from modelyard.protocols.tensorflow_rest.errors import JSON, error_reply
@@ -34,14 +37,16 @@ def wanted_version(call: Call) -> str:
 
 
 def status(call: Call) -> None:
-    """``GET /v1/models/{name}``: states of versions."""
+    """``GET /v1/models/{name}``: states of versions. Clients of OpenAI's and KServe's protocols ask this too, and read other keys of it."""
     wanted = wanted_version(call)
     view = call.plane.served(call.grant.workspace_id, call.name, wanted)
     numbers = [view.number] if wanted else sorted(view.versions, reverse=True)
     ready = [call.plane.ready(call.grant.workspace_id, call.name, str(number)) for number in numbers]
     states = [schemas.version_status(number, ready=state) for number, state in zip(numbers, ready, strict=True)]
-    # Other protocols ask this path too and read other keys of the same object.
-    call.reply(200, JSON, orjson.dumps({"model_version_status": states}))
+    document: dict[str, Any] = {"model_version_status": states}
+    if not wanted:
+        document |= {"name": call.name, "ready": all(ready), **model_object(call.name)}
+    call.reply(200, JSON, orjson.dumps(document))
 
 
 def metadata(call: Call) -> None:

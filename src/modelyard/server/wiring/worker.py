@@ -17,9 +17,11 @@ from modelyard.gate.journal import Journal
 from modelyard.gate.limiter import Limiter
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path
+from modelyard.protocols.anthropic.routes import PROTOCOL as ANTHROPIC
 from modelyard.protocols.feedback.routes import create_protocol as feedback_protocol
 from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
+from modelyard.protocols.openai.routes import PROTOCOL as OPENAI
 from modelyard.protocols.predictions.routes import create_protocol as predictions_protocol
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
 from modelyard.protocols.routing import Protocol
@@ -161,7 +163,7 @@ def protocols(
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
-    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, predictions, feedback, health_protocol(ready))
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, OPENAI, ANTHROPIC, predictions, feedback, health_protocol(ready))
 
 
 def reconciling(settings: Settings, home: Home, slot: int, composer: PolicyComposer) -> ReconcilerOptions:

@@ -1,0 +1,1 @@
+"""Anthropic's messages API. Its "model" is a deployment."""

@@ -1,0 +1,141 @@
+"""``POST /v1/chat/completions``, whole and streamed."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any
+
+import orjson
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.generation import FinishReason, GenerateRequest, TokenChunk, TokenLogprob
+from modelyard.protocols.call import Call
+from modelyard.protocols.generating import SSE, begin, generate, gone, whole
+from modelyard.protocols.openai.errors import JSON, stream_error
+from modelyard.protocols.openai.schemas import ChatRequest, grammar_of, plain_messages, read
+from modelyard.protocols.openai.tools import Tools
+
+
+def chat(call: Call) -> None:
+    """``POST /v1/chat/completions``."""
+    asked = read(call, ChatRequest)
+    if not asked.messages:
+        raise InvalidRequest("There are no messages; send at least one.")
+    tools = Tools(asked.tools, asked.tool_choice)
+    request = GenerateRequest(
+        messages=plain_messages(asked.messages),
+        tools=tools.offered,
+        template=asked.chat_template_kwargs or {},
+        sampling=asked.sampling(asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens),
+        grammar=tools.grammar() or grammar_of(asked.response_format),
+        n=1 if asked.n is None else asked.n,
+        logprobs=(asked.top_logprobs or 0) if asked.logprobs else None,
+    )
+    request.check()
+    answer = _Answer(call, asked, tools)
+    begin(call, answer.stream(request) if asked.stream else answer.whole(request))
+
+
+class _Answer:
+    def __init__(self, call: Call, asked: ChatRequest, tools: Tools) -> None:
+        self._call = call
+        self._asked = asked
+        self._tools = tools
+        self._head = {"id": f"chatcmpl-{secrets.token_hex(16)}", "created": int(time.time()), "model": asked.model or call.name}
+
+    async def whole(self, request: GenerateRequest) -> None:
+        choices = await whole(self._call, request)
+        if choices is None:
+            gone(self._call)
+            return
+        listed = []
+        for index, choice in enumerate(choices):
+            calls = self._tools.read(choice.text)
+            message: dict[str, Any] = {"role": "assistant", "content": None if calls else choice.text, "refusal": None}
+            if calls:
+                message["tool_calls"] = calls
+            told = [one for chunk in choice.chunks for one in chunk.logprobs]
+            listed.append(
+                {
+                    "index": index,
+                    "message": message,
+                    "logprobs": {"content": [logprob(one) for one in told], "refusal": None} if request.logprobs is not None else None,
+                    "finish_reason": _finish(choice.finish, called=bool(calls)),
+                }
+            )
+        body = {**self._head, "object": "chat.completion", "choices": listed, "usage": usage(self._call)}
+        self._call.reply(200, JSON, orjson.dumps(body))
+
+    async def stream(self, request: GenerateRequest) -> None:
+        call = self._call
+        held = [""] * request.n
+        shown = [False] * request.n
+        last: TokenChunk | None = None
+        async for chunk in generate(call, request):
+            if last is None:  # an error before anything came is still an answer of its own
+                call.start(SSE, stream_error)
+                for index in range(request.n):
+                    self._send(index, {"role": "assistant", "content": ""}, None)
+            last = chunk
+            index = chunk.choice
+            text = held[index] + chunk.text
+            if not shown[index] and self._tools.may_begin(text) and chunk.finish is None:
+                held[index] = text
+                continue
+            calls = [] if shown[index] else self._tools.read(text)
+            held[index], shown[index] = "", True
+            if calls:
+                self._send(index, {"tool_calls": [{"index": at, **one} for at, one in enumerate(calls)]}, None)
+            elif text or chunk.logprobs:
+                self._send(index, {"content": text}, None, chunk if request.logprobs is not None else None)
+            if chunk.finish is not None:
+                self._send(index, {}, _finish(chunk.finish, called=bool(calls)))
+            await call.exchange.drain()
+        if last is None:
+            gone(call)
+            return
+        if self._asked.include_usage and last.last:
+            call.send(_event({**self._head, "object": "chat.completion.chunk", "choices": [], "usage": usage(call)}))
+        if last.last:
+            call.send(b"data: [DONE]\n\n")
+        call.finish()
+
+    def _send(self, index: int, delta: dict[str, Any], finish: str | None, chunk: TokenChunk | None = None) -> None:
+        choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
+        if chunk is not None:
+            choice["logprobs"] = {"content": [logprob(one) for one in chunk.logprobs], "refusal": None}
+        body: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
+        if self._asked.include_usage:
+            body["usage"] = None
+        self._call.send(_event(body))
+
+
+def usage(call: Call) -> dict[str, Any]:
+    """What a call has used, which is also what it is charged for."""
+    prompt, out = call.cost.tokens_in, call.cost.tokens_out
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": out,
+        "total_tokens": prompt + out,
+        "prompt_tokens_details": {"cached_tokens": call.cost.tokens_cached},
+    }
+
+
+def logprob(one: TokenLogprob) -> dict[str, Any]:
+    """A chosen token as the API tells it."""
+    return {**_token(one), "top_logprobs": [_token(other) for other in one.top]}
+
+
+def _token(one: TokenLogprob) -> dict[str, Any]:
+    return {"token": one.text, "logprob": max(one.logprob, -9999.0), "bytes": list(one.raw)}
+
+
+def _finish(reason: FinishReason, *, called: bool) -> str:
+    if called and reason is FinishReason.STOP:
+        return "tool_calls"
+    return "length" if reason is FinishReason.LENGTH else "stop"
+
+
+def _event(body: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(body) + b"\n\n"

@@ -1,0 +1,106 @@
+"""Functions that a model may call: what it is told of them, what it is held to, and how its answer is read."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.generation import Grammar, GrammarKind
+
+_TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+_LISTED = "[TOOL_CALLS]"
+MARKS = ("<tool_call>", _LISTED, "{", "[{")
+"""How an answer that calls functions begins, in the forms that open models were trained on."""
+Tool = Mapping[str, Any]
+
+
+class Tools:
+    """The functions of one request. Raises InvalidRequest for a request that contradicts itself."""
+
+    def __init__(self, tools: Sequence[Tool] | None, choice: str | Mapping[str, Any] | None) -> None:
+        self.all = tuple([_function(tool) for tool in tools or ()])
+        names = [tool["function"]["name"] for tool in self.all]
+        self.forced: tuple[str, ...] = ()
+        """One of these must be called."""
+        if isinstance(choice, Mapping):
+            inner = choice.get("function")
+            name = inner.get("name") if isinstance(inner, Mapping) else choice.get("name")
+            if name not in names:
+                raise InvalidRequest(f"tool_choice names the function {name!r}, which is not among the tools.")
+            self.forced = (str(name),)
+        elif choice in {"required", "any"}:
+            if not names:
+                raise InvalidRequest("tool_choice wants a function called, but there are no tools.")
+            self.forced = tuple(names)
+        elif choice not in {None, "auto", "none"}:
+            raise InvalidRequest(f"There is no tool_choice {choice!r}; use auto, none, required or a function.")
+        self.offered: tuple[dict[str, Any], ...] = () if choice == "none" else self.all
+
+    def grammar(self) -> Grammar | None:
+        """What an answer that must call a function looks like: one JSON object with its name and arguments."""
+        if not self.forced:
+            return None
+        forms = []
+        for tool in self.all:
+            function = tool["function"]
+            if function["name"] in self.forced:
+                forms.append(
+                    {
+                        "type": "object",
+                        "properties": {
+                            "name": {"const": function["name"]},
+                            "arguments": function.get("parameters") or {"type": "object", "properties": {}, "additionalProperties": False},
+                        },
+                        "required": ["name", "arguments"],
+                        "additionalProperties": False,
+                    }
+                )
+        return Grammar(GrammarKind.JSON_SCHEMA, msgspec.json.encode(forms[0] if len(forms) == 1 else {"anyOf": forms}).decode())
+
+    def may_begin(self, text: str) -> bool:
+        """Whether an answer that begins with ``text`` may be a call, so that it has to be seen whole before it is shown."""
+        if not self.offered:
+            return False
+        start = text.lstrip()
+        return bool(self.forced) or any(start.startswith(mark) or mark.startswith(start) for mark in MARKS)
+
+    def read(self, text: str) -> list[dict[str, Any]]:
+        """The calls in an answer; none when it is plain text."""
+        if not self.offered:
+            return []
+        names = {tool["function"]["name"] for tool in self.offered}
+        tagged = _TAGGED.findall(text)
+        pieces = tagged or [text.strip().removeprefix(_LISTED).strip()]
+        found: list[dict[str, Any]] = []
+        for piece in pieces:
+            try:
+                value = msgspec.json.decode(piece)
+            except msgspec.DecodeError:
+                return []
+            for one in value if isinstance(value, list) else [value]:
+                if not isinstance(one, dict) or one.get("name") not in names:
+                    return []
+                arguments = one.get("arguments", one.get("parameters", {}))
+                found.append(_call(one["name"], arguments))
+        return found
+
+
+def _function(tool: Tool) -> dict[str, Any]:
+    """A tool in the form that chat templates know; the responses API writes it flat."""
+    function = tool.get("function") if isinstance(tool.get("function"), Mapping) else tool
+    if tool.get("type", "function") != "function" or not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise InvalidRequest("A tool must be of type function and have a name.")
+    kept = {key: function[key] for key in ("name", "description", "parameters") if function.get(key) is not None}
+    if not isinstance(kept.get("parameters", {}), Mapping):
+        raise InvalidRequest(f"The parameters of function {kept['name']!r} must be a JSON schema.")
+    return {"type": "function", "function": kept}
+
+
+def _call(name: str, arguments: Any) -> dict[str, Any]:
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    return {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": {"name": name, "arguments": text}}
