@@ -219,7 +219,7 @@ class Call:
         """Begins an answer in pieces, with status 200. ``error`` makes the last piece of a stream that fails."""
         self._stream_error = error
         more = self.context.headers if self.context is not None else ()
-        self.exchange.start(200, identified([*headers, *more], self.request_id.encode(), self.own_id.encode()))
+        self.exchange.start(200, identified(headers, self.request_id.encode(), self.own_id.encode(), tuple(more)))
 
     def send(self, piece: bytes) -> None:
         """One piece of a begun answer."""

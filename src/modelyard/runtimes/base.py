@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from modelyard.core.errors import InvalidTensor, ModelyardError
-from modelyard.core.generation import Cancel, Emit, GenerateRequest, TokenChunk
+from modelyard.core.generation import Cancel, Emit, GenerateRequest, Sampling, TokenChunk
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Array, Datatype
 
@@ -63,6 +63,8 @@ TEXT_SIGNATURE = Signature(
     outputs=(TensorSpec(name="text_output", datatype=Datatype.BYTES, shape=(-1,)),),
 )
 """Of generative models, for callers that send tensors."""
+INFER_TOKENS = 16
+"""How many tokens ``GenerativeModel.infer`` adds to each text."""
 
 
 class GenerativeModel(LoadedModel):
@@ -92,10 +94,13 @@ class GenerativeModel(LoadedModel):
         """Begins a generation; the request was checked with ``GenerateRequest.check``."""
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        """Continues each row's text as the model's own configuration says."""
+        """Continues each row's text by a few tokens, as the model's own configuration says; for more, generate."""
         prompts = [_text(row) for row in inputs["text_input"]]
         ended: queue.SimpleQueue[tuple[int, str | ModelyardError]] = queue.SimpleQueue()
-        cancels = [self.generate(GenerateRequest(prompt=text), _Collector(number, ended).emit) for number, text in enumerate(prompts)]
+        cancels = [
+            self.generate(GenerateRequest(prompt=text, sampling=Sampling(max_tokens=INFER_TOKENS)), _Collector(number, ended).emit)
+            for number, text in enumerate(prompts)
+        ]
         answers = np.empty(len(prompts), dtype=object)
         for _ in prompts:
             number, outcome = ended.get()

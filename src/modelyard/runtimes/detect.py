@@ -14,10 +14,11 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
     {
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
         "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
+        "openvino": "modelyard.runtimes.openvino:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
         "remote": "modelyard.runtimes.remote:RUNTIME",
     },
-    extras={"hf_onnx": "text"},
+    extras={"hf_onnx": "text", "openvino": "llm"},
 )
 """Formats by name; each value is a stateless Runtime."""
 

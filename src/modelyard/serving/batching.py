@@ -16,6 +16,7 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from modelyard.core.errors import DeadlineExceeded, ModelyardError, Unavailable
+from modelyard.core.generation import Cancel, Emit, GenerateRequest
 from modelyard.core.inference import InferResponse
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature
@@ -72,6 +73,9 @@ class Runs(Protocol):
         """Runs a batch: at once where that is expected to take no longer than ``inline_us``, otherwise elsewhere; then ``ended`` is
         called on the event loop.
         """
+
+    def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:
+        """Begins a generation as ``GenerativeModel.generate`` does, with all of it on the event loop; raises Unsupported."""
 
     def close(self) -> None:
         """Lets go of what it holds; nothing runs any more."""

@@ -6,9 +6,12 @@ import time
 from collections.abc import Iterator, Mapping
 
 from modelyard.core.deployments import DeploymentState
-from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
+from modelyard.core.errors import ModelyardError, NotFound, Unsupported, did_you_mean
+from modelyard.core.generation import Cancel, Emit, GenerateRequest
 from modelyard.core.inference import InferDone, InferRequest
 from modelyard.core.web_policy import Caching
+from modelyard.runtimes.base import TEXT_SIGNATURE
+from modelyard.serving.generating import Counted
 from modelyard.serving.replica import Waiting
 from modelyard.serving.router import Lane, Routes, ServedView, Sticky
 from modelyard.serving.statistics import CallStatistics
@@ -49,6 +52,13 @@ class DataPlane:
         except ModelyardError as error:
             lane.statistics.failure((time.monotonic_ns() - now_ns) // 1000)
             done(error)
+
+    def generate(self, workspace_id: int, deployment: str, request: GenerateRequest, emit: Emit) -> Cancel:
+        """Begins a generation; ``emit`` is called on the event loop. Raises NotFound, Unavailable and Unsupported."""
+        lane = self._routes(workspace_id, deployment).choose(request.version)
+        if lane.version.signature != TEXT_SIGNATURE:
+            raise Unsupported(f"Deployment {deployment!r} does not generate text; call it with its inputs.")
+        return lane.batcher.replica.generate(request, Counted(lane.statistics, emit).emit)
 
     def served(self, workspace_id: int, deployment: str, version: str = "") -> ServedView:
         """The version that a number or alias selects; without one, the version with most traffic. The same for equal arguments.

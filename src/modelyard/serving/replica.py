@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from modelyard.core.errors import Internal, ModelyardError
+from modelyard.core.errors import ModelyardError, Unsupported
+from modelyard.core.generation import Cancel, Emit, GenerateRequest, TokenChunk
 from modelyard.core.inference import InferDone, InferRequest, Run, Share
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
-from modelyard.runtimes.base import LoadedModel
+from modelyard.runtimes.base import GenerativeModel, LoadedModel
+from modelyard.runtimes.edge import attempt
 from modelyard.serving.statistics import CallStatistics
-
-logger = logging.getLogger(__name__)
 
 _LEARN = 0.1
 """Share of a new measurement in the running estimate."""
@@ -131,17 +131,22 @@ class Replica:
 
     def compute(self, inputs: dict[str, Array]) -> dict[str, Array] | ModelyardError:
         """What the model makes of inputs; whatever it raises is an outcome."""
-        try:
-            return self.model.infer(inputs)
-        except ModelyardError as error:
-            return error
-        except Exception:  # the edge to runtimes, which others write
-            logger.exception("A runtime failed in a way that its seam does not allow")
-            return Internal("The model failed on this call; the server's log has the reason.")
+        return attempt(partial(self.model.infer, inputs))
+
+    def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:
+        """Begins a generation; ``emit`` is called on the event loop. Raises Unsupported for a model that does not generate."""
+        if not isinstance(self.model, GenerativeModel):
+            raise Unsupported("This deployment does not generate text; call it with its inputs.")
+        loop = asyncio.get_running_loop()
+        return self.model.generate(request, partial(_on, loop, emit))
 
     def close(self) -> None:
         """Frees the model; nothing may run any more."""
         self.model.close()
+
+
+def _on(loop: asyncio.AbstractEventLoop, emit: Emit, item: TokenChunk | ModelyardError) -> None:
+    loop.call_soon_threadsafe(emit, item)
 
 
 def join(batch: list[Waiting]) -> dict[str, Array]:

@@ -14,7 +14,8 @@ from concurrent.futures import Executor, Future
 from typing import Protocol
 
 from modelyard.core.deployments import ServedVersion
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, Unsupported
+from modelyard.core.generation import Cancel, Emit, GenerateRequest
 from modelyard.core.tensors import Array
 from modelyard.serving.loading import unload
 from modelyard.serving.replica import Replica, Result, Waiting, rows_are_alike
@@ -88,6 +89,10 @@ class Resident:
         if result is not None:
             self.running -= 1
         return result
+
+    def generate(self, _request: GenerateRequest, _emit: Emit) -> Cancel:
+        # Models that generate are never loaded into a worker.
+        raise Unsupported("This version runs inside workers, where nothing generates text; call it with its inputs.")
 
     def close(self) -> None:
         """It is not served any more."""

@@ -6,14 +6,32 @@ How durations spread is told by the metrics page, for whole requests; here are t
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modelyard.serving.generating import GenerationStatistics
 
 
 class CallStatistics:
     """Counts of one (deployment, version); used from the event loop only."""
 
-    __slots__ = ("compute_us", "executions", "failed", "failed_us", "last_ns", "queue_us", "rows", "shared_us", "succeeded", "total_us")
+    __slots__ = (
+        "compute_us",
+        "executions",
+        "failed",
+        "failed_us",
+        "generation",
+        "last_ns",
+        "queue_us",
+        "rows",
+        "shared_us",
+        "succeeded",
+        "total_us",
+    )
 
     def __init__(self) -> None:
+        self.generation: GenerationStatistics | None = None
+        """Where it generates text."""
         self.succeeded = 0
         self.failed = 0
         self.failed_us = 0

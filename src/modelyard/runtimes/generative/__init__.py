@@ -1,0 +1,1 @@
+"""What every runtime of language models shares: the engine, its memory of attention, sampling, grammars and text."""
