@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import ssl
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from certificates import Authority
+from integration.served import half_plus_two
 from modelyard.testing.platform import running_platform
 
 
@@ -72,9 +74,19 @@ def test_command_line_and_sdk_trust_the_authority_they_are_told_of(platform):
     assert "MODELYARD_CA" in refused.stderr
 
 
-def test_asynchronous_predictions_still_reach_the_workers(platform):
+def test_asynchronous_predictions_still_reach_the_workers(platform, authority, tmp_path):
     """The controller calls the inference listener itself; it needs no trust in the certificate for that."""
     assert (platform.home / "run" / "calls.sock").is_socket()
+    half_plus_two(tmp_path / "half.onnx")
+    platform.run("push", str(tmp_path / "half.onnx"), "--name", "half")
+    platform.run("deploy", "half@1")
+    headers = {"authorization": f"Bearer {platform.admin_key}"}
+    with httpx.Client(base_url=platform.inference, verify=trusting(authority), headers=headers) as client:
+        where = client.post("/v1/deployments/half/predictions", json={"records": [{"x": 1.0}]}).headers["location"]
+        until = time.monotonic() + 30
+        while (found := client.get(where).json())["status"] not in {"succeeded", "failed"} and time.monotonic() < until:
+            time.sleep(0.05)
+    assert found["result"]["predictions"] == [{"y": 2.5}], found
 
 
 def test_a_slow_handshake_is_cut_off_and_delays_nobody(platform, authority):
@@ -116,6 +128,23 @@ def test_a_new_certificate_is_taken_in_and_a_broken_one_is_not(platform, authori
         assert "The new certificate is not used" in log.read_text()
         assert shown(url, authority) == after
         assert kept.get(f"{url}/readyz").status_code == 200
+        file.write_bytes(good)
+
+
+def test_grpc_takes_in_a_new_certificate_and_no_broken_one(platform, authority):
+    url = "https://" + json.loads((platform.home / "run" / "supervisor.json").read_text())["grpc_address"]
+    before, file = shown(url, authority), authority.folder / "server.pem"
+    authority.issue("server", file=file)
+    until = time.monotonic() + 20
+    while (after := shown(url, authority)) == before and time.monotonic() < until:
+        time.sleep(0.1)
+    assert after != before
+    good = file.read_bytes()
+    file.write_bytes(good[: len(good) // 2])
+    try:
+        for _ in range(3):
+            assert shown(url, authority) == after
+    finally:
         file.write_bytes(good)
 
 
