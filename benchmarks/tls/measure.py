@@ -24,6 +24,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "serve"), str(HERE.parents[1] / "tests")]
 from measure import Load, open_inference, rows_of, wrk  # noqa: E402  # beside this folder, not installed
@@ -86,16 +88,32 @@ def main() -> None:
         with platform() as plain, platform(tls_certificate=str(chain), tls_listeners="inference") as secure:
             secure.environment["MODELYARD_CA"] = str(authority.file)
             loads = [deployed(ours, Path(folder) / "mlp.onnx") for ours in (plain, secure)]
-            report = measure(loads, str(authority.file), options)
+            report = measure(loads, [plain.process.pid, secure.process.pid], str(authority.file), options)
     out = HERE.parent / "out"
     out.mkdir(exist_ok=True)
     (out / f"tls-{options.key}.json").write_text(json.dumps(report, indent=1))
 
 
-def measure(loads: list[Load], ca: str, options: argparse.Namespace) -> dict:
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and all below it."""
+    process = psutil.Process(pid)
+    return sum(sum(each.cpu_times()[:2]) for each in [process, *process.children(recursive=True)])
+
+
+def costed(load: Load, pid: int, seconds: float) -> dict:
+    """As ``wrk``, with the microseconds of the server's CPU that each call took."""
+    before = cpu_seconds(pid)
+    found = wrk(load, seconds)
+    return found | {"cpu_us": (cpu_seconds(pid) - before) / (found["rps"] * seconds) * 1e6}
+
+
+def measure(loads: list[Load], pids: list[int], ca: str, options: argparse.Namespace) -> dict:
     for load in loads:
         wrk(load, 2)
-    rounds = [[wrk(load, options.seconds) for load in loads] for _ in range(options.rounds)]
+    pairs = list(zip(loads, pids, strict=True))
+    rounds = [[costed(load, pid, options.seconds) for load, pid in pairs] for _ in range(options.rounds)]
+    spent = [statistics.median(pair[side]["cpu_us"] for pair in rounds) for side in (0, 1)]
+    print(f"server CPU a call: plain {spent[0]:.1f} us, TLS {spent[1]:.1f} us, ratio {spent[0] / spent[1]:.2f}")
     ratio = statistics.median(secure["rps"] / plain["rps"] for plain, secure in rounds)
     rates = [statistics.median(pair[side]["rps"] for pair in rounds) for side in (0, 1)]
     print(f"kept connections: plain {rates[0]:,.0f}/s, TLS {rates[1]:,.0f}/s, ratio {ratio:.2f}")

@@ -12,6 +12,8 @@ COMMUNITY = ("tensorflow-serving-client-grpc==2.3.0", "protobuf==3.20.3")
 """A whole client, with stubs of TensorFlow's own messages, and the protobuf of its time."""
 OFFICIAL = ("tensorflow-serving-api==2.21.0", "tensorflow-protobuf==2.11.0")
 """The official client's own stubs over a package with those of TensorFlow, in place of TensorFlow itself."""
+REFLECTING = ("grpcio-reflection==1.81.1",)
+"""gRPC's own client of server reflection."""
 
 
 def folder(packages: tuple[str, ...]) -> list[Path]:

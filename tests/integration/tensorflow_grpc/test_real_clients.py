@@ -17,9 +17,10 @@ from integration.served import CLASSES, classifier, half_plus_two, softmax
 from modelyard.core.usage import ProtocolId
 from modelyard.protocols.health_grpc.routes import PROTOCOL as HEALTH
 from modelyard.protocols.health_grpc.routes import STUBS
+from modelyard.protocols.reflection_grpc.routes import PROTOCOL as REFLECTION
 from modelyard.protocols.tensorflow_grpc.routes import PROTOCOL
 from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
-from servers.tensorflow_client import COMMUNITY, OFFICIAL, environment
+from servers.tensorflow_client import COMMUNITY, OFFICIAL, REFLECTING, environment
 
 AVAILABLE = 30
 CLIENT = Path(__file__).with_name("client.py")
@@ -27,11 +28,12 @@ CLIENT = Path(__file__).with_name("client.py")
 
 class LiveTensorflow(Live):
     def __init__(self, folder, make_model):
-        super().__init__(folder, make_model, (PROTOCOL, HEALTH))
+        super().__init__(folder, make_model, (PROTOCOL, HEALTH, REFLECTION))
 
     async def start_more(self):
         paths = [route.pattern for route in (*PROTOCOL.routes, *HEALTH.routes)]
-        self.front = GrpcFront(self.handler, paths, [], GrpcConfig(address="127.0.0.1:0"))
+        streams = [route.pattern for route in REFLECTION.routes]
+        self.front = GrpcFront(self.handler, paths, streams, GrpcConfig(address="127.0.0.1:0"))
         self.grpc_port = await self.front.start()
 
     async def stop_more(self):
@@ -202,3 +204,34 @@ def test_grpc_s_own_health_protocol_needs_no_key(numbers):
             assert check(request(), timeout=20).status == 2
         finally:
             numbers.served.plane.accepting = True
+
+
+REFLECTED = """
+import sys
+import grpc
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+class Keyed(grpc.StreamStreamClientInterceptor):
+    def intercept_stream_stream(self, run, details, requests):
+        return run(details._replace(metadata=(("authorization", "Bearer " + sys.argv[2]),)), requests)
+
+with grpc.insecure_channel(sys.argv[1]) as channel:
+    database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, Keyed()))
+    print(sorted(database.get_services()))
+    service = DescriptorPool(database).FindServiceByName("tensorflow.serving.PredictionService")
+    print(service.FindMethodByName("Predict").input_type.fields_by_name["inputs"].message_type.fields_by_name["value"].message_type.full_name)
+"""
+
+
+def test_a_reflection_client_finds_out_what_can_be_called(numbers):
+    def asked(key):
+        command = [sys.executable, "-c", REFLECTED, f"127.0.0.1:{numbers.grpc_port}", key]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(REFLECTING, CLIENT.parent))
+
+    done = asked(SCOPED)
+    assert done.returncode == 0, done.stderr
+    services, kind = done.stdout.splitlines()
+    assert "tensorflow.serving.PredictionService" in services
+    assert kind == "tensorflow.TensorProto"
+    assert "UNAUTHENTICATED" in asked("my_bad_0000000000").stderr

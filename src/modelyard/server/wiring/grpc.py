@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.protocols.health_grpc.routes import PROTOCOL as HEALTH
 from modelyard.protocols.open_inference_grpc.routes import PROTOCOL, STREAMED
+from modelyard.protocols.reflection_grpc.routes import PROTOCOL as REFLECTION
 from modelyard.protocols.tensorflow_grpc.routes import PROTOCOL as TENSORFLOW
 from modelyard.server.entrance import entrance
 from modelyard.server.fronts.grpc import GrpcConfig, GrpcFront
@@ -12,7 +13,7 @@ from modelyard.server.settings import Settings
 
 UNARY = (PROTOCOL, TENSORFLOW, HEALTH)
 """Protocols whose methods take one message and give one."""
-STREAMS = (STREAMED,)
+STREAMS = (STREAMED, REFLECTION)
 """Protocols whose methods take and give streams of messages."""
 
 
