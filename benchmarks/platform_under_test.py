@@ -18,6 +18,12 @@ def pss_bytes(pid: int) -> int:
     return sum(p.memory_full_info().pss for p in [process, *process.children(recursive=True)])
 
 
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process and all below it have used."""
+    process = psutil.Process(pid)
+    return sum(sum(p.cpu_times()[:2]) for p in [process, *process.children(recursive=True)])
+
+
 @contextmanager
 def platform(workers: int = 2, **settings: str) -> Iterator[RunningPlatform]:
     """A platform on a temporary home and free ports; extra settings become MODELYARD_ variables."""

@@ -4,7 +4,8 @@ usage: python benchmarks/serve/measure.py [--rounds 3] [--seconds 8] [--models m
 
 c32: one row, 32 connections · c1: one row, one connection · b32: 32 rows, 32 connections · bin: one row as a binary tensor
 (against the same FastAPI JSON figure) · unique: c32 with unique request ids, trace headers and 100 keys in rotation.
-Needs wrk (Debian: apt-get install wrk). Prints each round's figures and the median of per-round ratios; writes benchmarks/out/serve.json.
+Needs wrk (Debian: apt-get install wrk). Prints medians over rounds and the median of per-round ratios, of rates and of the processor
+time of a call over all processes of either server, which other work on the machine disturbs less; writes benchmarks/out/serve.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-from platform_under_test import platform, pss_bytes  # noqa: E402  # beside this folder, not installed
+from platform_under_test import cpu_seconds, platform, pss_bytes  # noqa: E402  # beside this folder, not installed
 
 from modelyard.sdk.client import Client  # noqa: E402  # after the path
 from modelyard.testing.platform import RunningPlatform, free_port, wait_until_answers  # noqa: E402  # after the path
@@ -43,7 +44,11 @@ class Load:
     body: bytes
     connections: int
     keys: Path | None = None
+    """A file of keys to rotate over."""
     unique: bool = False
+    """Whether each call has a request id and a trace header of its own."""
+    server: int = 0
+    """Process id of what answers, where the processor time of it and all below it is asked for."""
 
 
 def rows_of(model: str, rows: int) -> np.ndarray:
@@ -76,39 +81,43 @@ def wrk(load: Load, seconds: float) -> dict:
         environment |= {"UNIQUE": "1"} if load.unique else {}
         environment |= {"KEYS_FILE": str(load.keys)} if load.keys else {}
         command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(HERE / "post.lua"), load.url]
+        before = cpu_seconds(load.server) if load.server else 0.0
         out = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=seconds + 60).stdout
+        used = cpu_seconds(load.server) - before if load.server else 0.0
     got = json.loads(out[out.index("RESULT ") + 7 :])
     if got["bad"] or got["socket"]:
         raise SystemExit(f"{load.url}: {got['bad']} answers were errors, {got['socket']} connections failed\n{out}")
     if not got["requests"]:
         raise SystemExit(f"{load.url}: no answer in {seconds} s; give it more with --seconds")
-    return {"rps": got["requests"] / got["us"] * 1e6, "p50_ms": got["p50_ms"], "p99_ms": got["p99_ms"]}
+    rate = got["requests"] / got["us"] * 1e6
+    return {"rps": rate, "p50_ms": got["p50_ms"], "p99_ms": got["p99_ms"], "cpu_us": used / got["requests"] * 1e6}
 
 
 @contextlib.contextmanager
-def fastapi(model_file: Path, model: str) -> Iterator[str]:
+def fastapi(model_file: Path, model: str) -> Iterator[tuple[str, int]]:
     port = free_port()
     environment = os.environ | {"PORT": str(port), "WORKERS": "2", "MODEL_FILE": str(model_file)}
     environment |= {"DTYPE": "int64" if model == "encoder" else "float32"}
     process = subprocess.Popen([sys.executable, "fastapi_server.py"], cwd=HERE, env=environment)
     try:
         wait_until_answers(f"http://127.0.0.1:{port}/openapi.json", process)
-        yield f"http://127.0.0.1:{port}/predict"
+        yield f"http://127.0.0.1:{port}/predict", process.pid
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait(20)
 
 
-def loads(model: str, case: str, ours: RunningPlatform, key: str, keys: Path, theirs: str) -> tuple[Load, Load]:
+def loads(model: str, case: str, ours: RunningPlatform, key: str, keys: Path, theirs: tuple[str, int]) -> tuple[Load, Load]:
     """The pair of loads of one case: ours and the FastAPI server's."""
     x = rows_of(model, 32 if case == "b32" else 1)
     connections = 1 if case == "c1" else 32
     headers, body = open_inference(model, x, binary=case == "bin")
     headers["authorization"] = f"Bearer {key}"
     url = f"{ours.inference}/v2/models/{model}/infer"
-    mine = Load(url, headers, body, connections, keys if case == "unique" else None, unique=case == "unique")
+    rotating = keys if case == "unique" else None
+    mine = Load(url, headers, body, connections, rotating, unique=case == "unique", server=ours.process.pid)
     other = json.dumps({"instances": plain(x)}, separators=(",", ":")).encode()
-    return mine, Load(theirs, {"content-type": "application/json"}, other, connections)
+    return mine, Load(theirs[0], {"content-type": "application/json"}, other, connections, server=theirs[1])
 
 
 def main() -> None:
@@ -158,6 +167,9 @@ def report(model: str, case: str, rounds: list[tuple[dict, dict]]) -> dict:
         "p50_ms": middle(0, "p50_ms"),
         "p99_ms": middle(0, "p99_ms"),
         "fastapi_p50_ms": middle(1, "p50_ms"),
+        "cpu_us": round(middle(0, "cpu_us"), 1),
+        "fastapi_cpu_us": round(middle(1, "cpu_us"), 1),
+        "cpu_ratio": round(statistics.median(b["cpu_us"] / a["cpu_us"] for a, b in rounds), 2),
         "p50_ratio": round(statistics.median(a["p50_ms"] / b["p50_ms"] for a, b in rounds), 2),
     }
     print(" ".join(f"{k}={v}" for k, v in row.items()), flush=True)
