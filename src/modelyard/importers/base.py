@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from modelyard.core.errors import Unsupported
 from modelyard.core.plugins import load_string
@@ -46,6 +47,8 @@ class Converted:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that read the original."""
     notes: tuple[str, ...] = ()
+    proven: Mapping[str, Any] | None = None
+    """The proof, where the conversion has compared the two by itself: then ``original`` is never called."""
 
 
 def heavy(reference: str, extra: str) -> Callable[[Bench], Converted]:

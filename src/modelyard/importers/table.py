@@ -16,6 +16,7 @@ IMPORTERS: PluginTable[Importer] = PluginTable(
         "xgboost": f"{_FORMATS}.xgboost:IMPORTER",
         "lightgbm": f"{_FORMATS}.lightgbm:IMPORTER",
         "catboost": f"{_FORMATS}.catboost:IMPORTER",
+        "decoder": f"{_FORMATS}.decoder:IMPORTER",
     },
 )
 """Formats by name, in the order in which they are asked; what wraps other formats comes first."""
@@ -23,7 +24,7 @@ _ADVICE = {
     ".onnx": "push it as it is, without a format",
     ".h5": "load it with Keras 3 and save it as .keras",
     ".hdf5": "load it with Keras 3 and save it as .keras",
-    ".gguf": "large language models are pushed with a runtime of their own",
+    ".gguf": "push the Hugging Face folder that it was made from, with its safetensors and tokenizer.json",
     ".pt": "export it with torch.export, or push the module's file with safetensors weights",
     ".pth": "export it with torch.export, or push the module's file with safetensors weights",
     ".bin": "save the weights as safetensors",

@@ -29,7 +29,7 @@ from modelyard.runtimes.generative.text import TextCodec
 _WANTED = "sampled_positions"
 _CACHE_SHARE = 0.2
 """Of the machine's memory, for what attention keeps."""
-_MOST_CACHE = 4 << 30
+_MOST_CACHE = 1 << 30
 _MOST_SEQUENCES = 64
 
 

@@ -106,9 +106,10 @@ class TextCodec:
         return TextStream(self._tokenizer)
 
     def _beginning(self) -> list[int]:
+        """What stands before a text from nothing: the token for it, or one that ends texts, after which another begins."""
         token = self._special.get("bos_token")
         found = self._tokenizer.token_to_id(token) if token else None
-        return [] if found is None else [found]
+        return [found] if found is not None else sorted(self.ends)[:1]
 
     def _end_ids(self, *configs: Mapping[str, Any]) -> frozenset[int]:
         for config in configs:
