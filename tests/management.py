@@ -23,6 +23,8 @@ from modelyard.identity.certificates import CertificateService
 from modelyard.identity.first import bootstrap
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
+from modelyard.identity.oidc import OpenIdService
+from modelyard.identity.people import PeopleService
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.pools import PoolService
@@ -98,6 +100,8 @@ def running(root: Path) -> Iterator[Platform]:
         certificates=CertificateService(store, clock),
         workspaces=WorkspaceService(store, clock),
         members=MemberService(store, clock),
+        people=PeopleService(store, clock),
+        openid=OpenIdService(store, clock, Sealer(bytes(32))),
         audit=AuditLog(store, bytes(32), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from hmac import compare_digest
 from urllib.parse import urlsplit
 
 import msgspec
@@ -10,11 +11,14 @@ from fastapi import Request
 
 from modelyard.control.services import Services
 from modelyard.core.access import Action, Certificate, Grant
-from modelyard.core.errors import MissingKey, NotFound, PermissionDenied
+from modelyard.core.errors import MissingKey, NotFound, PermissionDenied, Unauthenticated
 from modelyard.core.events import Actor
 from modelyard.gate.authenticate import reachable_from
 from modelyard.identity.workspaces import grant_in
 
+SESSION = "modelyard_session"
+"""The cookie of a person who has signed in."""
+_KEY_HEADERS = {b"authorization", b"x-api-key", b"api-key"}
 WORKSPACE = b"x-modelyard-workspace"
 """The header that names the workspace which a request is about, for callers who may act in several."""
 
@@ -27,6 +31,8 @@ class Caller:
     actor: Actor
     services: Services
     inference_url: str
+    session_id: int = 0
+    """The session in which a person came; 0 for a key."""
 
     @property
     def workspace_id(self) -> int:
@@ -67,6 +73,8 @@ def identify(request: Request) -> Caller:
     for name, value in request.headers.raw:
         headers[name] = headers[name] + b", " + value if name in headers else value
     address = request.client.host if request.client else ""
+    if SESSION in request.cookies and not headers.keys() & _KEY_HEADERS:
+        return _in_session(request, services, address)
     try:
         grant = services.authenticate(headers, request.url.query, address)
     except MissingKey:
@@ -81,6 +89,25 @@ def identify(request: Request) -> Caller:
         grant = _elsewhere(services, grant, wanted.decode("latin-1"))
         actor = msgspec.structs.replace(actor, workspace_id=grant.workspace_id)
     return Caller(grant, actor, services, reachable(services.inference_url, request.url.hostname or "127.0.0.1"))
+
+
+def _in_session(request: Request, services: Services, address: str) -> Caller:
+    """A person who has signed in. Changes need the token that only our own pages know.
+
+    Raises Unauthenticated, PermissionDenied, NotFound for a workspace that is not the person's.
+    """
+    found = services.people.session(request.cookies[SESSION])
+    if found is None:
+        raise Unauthenticated("The session is over; sign in again.")
+    session, person = found
+    if request.method not in {"GET", "HEAD"}:
+        sent = request.headers.get("x-csrf-token", "")
+        if not compare_digest(sent.encode(), session.csrf.encode()):
+            raise PermissionDenied("Changes in a session need the header 'x-csrf-token' that signing in answered with.")
+    grant = services.workspaces.grant_of_person(person, request.headers.get(WORKSPACE.decode(), ""))
+    actor = Actor(name=f"person:{person.name}", workspace_id=grant.workspace_id, address=address, request_id=request.state.request_id)
+    url = reachable(services.inference_url, request.url.hostname or "127.0.0.1")
+    return Caller(grant, actor, services, url, session.id)
 
 
 def _elsewhere(services: Services, grant: Grant, name: str) -> Grant:

@@ -16,6 +16,7 @@ from modelyard.core.models import Dataset, Model, Version
 from modelyard.core.prices import Price
 from modelyard.core.principals import Member, WorkspaceView
 from modelyard.core.rollout import RolloutView
+from modelyard.core.sign_in import Invitation, Person, ProviderView, SignedIn
 from modelyard.core.usage import Trace, UsageRow
 
 PUBLISHED = (
@@ -26,6 +27,7 @@ PUBLISHED = (
     DeploymentView,
     ErrorBody,
     Invoice,
+    Invitation,
     IssuedKey,
     Job,
     KeyView,
@@ -34,7 +36,10 @@ PUBLISHED = (
     Me,
     Member,
     Model,
+    Person,
     Price,
+    ProviderView,
+    SignedIn,
     RolloutView,
     Trace,
     Upload,

@@ -26,9 +26,11 @@ from modelyard.control.routes import (
     limits,
     me,
     models,
+    people,
     platform,
     pools,
     prices,
+    sign_in,
     usage,
     versions,
     workspaces,
@@ -36,24 +38,8 @@ from modelyard.control.routes import (
 from modelyard.control.services import Services
 
 ROUTERS = (
-    health,
-    platform,
-    workspaces,
-    me,
-    datasets,
-    jobs,
-    pools,
-    models,
-    versions,
-    deployments,
-    keys,
-    certificates,
-    limits,
-    prices,
-    usage,
-    invoices,
-    audit,
-    declared,
+    *(health, platform, sign_in, people, workspaces, me, datasets, jobs, pools, models, versions, deployments, keys, certificates),
+    *(limits, prices, usage, invoices, audit, declared),
 )
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:
 `Authorization: Bearer KEY`. A refusal answers `{"error": {"code", "message"}}`; codes are stable."""

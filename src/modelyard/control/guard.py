@@ -13,6 +13,8 @@ from modelyard.core.errors import ModelyardError, TooLarge
 
 PUBLIC = frozenset({"/livez", "/readyz"})
 """Paths that answer without a key."""
+SIGN_IN = "/api/v1/sign-in"
+"""At and below it, people without a key become somebody."""
 STREAMED = frozenset({("PUT", "/api/v1/uploads"), ("POST", "/api/v1/datasets")})
 """Calls whose body goes to the blob store as it arrives, under a limit of its own."""
 MAX_DOCUMENT_BYTES = 8 << 20
@@ -27,6 +29,9 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"] in PUBLIC:
             await self._app(scope, receive, send)
+            return
+        if scope["path"] == SIGN_IN or scope["path"].startswith(SIGN_IN + "/"):
+            await self._app(scope, _bounded(receive), send)
             return
         request = Request(scope)
         try:

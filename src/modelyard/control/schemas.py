@@ -170,6 +170,74 @@ class WorkspaceBody(Body):
     """For a change: the revision that was read before."""
 
 
+class SignInBody(Body):
+    """A person's name and password."""
+
+    name: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class SignInKeyBody(SignInBody):
+    """The same, for a key."""
+
+    workspace: str = Field("", max_length=63)
+    """Where the key shall work; may be left out by members of one workspace."""
+    hours: float = Field(12, gt=0, le=24)
+
+
+class NewPasswordBody(Body):
+    """A one-time token, and the password that it sets."""
+
+    token: str = Field(max_length=200)
+    password: str = Field(max_length=1000)
+
+
+class ChangedPasswordBody(Body):
+    """The password that was, and the one that shall be."""
+
+    old: str = Field(max_length=1000)
+    new: str = Field(max_length=1000)
+
+
+class PersonBody(Body):
+    """A person to add."""
+
+    name: str = Field(min_length=1, max_length=200, examples=["ana"])
+    display: Short = ""
+    admin: bool = False
+    """Whether it administers the platform."""
+
+
+class PersonChanges(Body):
+    """What to change of a person."""
+
+    disabled: bool
+
+
+class GroupRuleBody(Body):
+    """What members of a group are."""
+
+    group: Short = Field(min_length=1)
+    workspace: str = Field("", max_length=63)
+    roles: list[Role] = []
+    trust: bool = False
+    admin: bool = False
+
+
+class ProviderBody(Body):
+    """An OpenID provider."""
+
+    issuer: Short = Field(examples=["https://login.example.org"])
+    client_id: Short
+    client_secret: str | None = Field(None, max_length=1000)
+    """Left as it is when left out."""
+    scopes: Short = "openid profile email"
+    groups_claim: Short = "groups"
+    mapping: Annotated[list[GroupRuleBody], Field(max_length=1000)] = []
+    revision: int | None = Field(None, ge=0)
+    """The revision that was read before (0: there was none)."""
+
+
 class MemberBody(Body):
     """What somebody is in the workspace."""
 

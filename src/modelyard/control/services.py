@@ -12,6 +12,8 @@ from modelyard.gate.limits import LimitService, PriceService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
+from modelyard.identity.oidc import OpenIdService
+from modelyard.identity.people import PeopleService
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
@@ -40,6 +42,8 @@ class Services:
     certificates: CertificateService
     workspaces: WorkspaceService
     members: MemberService
+    people: PeopleService
+    openid: OpenIdService
     audit: AuditLog
     limits: LimitService
     prices: PriceService

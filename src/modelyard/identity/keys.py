@@ -18,8 +18,9 @@ import msgspec
 
 from modelyard.core.access import Action, Grant, Key
 from modelyard.core.clock import Clock
-from modelyard.core.errors import Conflict, NotFound, PermissionDenied, did_you_mean
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
+from modelyard.core.principals import Principal
 from modelyard.identity.bounds import NewKey, check_new, check_overlap, check_within
 from modelyard.identity.roster import find_member
 from modelyard.store.database import Session, Store
@@ -56,6 +57,23 @@ class KeyService:
                 principal_id = find_member(session, within.workspace_id, new.principal).id
                 _check_principal(session, within.workspace_id, principal_id, new)
             return add_key(session, actor, within.workspace_id, principal_id, new, self._clock.time_ns())
+
+    def for_person(self, person: Principal, workspace: str, hours: float, address: str) -> tuple[Key, str]:
+        """A short-lived key of a person who has just signed in, with all that the person may do in a workspace; without a name, in
+        the only one of which it is a member. Raises NotFound, InvalidRequest.
+        """
+        with self._store.write() as session:
+            mine = [found for found in session.workspaces.list() if _may(session, found.id, person.id)]
+            named = [found for found in mine if found.name == workspace] if workspace else mine
+            if workspace and not named:
+                raise NotFound(f"There is no workspace {workspace[:63]!r} that you are a member of.")
+            if len(named) != 1:
+                told = ", ".join(found.name for found in named) or "none"
+                raise InvalidRequest(f"Say in which workspace the key shall work; yours are: {told}.")
+            actions = tuple(_may(session, named[0].id, person.id))
+            actor = Actor(name=f"person:{person.name}", workspace_id=named[0].id, address=address)
+            new = NewKey(label="sign-in", actions=actions, expires_seconds=hours * 3600)
+            return add_key(session, actor, named[0].id, person.id, new, self._clock.time_ns())
 
     def list(self, workspace_id: int, principal_id: int | None = None) -> list[Key]:
         """Keys of a workspace, or of one principal in it, oldest first, revoked and expired ones too."""
@@ -126,6 +144,10 @@ class KeyService:
             key = msgspec.structs.replace(key, expires_ns=ends)
         bounded = within_rights(key, may.of(key.workspace_id, key.principal_id))
         return grant_of(bounded) if bounded is not None else None
+
+
+def _may(session: Session, workspace_id: int, principal_id: int) -> frozenset[Action]:
+    return session.memberships.rights(principal_id).of(workspace_id, principal_id)
 
 
 def within_rights(key: Key, may: frozenset[Action]) -> Key | None:

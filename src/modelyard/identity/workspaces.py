@@ -6,7 +6,7 @@ from modelyard.core.access import ALL_ACTIONS, Grant, Role
 from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, NotFound
 from modelyard.core.events import Actor
-from modelyard.core.principals import Membership, WorkspaceView
+from modelyard.core.principals import Membership, Principal, WorkspaceView
 from modelyard.identity.keys import revoke_key
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID, Workspace
@@ -32,6 +32,29 @@ class WorkspaceService:
         """The workspace of this name, for a member of it or an administrator. Raises NotFound for everybody else, as for no workspace."""
         with self._store.read() as session:
             return find_workspace(session, name, principal_id)
+
+    def grant_of_person(self, person: Principal, name: str) -> Grant:
+        """What a person may do in a workspace; without a name, in the first that it is a member of.
+
+        Raises NotFound for a workspace that is not the person's.
+        """
+        with self._store.read() as session:
+            workspace_id = DEFAULT_WORKSPACE_ID
+            if name:
+                workspace_id = find_workspace(session, name, person.id)[0].id
+            elif mine := session.memberships.of(person.id):
+                workspace_id = mine[0].workspace_id
+            may = session.memberships.rights(person.id).of(workspace_id, person.id)
+        if not may:
+            raise NotFound("You are in no workspace; ask an administrator.")
+        return Grant(
+            workspace_id=workspace_id,
+            key_id=0,
+            public_id=f"session of {person.name}",
+            actions=may,
+            deployments=frozenset(),
+            principal_id=person.id,
+        )
 
     def create(self, actor: Actor, name: str) -> WorkspaceView:
         """A new, empty workspace. Raises AlreadyExists, InvalidRequest for what is no name."""

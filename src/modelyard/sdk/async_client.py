@@ -22,6 +22,7 @@ from modelyard.sdk.async_resources.keys import AsyncKeys
 from modelyard.sdk.async_resources.limits import AsyncPrices, AsyncUsageLimits
 from modelyard.sdk.async_resources.me import AsyncOneself
 from modelyard.sdk.async_resources.models import AsyncModels
+from modelyard.sdk.async_resources.people import AsyncPeople, AsyncProviders
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_resources.pools import AsyncPools
 from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
@@ -62,6 +63,8 @@ class AsyncClient:
         self.workspaces = AsyncWorkspaces(self._transport)
         self.members = AsyncMembers(self._transport)
         self.me = AsyncOneself(self._transport)
+        self.people = AsyncPeople(self._transport)
+        self.providers = AsyncProviders(self._transport)
         self.limits = AsyncUsageLimits(self._transport)
         self.prices = AsyncPrices(self._transport)
         self.platform = AsyncPlatform(self._transport)

@@ -24,6 +24,7 @@ from modelyard.sdk.resources.keys import Keys
 from modelyard.sdk.resources.limits import Prices, UsageLimits
 from modelyard.sdk.resources.me import Oneself
 from modelyard.sdk.resources.models import Models
+from modelyard.sdk.resources.people import People, Providers
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.resources.pools import Pools
 from modelyard.sdk.resources.workspaces import Members, Workspaces
@@ -63,6 +64,8 @@ class Client:
         self.workspaces = Workspaces(self._transport)
         self.members = Members(self._transport)
         self.me = Oneself(self._transport)
+        self.people = People(self._transport)
+        self.providers = Providers(self._transport)
         self.limits = UsageLimits(self._transport)
         self.prices = Prices(self._transport)
         self.platform = Platform(self._transport)

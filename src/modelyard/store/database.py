@@ -32,6 +32,7 @@ from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
 from modelyard.store.principals import MembershipsTable, PrincipalsTable
 from modelyard.store.settings import SettingsTable
+from modelyard.store.sign_in import ProvidersTable, SignInTable
 from modelyard.store.usage import UsageTable
 from modelyard.store.usage_segments import UsageSegmentsTable
 from modelyard.store.versions import VersionsTable
@@ -53,6 +54,8 @@ class Session:
         self.feedback = FeedbackTable(connection)
         self.principals = PrincipalsTable(connection, clock)
         self.memberships = MembershipsTable(connection, clock)
+        self.sign_in = SignInTable(connection)
+        self.providers = ProvidersTable(connection)
         self.keys = KeysTable(connection, clock)
         self.certificates = CertificatesTable(connection, clock)
         self.audit = AuditTable(connection, clock)

@@ -97,7 +97,7 @@ def test_a_database_of_another_program_is_refused(store):
 
 def test_every_table_knows_its_workspace():
     without = {table.name for table in metadata.tables.values() if "workspace_id" not in table.columns}
-    assert without == {workspaces.name, settings.name, usage_cursors.name, usage_segments.name}
+    assert without == {workspaces.name, settings.name, usage_cursors.name, usage_segments.name, "passwords", "sessions", "providers"}
 
 
 def test_a_fresh_sqlite_database_is_ready_without_alembic(tmp_path):

@@ -57,7 +57,7 @@ def test_summaries_and_help_say_the_same() -> None:
 
 def test_shell_completion_knows_commands_and_options() -> None:
     done = run(_MODELYARD_COMPLETE="complete_bash", COMP_WORDS="modelyard pro", COMP_CWORD="1")
-    assert done.stdout.split() == ["promote"]
+    assert done.stdout.split() == ["promote", "providers"]
     done = run(_MODELYARD_COMPLETE="complete_bash", COMP_WORDS="modelyard train --fo", COMP_CWORD="2")
     assert "--folds" in done.stdout
     done = run(_MODELYARD_COMPLETE="complete_bash", COMP_WORDS="modelyard keys re", COMP_CWORD="2")

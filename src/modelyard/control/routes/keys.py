@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Response
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
 from modelyard.control.schemas import NewKeyBody, RotationBody
+from modelyard.control.services import Services
 from modelyard.core.access import Action, Key
 from modelyard.core.api import IssuedKey, KeyView
 from modelyard.core.errors import PermissionDenied
@@ -89,6 +90,15 @@ def shown_once(caller: Caller, issued: IssuedKey, status: int) -> Response:
     """An answer with a secret, once workers know of it."""
     response = answer(issued, status)
     caller.services.propagate()
+    response.headers["cache-control"] = "no-store"
+    return response
+
+
+def shown_key(services: Services, key: Key, secret: str) -> Response:
+    """A key that was made without a caller, with its secret."""
+    with services.store.read() as session:
+        issued = IssuedKey(**_told(key, session.principals.names({key.principal_id})), key=secret)
+    response = answer(issued, 201)
     response.headers["cache-control"] = "no-store"
     return response
 

@@ -18,6 +18,8 @@ from modelyard.gate.supply import Supplier
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
+from modelyard.identity.oidc import OpenIdService
+from modelyard.identity.people import PeopleService
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.dispatch import DispatchOptions
 from modelyard.jobs.kinds import JobKind
@@ -54,6 +56,7 @@ from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.backup import migrate_after_backup
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
+from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 
@@ -134,6 +137,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         certificates=CertificateService(store, clock),
         workspaces=WorkspaceService(store, clock),
         members=MemberService(store, clock),
+        people=PeopleService(store, clock),
+        openid=OpenIdService(store, clock, Sealer(home_secret(home.root, "vault"))),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),

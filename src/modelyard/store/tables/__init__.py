@@ -13,6 +13,7 @@ from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
 from modelyard.store.tables.serving import deployments, feedback, former_deployments, predictions
+from modelyard.store.tables.sign_in import passwords, providers, sessions
 from modelyard.store.tables.usage import machine_usage, usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
 
 __all__ = [
@@ -34,10 +35,13 @@ __all__ = [
     "memberships",
     "metadata",
     "models",
+    "passwords",
     "pools",
     "predictions",
     "prices",
     "principals",
+    "providers",
+    "sessions",
     "settings",
     "usage_cursors",
     "usage_days",
