@@ -61,6 +61,7 @@ LINES = {
     "GET /api/v1/schemas/recipe": Line(READERS, 200),
     "GET /api/v1/schemas/policy": Line(READERS, 200),
     "GET /api/v1/openapi.json": Line(EVERYBODY, 200),
+    "POST /api/v1/seal": Line(DEVELOPERS, 200, {"url": "https://api.example.com/v1", "secret": "planted"}),
     "GET /api/v1/pools": Line(READERS, 200),
     "PUT /api/v1/pools/{workspace}": Line(ADMINS, 200, {}, foreign=False),
     "GET /api/v1/people": Line(ADMINS, 200),
