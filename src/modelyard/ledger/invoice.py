@@ -133,7 +133,7 @@ class _Bill:
         parts: dict[tuple[int, str], _Part] = {}
         at_ns = since * MINUTE_NS
         for used in self._session.usage.totals(self._workspace_id, since_minute=since, until_minute=until, by=_BY):
-            if used.status >= _ANSWERED:
+            if used.status >= _ANSWERED or used.kind == CallKind.SHADOW:
                 continue
             self.answered += used.calls
             name = self._names.get(used.deployment_id, f"#{used.deployment_id}" if used.deployment_id else "")

@@ -186,3 +186,12 @@ def test_files_tell_what_the_invoice_tells(store, clock):
     assert "1,234,005.50 EUR" in page
     assert page.count("<tr>") == 3 + 2 + 2
     assert not [mark for mark in ("<script", "http:", "https:", "url(", "@import") if mark in page], "nothing from elsewhere"
+
+
+def test_a_shadows_copies_are_on_nobodys_bill(store, clock):
+    price(store, 0, call=1_000)
+    use(store, BEGIN, calls=3)
+    use(store, BEGIN, calls=50, kind=CallKind.SHADOW)
+    invoice = bill(store, clock)
+    assert told(invoice) == [("shop", "call", 3, 1_000, 3_000)]
+    assert invoice.answered_calls == 3
