@@ -1,8 +1,9 @@
 """Refusing early what would be answered too late, and batches no larger than a latency objective allows.
 
-How long a call will wait is predicted from what is seen and not from a model of the machine: with so many calls before it, each of
-which has lately taken so long to be through while there was always one to do, it will take that many times as long. That covers
-waiting, batching, other versions and the machine's other work alike.
+How many calls may be inside at once is found out and not computed: while calls are answered well within the objective one more is let
+in now and then, and when one is answered late a fifth fewer are (additive increase, multiplicative decrease: Chiu and Jain 1989).
+That takes in waiting, batching, other versions and the machine's other work alike. A prediction from the time between answers was tried:
+with few calls inside nothing is batched, so the time looked long, and so it let in few for ever.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ from modelyard.serving.batching import Batcher
 from modelyard.serving.replica import Replica, Waiting
 from modelyard.serving.router import Submit
 
-WINDOW_S = 0.05
-LEARN = 0.3
-"""Weight of the last window in the running estimate."""
+FIRST = 8.0
+"""Calls that are let in before anything is known."""
+ROOM, LATE = 0.6, 0.9
+"""Of the objective: what is answered sooner makes room for more, what is answered later for fewer."""
+CUT = 0.8
+LEARN = 0.1
+"""Weight of the last call in the mean."""
 MOST_ROWS = 1024
 BATCH_BYTES = 64 << 20
 """What the inputs of one run may take."""
@@ -26,36 +31,28 @@ SHARE = 0.5
 
 
 class Pace:
-    """How fast one version gets calls done. Belongs to the event loop."""
+    """How many calls one version can have inside at once. Belongs to the event loop."""
 
     def __init__(self) -> None:
         self.inside = 0
         """Calls that are not answered yet."""
-        self.interval_s = 0.0
-        """From one answer to the next while there was always a call to answer; 0 while that is not known."""
-        self._since = 0.0
-        self._answered = 0
+        self.limit = FIRST
+        """How many there may be."""
+        self.mean_s = 0.0
+        """From taking a call to its answer, lately."""
+        self._cut_at = 0.0
 
-    def enter(self) -> None:
-        """Counts a call in."""
-        if not self.inside:
-            self._since, self._answered = time.monotonic(), 0
-        self.inside += 1
-
-    def leave(self) -> None:
-        """Counts a call out."""
-        self.inside -= 1
-        self._answered += 1
+    def leave(self, taken_s: float, objective_s: float) -> None:
+        """Counts a call out that took so long."""
+        self.mean_s = taken_s if not self.mean_s else self.mean_s + LEARN * (taken_s - self.mean_s)
         now = time.monotonic()
-        passed = now - self._since
-        if passed >= WINDOW_S or not self.inside:
-            seen = passed / self._answered
-            self.interval_s = seen if not self.interval_s else self.interval_s + LEARN * (seen - self.interval_s)
-            self._since, self._answered = now, 0
-
-    def predicted_s(self) -> float:
-        """How long one more call would take from now."""
-        return (self.inside + 1) * self.interval_s
+        if taken_s > LATE * objective_s:
+            # Calls that were let in before the last cut say nothing of what it did.
+            if now - taken_s >= self._cut_at:
+                self.limit, self._cut_at = max(1.0, self.limit * CUT), now
+        elif taken_s < ROOM * objective_s and 2 * self.inside > self.limit:
+            self.limit += 1 / self.limit
+        self.inside -= 1
 
 
 class Overload:
@@ -71,29 +68,28 @@ class Overload:
         pace = self._pace
 
         def admitted(call: Waiting) -> None:
-            predicted = pace.predicted_s()
-            if predicted > self._objective_s and pace.inside:
+            if pace.inside >= pace.limit:
                 raise Unavailable(
-                    f"This call would take about {predicted * 1000:.0f} ms, more than the deployment's objective of"
-                    f" {self._objective_s * 1000:g} ms: too many calls are before it; try again shortly.",
-                    retry_after=predicted - self._objective_s,
+                    f"{pace.inside} calls are before this one, as many as can be answered within the deployment's objective of"
+                    f" {self._objective_s * 1000:g} ms; try again shortly.",
+                    retry_after=pace.mean_s,
                 )
             deadline_ns = call.request.deadline_ns
-            if deadline_ns and pace.inside and predicted > (deadline_ns - time.monotonic_ns()) / 1e9:
+            if deadline_ns and pace.inside and pace.mean_s > (deadline_ns - time.monotonic_ns()) / 1e9:
                 raise DeadlineExceeded(
-                    f"This call would take about {predicted * 1000:.0f} ms, longer than the time it allows; try again shortly.",
-                    retry_after=predicted,
+                    f"This call would take about {pace.mean_s * 1000:.0f} ms, longer than the time it allows; try again shortly.",
+                    retry_after=pace.mean_s,
                 )
             done = call.done
 
             def ended(outcome: Any) -> None:
                 call.done = done  # or call and closure would hold each other
-                pace.leave()
+                pace.leave((time.monotonic_ns() - call.arrived_ns) / 1e9, self._objective_s)
                 self._fit(call)
                 done(outcome)
 
             call.done = ended
-            pace.enter()
+            pace.inside += 1
             try:
                 submit(call)
             except Unavailable:

@@ -20,9 +20,9 @@ def waiting(deadline_ns=0):
     return Waiting({"x": rows(1)}, (), 1, 0, request, CallStatistics(), answers.append), answers
 
 
-def paced(inside, interval_s):
+def paced(inside, limit, mean_s):
     pace = Pace()
-    pace.inside, pace.interval_s = inside, interval_s
+    pace.inside, pace.limit, pace.mean_s = inside, limit, mean_s
     return pace
 
 
@@ -33,11 +33,11 @@ class Runner:
 
 def test_calls_that_would_be_late_are_refused_with_the_time_to_wait():
     taken = []
-    submit = Overload(100, Runner(), paced(19, 0.01)).before(taken.append)
-    with pytest.raises(Unavailable, match="would take about 200 ms, more than the deployment's objective of 100 ms") as caught:
+    submit = Overload(100, Runner(), paced(19, 19.0, 0.05)).before(taken.append)
+    with pytest.raises(Unavailable, match=r"19 calls are before this one, .* objective of 100 ms") as caught:
         submit(waiting()[0])
-    assert caught.value.retry_after == pytest.approx(0.1)
-    Overload(100, Runner(), paced(5, 0.01)).before(taken.append)(waiting()[0])
+    assert caught.value.retry_after == pytest.approx(0.05)
+    Overload(100, Runner(), paced(18, 19.0, 0.05)).before(taken.append)(waiting()[0])
     assert len(taken) == 1
 
 
@@ -45,27 +45,48 @@ def test_a_calls_own_time_counts_too_and_a_lone_call_is_always_tried():
     taken = []
     soon = time.monotonic_ns() + 20_000_000
     with pytest.raises(DeadlineExceeded):
-        Overload(1000, Runner(), paced(5, 0.01)).before(taken.append)(waiting(soon)[0])
-    Overload(1, Runner(), paced(0, 5.0)).before(taken.append)(waiting()[0])
+        Overload(1000, Runner(), paced(5, 10.0, 0.05)).before(taken.append)(waiting(soon)[0])
+    Overload(1, Runner(), paced(0, 1.0, 5.0)).before(taken.append)(waiting()[0])
     assert len(taken) == 1
 
 
-def test_the_pace_is_learnt_from_answers_while_there_is_always_one_to_give(monkeypatch):
-    now = [0.0]
+@pytest.mark.parametrize(("capacity", "fixed_s"), [(20, 0.0), (100, 0.0), (50, 0.04)])
+def test_the_limit_settles_where_calls_take_about_the_objective(monkeypatch, capacity, fixed_s):
+    """A version that takes longer the more calls are inside: at ``capacity`` of them, and no batching, just the objective."""
+    now, objective_s = [100.0], 0.1
+    monkeypatch.setattr(overload.time, "monotonic", lambda: now[0])
+    pace, seen = Pace(), []
+    for turn in range(4000):
+        pace.inside = int(pace.limit)  # there is always another one
+        taken_s = fixed_s + (objective_s - fixed_s) * pace.inside / capacity
+        now[0] += taken_s / pace.inside
+        pace.leave(taken_s, objective_s)
+        if turn > 2000:
+            seen.append(taken_s)
+    assert 0.5 * objective_s < sum(seen) / len(seen) < objective_s
+    assert max(seen) < 1.3 * objective_s
+
+
+def test_the_limit_recovers_after_a_slow_time_and_does_not_grow_unused(monkeypatch):
+    now = [100.0]
     monkeypatch.setattr(overload.time, "monotonic", lambda: now[0])
     pace = Pace()
-    for _ in range(20):
-        pace.enter()
-    for _ in range(20):
+    for _ in range(100):
+        now[0] += 1.0
+        pace.inside = 1
+        pace.leave(1.0, 0.1)
+    assert pace.limit == 1.0
+    for _ in range(300):
         now[0] += 0.01
-        pace.leave()
-    assert pace.interval_s == pytest.approx(0.01)
-    assert pace.predicted_s() == pytest.approx(0.01)
-    now[0] += 100  # nobody calls
-    pace.enter()
-    now[0] += 0.01
-    pace.leave()
-    assert pace.interval_s == pytest.approx(0.01)
+        pace.inside = int(pace.limit)
+        pace.leave(0.01, 0.1)
+    grown = pace.limit
+    assert grown > 10
+    for _ in range(300):
+        now[0] += 0.01
+        pace.inside = 1
+        pace.leave(0.01, 0.1)
+    assert pace.limit == grown
 
 
 def test_refusals_inside_do_not_count_as_calls_inside():
