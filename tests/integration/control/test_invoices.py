@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder
 from modelyard.sdk.client import Client
+from servers import chromium
 
 MONTH = time.strftime("%Y-%m", time.gmtime())
 
@@ -93,13 +93,10 @@ def test_the_command(client: Client, url: str, tmp_path: Path, monkeypatch: pyte
     assert b"csv or html" in said
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="there is no chromium here")
 def test_the_page_in_a_browser(client: Client, tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
     with (tmp_path / "bill.html").open("wb") as out:
         client.platform.export_invoice(out, MONTH)
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with chromium.running() as browser:
         page = browser.new_page(viewport={"width": 1000, "height": 900})
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
@@ -112,5 +109,4 @@ def test_the_page_in_a_browser(client: Client, tmp_path: Path) -> None:
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
         assert page.pdf(format="A4").startswith(b"%PDF")
         page.screenshot(path=str(tmp_path / "bill.png"), full_page=True)
-        browser.close()
     assert (len(asked), problems) == (1, [])

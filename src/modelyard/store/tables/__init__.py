@@ -14,7 +14,7 @@ from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
 from modelyard.store.tables.serving import deployments, feedback, former_deployments, predictions
 from modelyard.store.tables.sign_in import passwords, providers, sessions
-from modelyard.store.tables.usage import machine_usage, usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
+from modelyard.store.tables.usage import usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
 
 __all__ = [
     "HEAD",
@@ -31,7 +31,6 @@ __all__ = [
     "keys",
     "leases",
     "limits",
-    "machine_usage",
     "memberships",
     "metadata",
     "models",

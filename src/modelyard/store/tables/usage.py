@@ -45,16 +45,6 @@ usage_hours = _usage("usage_hours", _BY_DEPLOYMENT)
 usage_days = _usage("usage_days", _BY_DEPLOYMENT)
 """The same by day (UTC)."""
 
-machine_usage = Table(
-    "machine_usage",
-    metadata,
-    # What machines say, by hour: nobody can tell it of a single call. ``energy_uj`` is null where no machine reports it.
-    *(Column(name, BigInteger, primary_key=True, autoincrement=False) for name in ("workspace_id", "minute", "deployment_id")),
-    count("cpu_us"),
-    Column("energy_uj", BigInteger, nullable=True),
-    sqlite_with_rowid=False,
-)
-
 usage_segments = Table(
     "usage_segments",
     metadata,

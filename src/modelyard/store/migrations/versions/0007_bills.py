@@ -1,4 +1,4 @@
-"""Names of removed deployments, which bills still need; hours and days in the order they are asked for; what machines use."""
+"""Names of removed deployments, which bills still need; hours and days in the order they are asked for."""
 
 from __future__ import annotations
 
@@ -27,14 +27,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_former_deployments")),
     )
     op.create_index(op.f("ix_former_deployments_workspace_id"), "former_deployments", ["workspace_id"], unique=False)
-    op.create_table(
-        "machine_usage",
-        *(sa.Column(name, sa.BigInteger(), autoincrement=False, nullable=False) for name in ("workspace_id", "minute", "deployment_id")),
-        _count("cpu_us"),
-        sa.Column("energy_uj", sa.BigInteger(), nullable=True),
-        sa.PrimaryKeyConstraint("workspace_id", "minute", "deployment_id", name=op.f("pk_machine_usage")),
-        sqlite_with_rowid=False,
-    )
     for name in ("usage_hours", "usage_days"):
         _reorder(name)
 
