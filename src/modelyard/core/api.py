@@ -56,6 +56,15 @@ class Upload(msgspec.Struct, frozen=True, kw_only=True):
     size: int
 
 
+class UploadProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of a file that is sent in pieces has arrived."""
+
+    digest: str
+    received: int
+    done: bool = False
+    """Whether it is stored and may be named by its digest."""
+
+
 class KeyView(msgspec.Struct, frozen=True, kw_only=True):
     """A key as people see it: never its secret, nor the secret's digest."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,12 @@ _FOREIGN = frozenset({"MLmodel", "config.pbtxt", "config.json", "model-settings.
 
 REMOTE = "remote.json"
 """Says where a model is served that somebody else serves."""
+
+PIECEWISE = 32 << 20
+"""Larger files are sent in pieces."""
+UPLOAD_PIECE = 4 << 20
+RESUMPTIONS = 8
+"""How often in a row a piece may fail before an upload is given up; trying it again later goes on from there."""
 
 
 @dataclass(frozen=True)
@@ -128,3 +136,25 @@ def target_of(reference: str, weight: int = 100) -> Target:
 def quoted(text: str, *, keep: str = "") -> str:
     """``text`` as one segment of a path."""
     return quote(text, safe=keep)
+
+
+def digest_of(stream: BinaryIO) -> str:
+    """The SHA-256 of a file, in hex."""
+    hashed = hashlib.sha256()
+    stream.seek(0)
+    while piece := stream.read(1 << 20):
+        hashed.update(piece)
+    return hashed.hexdigest()
+
+
+def read_at(stream: BinaryIO, offset: int, size: int) -> bytes:
+    """A piece of a file."""
+    stream.seek(offset)
+    return stream.read(size)
+
+
+def size_of(stream: BinaryIO) -> int:
+    """Bytes of a file; it stands at its beginning then."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    return size

@@ -94,6 +94,8 @@ LINES = {
     "POST /api/v1/keys/{key_id}/rotate": Line(OWNERS, 200, {}),
     "DELETE /api/v1/me/keys/{key_id}": Line(EVERYBODY, DELETED),
     "PUT /api/v1/uploads": Line(DEVELOPERS, 200, b"bytes"),
+    "GET /api/v1/uploads/{digest}": Line(DEVELOPERS, 200, foreign=False),
+    "PATCH /api/v1/uploads/{digest}": Line(DEVELOPERS, 200, b"bytes", {"offset": "0", "size": "5"}, foreign=False),
     "POST /api/v1/datasets": Line(DEVELOPERS, 201, b"a,b\n1,2\n", {"name": "d-ROLE"}),
     "GET /api/v1/datasets": Line(READERS, 200),
     "POST /api/v1/jobs": Line(DEVELOPERS, 201, {"kind": "train", "spec": {"recipe": {}}}),
@@ -231,6 +233,7 @@ SAME = {
     "month": "2026-11",
     "provider": "corp",
     "person": "nobody",
+    "digest": "277089d91c0bdf4f2e6862ba7e4a07605119431f5d13f726dd352b06f1b206a9",
 }
 
 

@@ -10,10 +10,11 @@ from starlette.concurrency import run_in_threadpool
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import answer, returns
+from modelyard.control.resuming import MOST_PIECE, PartialUpload
 from modelyard.control.uploads import receive
 from modelyard.core.access import Action
-from modelyard.core.api import Upload
-from modelyard.core.errors import InvalidData
+from modelyard.core.api import Upload, UploadProgress
+from modelyard.core.errors import InvalidData, TooLarge
 from modelyard.core.models import Dataset, check_name
 from modelyard.store.blobs import Blob
 
@@ -28,6 +29,30 @@ async def upload(request: Request, caller: Developer) -> Response:
     """What no version names within a day may be collected as garbage."""
     blob = await receive(request, caller.services)
     return answer(Upload(digest=blob.digest, size=blob.size))
+
+
+@router.get("/uploads/{digest}", summary="How much of a file has arrived", responses=returns(UploadProgress))
+def uploaded(caller: Developer, digest: str) -> Response:
+    """Where the next piece of an upload belongs, for going on after a broken connection."""
+    return answer(PartialUpload(caller.services, caller.workspace_id, digest).progress())
+
+
+@router.patch("/uploads/{digest}", summary="Takes the next piece of a file", responses=returns(UploadProgress), openapi_extra=_BODY)
+async def resume(
+    request: Request,
+    caller: Developer,
+    digest: str,
+    offset: Annotated[int, Query(ge=0, description="Where the piece belongs.")],
+    size: Annotated[int, Query(ge=1, description="Bytes of the whole file.")],
+) -> Response:
+    """The last piece makes it a stored file, if its SHA-256 is ``digest``."""
+    upload = PartialUpload(caller.services, caller.workspace_id, digest)
+    piece = bytearray()
+    async for chunk in request.stream():
+        piece += chunk
+        if len(piece) > MOST_PIECE:
+            raise TooLarge(f"A piece has more than {MOST_PIECE} bytes; send smaller ones.")
+    return answer(await run_in_threadpool(upload.append, bytes(piece), offset, size))
 
 
 @router.post("/datasets", summary="Stores a file as the next version of a data set", responses=returns(Dataset, 201), openapi_extra=_BODY)

@@ -8,13 +8,28 @@ from typing import Any, BinaryIO, TypedDict, Unpack
 
 import msgspec
 
-from modelyard.core.api import Upload
+from modelyard.core.api import Upload, UploadProgress
+from modelyard.core.errors import Conflict, Unavailable
 from modelyard.core.models import Card, Model, Reference, Version
 from modelyard.core.signature import TensorSpec
 from modelyard.sdk.async_resources.jobs import AsyncJobs, OnProgress
-from modelyard.sdk.async_transport import AsyncTransport, OnBytes
-from modelyard.sdk.files import FileToPush, collect, detected_format, entry_of, open_file, quoted, served_as_is
-from modelyard.sdk.waiting import async_call
+from modelyard.sdk.async_transport import AsyncTransport, OnBytes, pause_before
+from modelyard.sdk.files import (
+    PIECEWISE,
+    RESUMPTIONS,
+    UPLOAD_PIECE,
+    FileToPush,
+    collect,
+    detected_format,
+    digest_of,
+    entry_of,
+    open_file,
+    quoted,
+    read_at,
+    served_as_is,
+    size_of,
+)
+from modelyard.sdk.waiting import async_call, async_sleep
 
 OnPush = Callable[[str, int, int], None]
 """Called with a file's path inside the artifact, the bytes sent of all files so far, and their total."""
@@ -129,9 +144,31 @@ class AsyncModels:
         return await self.version(f"{job.result['model']}@{job.result['version']}")
 
     async def upload(self, path: str | Path, *, on_bytes: OnBytes | None = None) -> Upload:
-        """Stores the bytes of one file, to be named by its digest later."""
+        """Stores the bytes of one file, to be named by its digest later; a large one in pieces, which goes on after a broken connection."""
         with await async_call(open_file, Path(path)) as stream:
-            return await self._transport.upload(Upload, "PUT", "/api/v1/uploads", stream, on_bytes=on_bytes)
+            size = await async_call(size_of, stream)
+            if size <= PIECEWISE:
+                return await self._transport.upload(Upload, "PUT", "/api/v1/uploads", stream, on_bytes=on_bytes)
+            return await self._send(stream, size, on_bytes)
+
+    async def _send(self, stream: BinaryIO, size: int, on_bytes: OnBytes | None) -> Upload:
+        digest = await async_call(digest_of, stream)
+        place, failures = f"/api/v1/uploads/{digest}", 0
+        progress: UploadProgress = await self._transport.fetch(UploadProgress, "GET", place)
+        while not progress.done:
+            piece = await async_call(read_at, stream, progress.received, UPLOAD_PIECE)
+            try:
+                progress = await self._transport.send_piece(UploadProgress, place, piece, {"offset": progress.received, "size": size})
+                failures = 0
+            except (Unavailable, Conflict):
+                failures += 1
+                if failures > RESUMPTIONS:
+                    raise
+                await async_sleep(pause_before(failures, None))
+                progress = await self._transport.fetch(UploadProgress, "GET", place)
+            if on_bytes is not None:
+                on_bytes(progress.received)
+        return Upload(digest=digest, size=size)
 
     async def compare(self, first: str, second: str) -> dict[str, Any]:
         """Two versions side by side: their metrics, signatures, files and lineage, and what differs."""

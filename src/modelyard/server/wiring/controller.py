@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from modelyard.control.resuming import forget_old
 from modelyard.control.services import Services
 from modelyard.core.clock import SystemClock
 from modelyard.engines.local import LocalEngine
@@ -183,6 +184,7 @@ def _ledger(foundation: Foundation) -> Folder:
 
 def _upkeep(foundation: Foundation, feedback: FeedbackIntake) -> None:
     _prune(foundation.home, foundation.blobs)
+    forget_old(foundation.home.temporary, foundation.settings.upload_retention_seconds)
     feedback.expire(foundation.clock.time_ns())
 
 
