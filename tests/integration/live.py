@@ -34,10 +34,14 @@ def _key(number, secret, **more):
     return Key(id=number, workspace_id=1, public_id=secret[3:6], digest=hashlib.sha256(secret.encode()).hexdigest(), **more)
 
 
+def _journal(folder):
+    return Journal(folder, bytes(16), 0, segment_bytes=1 << 20)
+
+
 class Live:
     """Serves ``demo`` of workspace 1 as ``Served`` does, on a port of its own, from a thread of its own."""
 
-    def __init__(self, folder: Path, make_model, protocols):
+    def __init__(self, folder: Path, make_model, protocols, journal=_journal):
         make_model(folder / "model.onnx")
         self.served = Served(folder / "model.onnx")
         self.served.plane.accepting = True
@@ -59,7 +63,7 @@ class Live:
         writer = SnapshotWriter(folder / "snapshot")
         writer.publish(state)
         writer.close()
-        self.journal = Journal(folder / "journal", bytes(16), 0, segment_bytes=1 << 20)
+        self.journal = journal(folder / "journal")
         self.gate = Gate(SnapshotHolder(SnapshotReader(folder / "snapshot").load()), self.journal)
         self.handler = Handler(protocols, self.gate, self.served.plane)
         self._thread = threading.Thread(target=self._run, name="live")

@@ -2,8 +2,9 @@
 
 Appending is a copy into memory. Disk space is allocated before a segment is used (a sparse file on a full disk would kill the
 process with SIGBUS), and the next segment is made ready by a thread long before the current one is full. When that fails, calls
-are refused: nothing is served that is not recorded. What is written survives SIGKILL at any instruction; it does not survive
-the loss of the machine's disk. The layout is in ``store/segments.py``.
+are refused: nothing is served that is not recorded. A journal that ``serves`` lets them go on, and counts and tells them instead.
+What is written survives SIGKILL at any instruction; it does not survive the loss of the machine's disk. The layout is in
+``store/segments.py``.
 """
 
 from __future__ import annotations
@@ -41,11 +42,21 @@ _PATIENCE_SECONDS = 0.2
 class Journal:
     """The usage segments of one worker. Belongs to one thread; the thread that prepares segments is its own affair.
 
-    ``boot`` is the 16 bytes that the supervisor drew at its start, ``slot`` the worker's place.
-    Raises Unavailable when the first segment cannot be made.
+    ``boot`` is the 16 bytes that the supervisor drew at its start, ``slot`` the worker's place. One that ``serves`` lets calls go on
+    where there is no room for their records, and says so of each. Raises Unavailable when the first segment cannot be made, unless
+    it does.
     """
 
-    def __init__(self, folder: Path, boot: bytes, slot: int, *, segment_bytes: int = SEGMENT_BYTES, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        boot: bytes,
+        slot: int,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        clock: Clock | None = None,
+        serves: bool = False,
+    ) -> None:
         if len(boot) != 16:
             raise ValueError("A boot id has 16 bytes.")
         self._folder, self._boot, self._slot = folder, boot, slot
@@ -58,25 +69,34 @@ class Journal:
         self._thread: threading.Thread | None = None
         self._failure = ""
         self._tried = 0.0
+        self._serves = serves
+        self._lapse = 0
+        self.unrecorded = 0
+        """Calls that were let go on without a record."""
         self._at = self._end = self._alert = self._margin = 0
         self.available = True
         """False while the current segment is nearly full and no other is ready; ``recover`` then says whether that is over."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._prepare()
-        if self._next is None:
+        if self._next is not None:
+            self._begin(self._next)
+        elif serves:
+            self._memory, self.available = mmap.mmap(-1, RECORD_SIZE), False  # of no room: the first call looks for some
+        else:
             raise self._refusal()
-        self._begin(self._next)
 
     def append(  # noqa: PLR0917  # on every call's path, where keywords cost time
         self, caller: Caller, status: int, cost: Cost, protocol: ProtocolId, kind: CallKind, bytes_in: int, bytes_out: int
-    ) -> None:
-        """Records one call.
+    ) -> bool:
+        """Records one call; False when there is no room and the journal ``serves``: the call is counted as unrecorded then.
 
-        Raises Unavailable when there is no room; nothing is recorded then.
+        Raises Unavailable when there is no room otherwise; nothing is recorded then.
         """
         at = self._at
         if at == self._end:
             at = self._advance()
+            if not at:
+                return False
         request_id, workspace_id, key_id, deployment_id = caller
         # One tuple, not two unpacked into a third: a tenth of a microsecond.
         # fmt: off
@@ -97,11 +117,12 @@ class Journal:
         self._at = at = at + RECORD_SIZE
         if at >= self._alert:
             self._look_ahead()
+        return True
 
     def recover(self) -> None:
         """Called before a call is admitted while not ``available``; tries again, at most once a second, to get room.
 
-        Raises Unavailable while there is none.
+        Raises Unavailable while there is none, unless calls are served all the same.
         """
         if self._next is not None:
             self.available = True
@@ -109,7 +130,7 @@ class Journal:
         if self._thread is None or not self._thread.is_alive():
             if time.monotonic() - self._tried >= _RETRY_SECONDS:
                 self._prepare_ahead()
-            if self._failure:
+            if self._failure and not self._serves:
                 raise self._refusal()
 
     def close(self) -> None:
@@ -121,7 +142,7 @@ class Journal:
                 memory.close()
         self._at = self._end = 0
         self._next, self._failure, self.available = None, "it is closed", False
-        self._tried = float("inf")
+        self._tried, self._serves = float("inf"), False
 
     def _begin(self, memory: mmap.mmap) -> None:
         self._memory, self._next = memory, None
@@ -130,6 +151,9 @@ class Journal:
         self._alert = RECORD_SIZE * (self._capacity // 2 + 1)
         self._margin = self._end - RECORD_SIZE * (self._capacity // 8 + 1)
         self.available = True
+        if self._lapse:
+            logger.warning("There is room in the usage journal again; %d calls went unrecorded", self._lapse)
+            self._lapse = 0
 
     def _look_ahead(self) -> None:
         """Half full: have the next segment made. Nearly full without it: stop admitting, so that calls under way find room."""
@@ -141,17 +165,26 @@ class Journal:
             self.available = self._next is not None
 
     def _advance(self) -> int:
-        """Goes over to the next segment; the position of its first record."""
-        if self._next is None and self._thread is not None:
+        """Goes over to the next segment; the position of its first record, or 0 when the call goes on without one."""
+        if self._next is None and self._thread is not None and not self._lapse:
             self._thread.join(_PATIENCE_SECONDS)
         following = self._next
         if following is None:
             self.available = False
-            raise self._refusal()
+            if not self._serves:
+                raise self._refusal()
+            return self._let_go()
         full = self._memory
         self._begin(following)
         full.close()
         return self._at
+
+    def _let_go(self) -> int:
+        if not self._lapse:
+            logger.error("Calls are answered without a record: the usage journal cannot grow (%s). Free disk space", self._failure)
+        self._lapse += 1
+        self.unrecorded += 1
+        return 0
 
     def _refusal(self) -> Unavailable:
         why = self._failure or "the next segment is not ready yet"

@@ -22,13 +22,15 @@ PATIENCE_NS = 200_000_000
 class Permit:
     """The right to make one call, and the duty to record it. Holds what was reserved for the call until it is settled."""
 
-    __slots__ = ("_journal", "_reservation", "caller", "standings")
+    __slots__ = ("_journal", "_reservation", "caller", "recorded", "standings")
 
     def __init__(self, journal: Journal, caller: Caller, reservation: Reservation | None = None) -> None:
         self._journal: Journal | None = journal
         self._reservation = reservation
         self.standings: Standings | None = None
         """Where the caller stands with its limits, once the permit is settled; None when none binds it."""
+        self.recorded = True
+        """False once settled without a record, because the disk is full and calls are served all the same: the answer says so."""
         self.caller = caller
         """Request id, workspace, key, deployment."""
 
@@ -90,7 +92,7 @@ class Permit:
             # First, so that a process killed in between has counted a call too many and never one too few.
             reservation.settle(status, cost, bytes_in + bytes_out)
             self.standings = reservation.standings()
-        journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
+        self.recorded = journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
 
 
 async def expect_soon(permit: Permit, known: Cost, size: int) -> None:

@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 NOBODY = Grant(workspace_id=0, key_id=0, public_id="", actions=frozenset(), deployments=frozenset())
 """The grant of a call to a health route, which needs no key."""
+UNRECORDED = (b"x-modelyard-unrecorded", b"1")
+"""Marks an answer to a call of which there is no usage record."""
 _ABORTED = 499
 """The status in the journal of a call whose client went away (nginx's number; HTTP has none)."""
 
@@ -195,6 +197,8 @@ class Call:
             except ModelyardError as error:
                 status, headers, body = self._error(error)
                 size = body_size(body)
+            if not permit.recorded:
+                headers = [*headers, UNRECORDED]
             standings = permit.standings
             if standings is not None:
                 more = standings.encoded or _encode(standings)

@@ -202,6 +202,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             extra=_SECONDS,
         ),
     ] = 400 * 86400.0
+    journal_full: Annotated[
+        Literal["refuse", "serve"],
+        Meta(
+            description="What becomes of calls that a full disk has no room to record: refuse answers 503; serve answers them, marked by "
+            "the header x-modelyard-unrecorded and counted in modelyard_calls_unrecorded_total, and nobody pays for them."
+        ),
+    ] = "refuse"
     audit_sign_seconds: Annotated[
         float, Meta(gt=0, description="How often the audit log is signed, when it has grown.", extra=_SECONDS)
     ] = 60.0

@@ -49,6 +49,9 @@ class Telemetry:
         """Makes spans of answered calls, where that is asked for."""
         self.connections: Callable[[], int] = int
         """How many connections are open."""
+        self.unrecorded: Callable[[], int] = int
+        """How many calls were answered without a usage record."""
+        self._unrecorded_told = 0
         self._waiting: list[Access] = []
         metrics = self._metrics = Metrics()
         where = ("deployment", "protocol")
@@ -61,6 +64,7 @@ class Telemetry:
         self._bytes_out = metrics.counter("modelyard_response_bytes_total", "Bytes of answers' bodies.", where)
         stages = f"Time of predictions by stage, measured on one call of {EVERY}."
         self._stages = metrics.histogram("modelyard_stage_seconds", stages, ("deployment", "stage"), FINE)
+        self._unrecorded = metrics.counter("modelyard_calls_unrecorded_total", "Calls answered without a usage record: the disk was full.")
         self._open = metrics.gauge("modelyard_connections", "Open connections.")
         metrics.resume(read_export(export_path))
 
@@ -111,6 +115,9 @@ class Telemetry:
     def export(self) -> None:
         """Writes the counters for others to read. A full disk delays that, no more."""
         self._open.set(self.connections())
+        unrecorded = self.unrecorded()
+        self._unrecorded.add(amount=unrecorded - self._unrecorded_told)
+        self._unrecorded_told = unrecorded
         try:
             write_export(self._export_path, self._metrics.export())
         except OSError as error:

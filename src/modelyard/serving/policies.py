@@ -29,7 +29,7 @@ from modelyard.serving.tallies import Later, Tallies
 
 logger = logging.getLogger(__name__)
 
-Append = Callable[[Caller, int, Cost, ProtocolId, CallKind, int, int], None]
+Append = Callable[[Caller, int, Cost, ProtocolId, CallKind, int, int], bool]
 """As ``gate.journal.Journal.append``."""
 
 

@@ -68,6 +68,7 @@ class MemoryPermit:
 
     standings: Standings | None = None
     foreseen = False
+    recorded = True
 
     def __init__(self, settled: list[tuple[int, Cost, ProtocolId, CallKind, int, int]], refuse: ModelyardError | None = None) -> None:
         self._settled, self._refuse = settled, refuse

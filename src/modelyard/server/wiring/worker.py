@@ -93,7 +93,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     holder = SnapshotHolder()
     plane = DataPlane()
     limiter = Limiter(Counters(home.limits), clock)
-    journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock)
+    journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock, serves=settings.journal_full == "serve")
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
     later = asyncio.get_running_loop().call_later
     tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later), later=later, append=journal.append)
@@ -120,6 +120,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     front.proxies = way_in.proxies or None
     front.shown_by = shown_by if way_in.asks_for_certificates else None
     telemetry.connections = lambda: front.connections
+    telemetry.unrecorded = lambda: journal.unrecorded
     board = LoadBoard(home.run / "connections", settings.worker_count)
     acceptors = [Acceptor(front, inherit_listener(handover.descriptor), board, slot, way_in)]
     if handover.private >= 0:
