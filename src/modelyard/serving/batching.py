@@ -155,6 +155,11 @@ class Batcher:
         """Calls that are not begun yet."""
         return self._waiting
 
+    @property
+    def full_run(self) -> int:
+        """Calls of one row that one run can answer."""
+        return self.most_rows if self._shared else 1
+
     def sweep(self, now_ns: int, refusal: ModelyardError | None = None) -> None:
         """Answers calls that wait in vain: those whose time has run out, or with a ``refusal`` all."""
         for queue in [self._line, *self._queues.values()]:

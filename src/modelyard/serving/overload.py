@@ -2,7 +2,8 @@
 
 How many calls may be inside at once is found out and not computed: while calls are answered well within the objective one more is let
 in now and then, and when one is answered late a fifth fewer are (additive increase, multiplicative decrease: Chiu and Jain 1989).
-That takes in waiting, batching, other versions and the machine's other work alike. A prediction from the time between answers was tried:
+That takes in waiting, batching, other versions and the machine's other work alike. One full run may always be inside: it takes half
+the objective, and fewer calls would not be answered sooner when it is refusals that keep the event loop busy. A prediction from the time between answers was tried:
 with few calls inside nothing is batched, so the time looked long, and so it let in few for ever.
 """
 
@@ -65,10 +66,10 @@ class Overload:
 
     def before(self, submit: Submit) -> Submit:
         """``submit``, for calls that will be answered within the objective and their own time."""
-        pace = self._pace
+        pace, batcher = self._pace, self._batcher
 
         def admitted(call: Waiting) -> None:
-            if pace.inside >= pace.limit:
+            if pace.inside >= pace.limit and pace.inside >= batcher.full_run:
                 raise Unavailable(
                     f"{pace.inside} calls are before this one, as many as can be answered within the deployment's objective of"
                     f" {self._objective_s * 1000:g} ms; try again shortly.",

@@ -29,6 +29,7 @@ def paced(inside, limit, mean_s):
 class Runner:
     replica = None
     most_rows = 64
+    full_run = 1
 
 
 def test_calls_that_would_be_late_are_refused_with_the_time_to_wait():
@@ -87,6 +88,18 @@ def test_the_limit_recovers_after_a_slow_time_and_does_not_grow_unused(monkeypat
         pace.inside = 1
         pace.leave(0.01, 0.1)
     assert pace.limit == grown
+
+
+def test_one_full_run_may_always_be_inside():
+    class Batching(Runner):
+        full_run = 4
+
+    taken = []
+    for inside in (2, 3):
+        Overload(100, Batching(), paced(inside, 1.0, 0.5)).before(taken.append)(waiting()[0])
+    assert len(taken) == 2
+    with pytest.raises(Unavailable):
+        Overload(100, Batching(), paced(4, 1.0, 0.5)).before(taken.append)(waiting()[0])
 
 
 def test_refusals_inside_do_not_count_as_calls_inside():
