@@ -3,8 +3,8 @@
 How many calls may be inside at once is found out and not computed: while calls are answered well within the objective one more is let
 in now and then, and when one is answered late a fifth fewer are (additive increase, multiplicative decrease: Chiu and Jain 1989).
 That takes in waiting, batching, other versions and the machine's other work alike. One full run may always be inside: it takes half
-the objective, and fewer calls would not be answered sooner when it is refusals that keep the event loop busy. A prediction from the time between answers was tried:
-with few calls inside nothing is batched, so the time looked long, and so it let in few for ever.
+the objective, and fewer calls would not be answered sooner when it is refusals that keep the event loop busy. A prediction from the
+time between answers was tried: with few calls inside nothing is batched, so the time looked long, and it let in few for ever.
 """
 
 from __future__ import annotations
