@@ -81,7 +81,7 @@ class Bypass:
     def __init__(self, grant: Grant) -> None:
         self._grant = grant
 
-    def authenticate(self, headers: object, query: str) -> Grant:
+    def authenticate(self, *call: object) -> Grant:
         return self._grant
 
     def admit(self, *call: object) -> Bypass:
