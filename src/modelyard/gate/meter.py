@@ -145,7 +145,7 @@ class Meter:
         mine = self.base + TAKEN + self._counters.seat
         words[mine] = words[self.spent_at]
         self.lease = lease = Lease(self, window, until)
-        self._chunk, self._seen = 1, 0
+        self._seen = 0  # the chunk stays: the rate of a new window is mostly that of the last
         return lease
 
     def _take(self, lease: Lease, short: int, need: int, now: int) -> None:
