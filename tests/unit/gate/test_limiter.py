@@ -7,6 +7,7 @@ from modelyard.core.inference import Cost
 from modelyard.core.limits import Measure, Scope, Window
 from modelyard.core.prices import Price
 from modelyard.gate.counters import Awaited
+from modelyard.gate.meter import Meter
 
 
 @pytest.fixture
@@ -214,3 +215,15 @@ def test_long_windows_wait_for_the_controller(machine):
     machine.publish(limit(10, window=Window.DAY))
     with pytest.raises(Awaited, match="cannot be looked up now"):
         machine.reserve()
+
+
+def test_a_new_window_goes_on_with_leases_as_large_as_the_last_needed(machine, monkeypatch):
+    drawn = []
+    draw = Meter.draw
+    monkeypatch.setattr(Meter, "draw", lambda *asked: drawn.append(1) or draw(*asked))
+    machine.publish(limit(1_000_000, window=Window.SECOND))
+    assert all(machine.call() for _ in range(2000))
+    first = len(drawn)
+    machine.clock.advance(1)
+    assert all(machine.call() for _ in range(2000))
+    assert len(drawn) - first <= first // 2
