@@ -7,6 +7,7 @@ from integration.served import half_plus_two
 from modelyard.core.deployments import DeploymentState, Route, ServedDeployment, ServedVersion
 from modelyard.core.models import Artifact, Profile
 from modelyard.protocols.anthropic.routes import PROTOCOL as ANTHROPIC
+from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
 from modelyard.protocols.openai.routes import PROTOCOL as OPENAI
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
 from modelyard.serving.batching import Batcher, BatchOptions, Identity
@@ -21,7 +22,7 @@ class LiveLanguage(Live):
     """Serves ``model`` as version 3 of ``demo``."""
 
     def __init__(self, folder, model):
-        super().__init__(folder, half_plus_two, [OPENAI, ANTHROPIC, TENSORFLOW])
+        super().__init__(folder, half_plus_two, [OPENAI, ANTHROPIC, TENSORFLOW, OPEN_INFERENCE])
         self.model = model
         profile = Profile(row_independent=False)
         version = ServedVersion(

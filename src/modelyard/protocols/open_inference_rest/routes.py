@@ -18,10 +18,11 @@ from modelyard.protocols.open_inference_rest import schemas
 from modelyard.protocols.open_inference_rest.decoding import decode
 from modelyard.protocols.open_inference_rest.encoding import encode
 from modelyard.protocols.open_inference_rest.errors import JSON, error_reply
+from modelyard.protocols.open_inference_rest.generate import generate, generate_stream
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.serving.router import ServedView
 
-EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "statistics")
+EXTENSIONS = ("binary_tensor_data", "classification", "generate", "model_configuration", "model_repository", "parameters", "statistics")
 
 
 def _document(call: Call, document: Any) -> None:
@@ -153,7 +154,6 @@ _REFUSALS = {
     "shared memory": "Shared memory is not supported; send tensors in the body, where binary data is as quick.",
     "trace": "Trace settings cannot be changed by clients; whoever runs the server sets them.",
     "logging": "Log settings cannot be changed by clients; whoever runs the server sets MODELYARD_LOG_LEVEL.",
-    "generate": "This deployment does not generate; call it with infer.",
 }
 
 
@@ -195,8 +195,7 @@ def _routes() -> tuple[Route, ...]:
             Route("GET", base + "/stats", Action.INFER, statistics, asks, names_deployment=True),
             Route("POST", base + "/infer", Action.INFER, infer, CallKind.INFER, names_deployment=True),
         ]
-        for verb in ("generate", "generate_stream"):
-            run = partial(_refuse, _REFUSALS["generate"])
+        for verb, run in (("generate", generate), ("generate_stream", generate_stream)):
             routes.append(Route("POST", f"{base}/{verb}", Action.INFER, run, CallKind.GENERATE, names_deployment=True))
     return (*routes, *_refusals())
 
