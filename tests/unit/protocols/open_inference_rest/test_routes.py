@@ -375,7 +375,6 @@ def test_loading_says_whether_it_is_loaded_and_unloading_is_refused():
         ("GET", "/v2/trace/setting"),
         ("POST", "/v2/models/demo/trace/setting"),
         ("POST", "/v2/logging"),
-        ("POST", "/v2/models/demo/generate"),
     ],
 )
 def test_what_is_not_supported_says_so(method, path):
