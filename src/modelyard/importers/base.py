@@ -12,7 +12,7 @@ from modelyard.core.errors import Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.importers.brought import Brought
-from modelyard.importers.samples import Domain, Sample
+from modelyard.importers.samples import MADE_UP_ROWS, Domain, Sample
 from modelyard.importers.spec import Part
 
 Predict = Callable[[dict[str, Array]], dict[str, Array]]
@@ -44,6 +44,10 @@ class Converted:
     """One call as a server of the original would make it, to be timed; ``original`` where that is the same."""
     domains: Mapping[str, Domain] = field(default_factory=dict)
     """By input: where made-up values make sense."""
+    rows: int = MADE_UP_ROWS
+    """How many rows to make up: fewer where each takes long."""
+    missing: bool = True
+    """Whether the format has an idea of missing values that a conversion must keep; networks have none."""
     environment: Mapping[str, str] = field(default_factory=dict)
     """Versions of the libraries that read the original."""
     notes: tuple[str, ...] = ()

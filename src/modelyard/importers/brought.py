@@ -126,6 +126,16 @@ class Brought:
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
             raise InvalidArtifact(f"{path!r} begins like an archive but is damaged: {error}. Save or upload it again.") from None
 
+    def zip_document(self, path: str, member: str) -> Any:
+        """A JSON member of a zip archive.
+
+        Raises InvalidArtifact.
+        """
+        try:
+            return json.loads(self.zip_member(path, member))
+        except (ValueError, RecursionError) as error:
+            raise InvalidArtifact(f"{member!r} of the archive {path!r} is no JSON: {error}.") from None
+
     def zip_member(self, path: str, member: str) -> bytes:
         """A small member of a zip archive.
 

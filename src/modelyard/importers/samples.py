@@ -114,14 +114,13 @@ def with_missing(inputs: Inputs, signature: Signature) -> Inputs:
     floats = [spec.name for spec in signature.inputs if spec.datatype.is_float or spec.datatype is Datatype.BYTES]
     found = {name: array[:64].copy() for name, array in inputs.items()}
     rows = next(iter(found.values())).shape[0]
-    width = max((found[name][0].size for name in floats), default=0) if rows else 0
-    for row in range(rows):
-        name = floats[row % len(floats)] if floats else ""
-        if name and found[name][row].size:
-            flat = found[name][row].reshape(-1)
-            flat[(row // len(floats)) % flat.size] = "" if found[name].dtype == object else np.nan
-            found[name][row] = flat.reshape(found[name][row].shape)
-    return found if width else {}
+    flat = {name: found[name].reshape(rows, -1) for name in floats}
+    flat = {name: array for name, array in flat.items() if array.size}
+    names = list(flat)
+    for row in range(rows if names else 0):
+        array = flat[names[row % len(names)]]
+        array[row, (row // len(names)) % array.shape[1]] = "" if array.dtype == object else np.nan
+    return found if names else {}
 
 
 def has_missing(inputs: Inputs) -> bool:

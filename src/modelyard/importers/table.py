@@ -12,11 +12,19 @@ _FORMATS = "modelyard.importers.formats"
 IMPORTERS: PluginTable[Importer] = PluginTable(
     "modelyard.importers",
     {
+        "mlflow": f"{_FORMATS}.wrapped:MLFLOW",
+        "triton": f"{_FORMATS}.triton:IMPORTER",
+        "mlserver": f"{_FORMATS}.wrapped:MLSERVER",
+        "torchserve": f"{_FORMATS}.wrapped:TORCHSERVE",
+        "hugging_face": f"{_FORMATS}.hugging_face:IMPORTER",
+        "keras": f"{_FORMATS}.keras:IMPORTER",
+        "torch": f"{_FORMATS}.pytorch:IMPORTER",
         "sklearn": f"{_FORMATS}.pickled:IMPORTER",
         "xgboost": f"{_FORMATS}.xgboost:IMPORTER",
         "lightgbm": f"{_FORMATS}.lightgbm:IMPORTER",
         "catboost": f"{_FORMATS}.catboost:IMPORTER",
         "decoder": f"{_FORMATS}.decoder:IMPORTER",
+        "onnx": f"{_FORMATS}.onnx:IMPORTER",
     },
 )
 """Formats by name, in the order in which they are asked; what wraps other formats comes first."""
@@ -43,7 +51,7 @@ def recognise(brought: Brought, wanted: str = AUTO) -> list[Part]:
     names = list(IMPORTERS)
     if wanted not in {AUTO, ""}:
         if wanted not in names:
-            raise InvalidRequest(f"There is no format {wanted!r}.{did_you_mean(wanted, names)} Formats: {', '.join(names)}, onnx.")
+            raise InvalidRequest(f"There is no format {wanted!r}.{did_you_mean(wanted, names)} Formats: {', '.join(names)}.")
         parts = IMPORTERS.get(wanted).find(brought)
         if not parts:
             raise InvalidArtifact(f"This is no model of the format {wanted!r} ({_shown(brought)}); leave the format out to have it found.")
@@ -54,7 +62,7 @@ def recognise(brought: Brought, wanted: str = AUTO) -> list[Part]:
             return parts
     suffix = next((suffix for suffix in _ADVICE if brought.named(suffix)), "")
     advice = f" {brought.named(suffix)[0]!r}: {_ADVICE[suffix]}." if suffix else ""
-    raise Unsupported(f"No known format of a model was found in {_shown(brought)}.{advice} Known: {', '.join(names)}, onnx.")
+    raise Unsupported(f"No known format of a model was found in {_shown(brought)}.{advice} Known: {', '.join(names)}.")
 
 
 def _shown(brought: Brought) -> str:

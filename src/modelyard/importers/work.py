@@ -76,8 +76,8 @@ def _proved(converted: Converted, model: LoadedModel, sample: Sample | None) -> 
     if sample is not None:
         inputs, source = sample.inputs(signature), "the pusher's sample"
     else:
-        inputs, source = made_up(signature, converted.domains), "made up from the signature"
-    missing = with_missing(inputs, signature) if signature.batched else {}
+        inputs, source = made_up(signature, converted.domains, rows=converted.rows), "made up from the signature"
+    missing = with_missing(inputs, signature) if signature.batched and converted.missing else {}
     # Whoever gives rows without a gap has shown what will come; made-up rows show nothing of the kind.
     strict = sample is None or has_missing(inputs)
     return prove(converted.original, model.infer, inputs, missing, source=source, strict=strict), inputs

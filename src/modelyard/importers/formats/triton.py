@@ -1,0 +1,78 @@
+"""Triton model repositories: one model with its ``config.pbtxt`` and a folder a version."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.importers.base import Bench, Converted, Importer
+from modelyard.importers.brought import Brought
+from modelyard.importers.formats.onnx import IMPORTER as ONNX
+from modelyard.importers.formats.pytorch import IMPORTER as TORCH
+from modelyard.importers.spec import Part
+from modelyard.importers.text_proto import parse
+
+CONFIG = "config.pbtxt"
+
+
+class Triton(Importer):
+    """See the module. Its version policy decides which versions are taken, and its batching is kept with their lineage."""
+
+    name = "triton"
+
+    def find(self, brought: Brought) -> list[Part]:
+        found = [path for path in brought.files if path == CONFIG or path.endswith("/" + CONFIG)]
+        if not found:
+            return []
+        if len(found) > 1:
+            raise InvalidArtifact(f"The repository holds {len(found)} models; push one model's folder at a time, like {found[0]!r}'s.")
+        root = found[0].removesuffix(CONFIG).rstrip("/")
+        inside = brought.below(root)
+        config = parse(inside.text(CONFIG))
+        numbers = sorted(int(name) for name in inside.folders() if re.fullmatch(r"[1-9]\d*", name))
+        if not numbers:
+            raise InvalidArtifact("The Triton model has no version folder such as '1' with a model file in it.")
+        kept: dict[str, Any] = {
+            name: config[name] for name in ("max_batch_size", "dynamic_batching", "version_policy", "instance_group") if name in config
+        }
+        return [_part(brought, f"{root}/{number}".lstrip("/"), number, config, kept) for number in _chosen(config, numbers)]
+
+    def convert(self, bench: Bench) -> Converted:
+        raise InvalidArtifact(f"A Triton repository is imported by the format of its models, not {bench.part.entry!r}.")
+
+
+IMPORTER = Triton()
+
+
+def _part(brought: Brought, folder: str, number: int, config: dict[str, Any], kept: dict[str, Any]) -> Part:
+    inside = brought.below(folder)
+    said = str(config.get("backend") or config.get("platform") or "")
+    inner = ONNX.find(inside) or TORCH.find(inside)
+    if not inner:
+        raise Unsupported(
+            f"Version {number} of the Triton model is for {said or 'a backend'} that is not imported; ONNX and TorchScript are."
+        )
+    title = f"version {number} of a Triton model ({inner[0].title})"
+    outputs = tuple(str(item.get("name", "")) for item in _list(config.get("output"))) if inner[0].importer == "torch" else ()
+    return msgspec.structs.replace(inner[0], folder=folder, title=title, number=number, kept={"triton": kept}, outputs=outputs)
+
+
+def _chosen(config: dict[str, Any], numbers: list[int]) -> list[int]:
+    """The versions that the policy serves: the newest by default, as Triton does."""
+    policy = config.get("version_policy") or {}
+    if "all" in policy:
+        return numbers
+    if "specific" in policy:
+        wanted = {int(number) for number in _list(policy["specific"].get("versions"))}
+        missing = sorted(wanted - set(numbers))
+        if missing:
+            raise InvalidArtifact(f"The version policy names version {missing[0]}, which has no folder.")
+        return sorted(wanted)
+    return numbers[-int((policy.get("latest") or {}).get("num_versions", 1)) :]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [] if value is None else [value]

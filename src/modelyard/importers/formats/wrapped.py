@@ -1,0 +1,113 @@
+"""Models that others packed: MLflow model folders, MLServer's ``model-settings.json``, TorchServe's ``.mar``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.importers.base import Bench, Converted, Importer
+from modelyard.importers.brought import Brought
+from modelyard.importers.formats.lightgbm import IMPORTER as LIGHTGBM
+from modelyard.importers.formats.onnx import IMPORTER as ONNX
+from modelyard.importers.formats.pickled import is_pickle, is_skops, pickled_part
+from modelyard.importers.formats.pytorch import IMPORTER as TORCH
+from modelyard.importers.formats.xgboost import IMPORTER as XGBOOST
+from modelyard.importers.spec import Part
+
+_ENVIRONMENT = ("requirements.txt", "conda.yaml", "python_env.yaml")
+
+
+class Wrapped(Importer):
+    """What it finds is converted by the importer of what is inside."""
+
+    def __init__(self, name: str, marker: str, inner: Callable[[Brought], list[Part]]) -> None:
+        self.name, self._marker, self._inner = name, marker, inner
+
+    def find(self, brought: Brought) -> list[Part]:
+        return self._inner(brought) if brought.has(self._marker) else []
+
+    def convert(self, bench: Bench) -> Converted:
+        raise InvalidArtifact(f"A model of {self.name} is imported by the format of what is inside, not {bench.part.entry!r}.")
+
+
+def _mlflow(brought: Brought) -> list[Part]:
+    """The flavour's own format. Signature, input example and environment are kept."""
+    model = brought.document("MLmodel")
+    flavors = model.get("flavors")
+    if not isinstance(flavors, dict):
+        raise InvalidArtifact("'MLmodel' names no flavors; log the model again.")
+    kept: dict[str, Any] = {
+        name: model[name] for name in ("signature", "run_id", "model_uuid", "utc_time_created", "mlflow_version") if name in model
+    }
+    kept["environment"] = {path: brought.text(path) for path in _ENVIRONMENT if brought.has(path)}
+    example = model.get("saved_input_example_info") or {}
+    if isinstance(example, dict) and brought.has(str(example.get("artifact_path", ""))):
+        kept["input_example"] = brought.text(str(example["artifact_path"]))[:100_000]
+    for flavor, key in (("sklearn", "pickled_model"), ("xgboost", "data"), ("lightgbm", "data"), ("onnx", "data")):
+        said = flavors.get(flavor)
+        if isinstance(said, dict):
+            part = _file(brought, str(said.get(key) or ("model.pkl" if flavor == "sklearn" else "")))
+            return [msgspec.structs.replace(part, title=f"an MLflow model ({flavor}: {part.title})", kept={"mlflow": kept})]
+    raise Unsupported(f"The MLflow model has the flavors {', '.join(map(str, flavors))}; sklearn, xgboost, lightgbm and onnx are imported.")
+
+
+def _mlserver(brought: Brought) -> list[Part]:
+    settings = brought.document("model-settings.json")
+    parameters = settings.get("parameters") or {}
+    place = str(parameters.get("uri") or "") if isinstance(parameters, dict) else ""
+    others = [path for path in brought.files if not path.endswith("settings.json")]
+    if not place and len(others) == 1:
+        place = others[0]
+    part = _file(brought, place.removeprefix("./"))
+    kept = {name: settings[name] for name in ("name", "implementation", "max_batch_size", "max_batch_time", "versions") if name in settings}
+    return [msgspec.structs.replace(part, title=f"an MLServer model ({part.title})", kept={"mlserver": kept})]
+
+
+def _torchserve(brought: Brought) -> list[Part]:
+    """An unpacked ``.mar``: its manifest names the serialized file, and its handler is not run."""
+    manifest = brought.document("MAR-INF/MANIFEST.json")
+    model = manifest.get("model") if isinstance(manifest.get("model"), dict) else {}
+    part = _file(brought, str((model or {}).get("serializedFile") or ""))
+    note = (
+        f"The archive's handler {model.get('handler')!r} is not run: send what the model itself takes."
+        if (model or {}).get("handler")
+        else ""
+    )
+    kept = {name: (model or {})[name] for name in ("modelName", "modelVersion", "handler") if name in (model or {})}
+    notes = (note,) if note else ()
+    return [msgspec.structs.replace(part, title=f"a TorchServe archive ({part.title})", kept={"torchserve": kept}, notes=notes)]
+
+
+def _file(brought: Brought, path: str) -> Part:
+    """The part that one named file, or the only one in a named folder, is."""
+    inside = [name for name in brought.files if name == path or name.startswith(f"{path}/")] if path else []
+    if not inside:
+        raise InvalidArtifact(f"The model's file {path!r} is not among what was pushed.")
+    chosen = next((name for name in inside if name.endswith(".onnx")), inside[0])
+    alone = _Alone(brought, chosen)
+    for importer in (XGBOOST, LIGHTGBM, TORCH, ONNX):
+        found = importer.find(alone)
+        if found:
+            return found[0]
+    if is_skops(brought, chosen):
+        return Part(importer="sklearn", entry=chosen, title="an estimator in a skops file")
+    if is_pickle(brought, chosen):
+        return pickled_part("sklearn", chosen, "a pickled estimator")
+    raise Unsupported(f"{PurePosixPath(chosen).name!r} is of no format that is imported.")
+
+
+class _Alone(Brought):
+    """One file of a folder, looked at as if it were all."""
+
+    def __init__(self, brought: Brought, path: str) -> None:
+        super().__init__(brought.folder)
+        self.__dict__["files"] = (path,)
+
+
+MLFLOW = Wrapped("mlflow", "MLmodel", _mlflow)
+MLSERVER = Wrapped("mlserver", "model-settings.json", _mlserver)
+TORCHSERVE = Wrapped("torchserve", "MAR-INF/MANIFEST.json", _torchserve)
