@@ -69,16 +69,12 @@ def _mlserver(brought: Brought) -> list[Part]:
 
 def _torchserve(brought: Brought) -> list[Part]:
     """An unpacked ``.mar``: its manifest names the serialized file, and its handler is not run."""
-    manifest = brought.document("MAR-INF/MANIFEST.json")
-    model = manifest.get("model") if isinstance(manifest.get("model"), dict) else {}
-    part = _file(brought, str((model or {}).get("serializedFile") or ""))
-    note = (
-        f"The archive's handler {model.get('handler')!r} is not run: send what the model itself takes."
-        if (model or {}).get("handler")
-        else ""
-    )
-    kept = {name: (model or {})[name] for name in ("modelName", "modelVersion", "handler") if name in (model or {})}
-    notes = (note,) if note else ()
+    found = brought.document("MAR-INF/MANIFEST.json").get("model")
+    model: dict[str, Any] = found if isinstance(found, dict) else {}
+    part = _file(brought, str(model.get("serializedFile") or ""))
+    handler = model.get("handler")
+    notes = (f"The archive's handler {handler!r} is not run: send what the model itself takes.",) if handler else ()
+    kept = {name: model[name] for name in ("modelName", "modelVersion", "handler") if name in model}
     return [msgspec.structs.replace(part, title=f"a TorchServe archive ({part.title})", kept={"torchserve": kept}, notes=notes)]
 
 
