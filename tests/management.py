@@ -25,6 +25,7 @@ from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.oidc import OpenIdService
 from modelyard.identity.people import PeopleService
+from modelyard.identity.provider_http import provider_http
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.pools import PoolService
@@ -101,7 +102,7 @@ def running(root: Path) -> Iterator[Platform]:
         workspaces=WorkspaceService(store, clock),
         members=MemberService(store, clock),
         people=PeopleService(store, clock),
-        openid=OpenIdService(store, clock, Sealer(bytes(32))),
+        openid=OpenIdService(store, clock, Sealer(bytes(32)), provider_http()),
         audit=AuditLog(store, bytes(32), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),

@@ -13,7 +13,7 @@ from modelyard.core.rollout import Comparison, RolloutView, Step
 
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
 rollout = typer.Typer(rich_markup_mode=None, no_args_is_help=True)
-app.add_typer(rollout, name="rollout", help="Show and end the rollout of a version.")
+app.add_typer(rollout, name="rollout", help="Show and end the rollout of a version.", epilog=examples("modelyard rollout status penguins"))
 Name = Annotated[str, typer.Argument(help="Name of the deployment.")]
 
 

@@ -7,7 +7,21 @@ from typing import Any
 import msgspec
 from fastapi import Response
 
-from modelyard.core.api import Applied, DeploymentView, ErrorBody, IssuedKey, KeyView, LogChunk, Me, Upload, Whoami
+from modelyard.core.api import (
+    Applied,
+    BindingView,
+    DeploymentView,
+    ErrorBody,
+    IssuedKey,
+    KeyView,
+    LogChunk,
+    Me,
+    PoolView,
+    Sealed,
+    Upload,
+    UploadProgress,
+    Whoami,
+)
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
 from modelyard.core.jobs import Job
@@ -23,6 +37,7 @@ PUBLISHED = (
     Applied,
     AuditEvent,
     AuditReport,
+    BindingView,
     Dataset,
     DeploymentView,
     ErrorBody,
@@ -37,12 +52,15 @@ PUBLISHED = (
     Member,
     Model,
     Person,
+    PoolView,
     Price,
     ProviderView,
-    SignedIn,
     RolloutView,
+    Sealed,
+    SignedIn,
     Trace,
     Upload,
+    UploadProgress,
     UsageRow,
     Version,
     Whoami,

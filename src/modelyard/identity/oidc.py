@@ -9,10 +9,10 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import httpx
 import msgspec
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -36,6 +36,10 @@ _LONGEST = 64 * 1024
 Views = list[ProviderView]
 
 
+Ask = Callable[[str, dict[str, str] | None, tuple[str, str] | None], tuple[int, bytes]]
+"""(address, form or None for GET, user and password) → status and body. Raises Unavailable when nobody answers."""
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     """A sign-in under way: what the browser brings back in its cookie."""
 
@@ -50,9 +54,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 class OpenIdService:
     """Knows providers and signs people in with them. Safe to use from several threads."""
 
-    def __init__(self, store: Store, clock: Clock, vault: Sealer, http: httpx.Client | None = None) -> None:
-        self._store, self._clock, self._vault = store, clock, vault
-        self._http = http or httpx.Client(timeout=10.0, follow_redirects=False)
+    def __init__(self, store: Store, clock: Clock, vault: Sealer, ask: Ask) -> None:
+        self._store, self._clock, self._vault, self._ask = store, clock, vault, ask
 
     def list(self) -> Views:
         """Providers without their secrets."""
@@ -199,18 +202,15 @@ class OpenIdService:
 
     def _fetch(self, url: str, form: dict[str, str] | None = None, auth: tuple[str, str] | None = None) -> dict[str, Any]:
         _check_address(url)
-        try:
-            answer = self._http.request("GET" if form is None else "POST", url, data=form, auth=auth)
-        except httpx.HTTPError as error:
-            raise Unavailable(f"The provider at {urlsplit(url).netloc} does not answer ({type(error).__name__}); try again.") from error
-        if answer.status_code in {400, 401} and form is not None:
+        status, body = self._ask(url, form, auth)
+        if status in {400, 401} and form is not None:
             raise Unauthenticated(f"The provider at {urlsplit(url).netloc} refused this sign-in; begin again.")
         try:
-            found = msgspec.json.decode(answer.content)
+            found = msgspec.json.decode(body)
         except msgspec.MsgspecError:
             found = None
-        if answer.status_code != 200 or not isinstance(found, dict):
-            raise Unavailable(f"The provider answered {url} with {answer.status_code}, and nothing that can be used.")
+        if status != 200 or not isinstance(found, dict):
+            raise Unavailable(f"The provider answered {url} with {status}, and nothing that can be used.")
         return found
 
 

@@ -21,6 +21,7 @@ from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.oidc import OpenIdService
 from modelyard.identity.people import PeopleService
+from modelyard.identity.provider_http import provider_http
 from modelyard.identity.workspaces import WorkspaceService
 from modelyard.jobs.dispatch import DispatchOptions
 from modelyard.jobs.kinds import JobKind
@@ -139,7 +140,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         workspaces=WorkspaceService(store, clock),
         members=MemberService(store, clock),
         people=PeopleService(store, clock),
-        openid=OpenIdService(store, clock, Sealer(home_secret(home.root, "vault"))),
+        openid=OpenIdService(store, clock, Sealer(home_secret(home.root, "vault")), provider_http()),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
