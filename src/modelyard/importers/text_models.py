@@ -81,7 +81,7 @@ def convert(bench: Bench) -> Converted:
     )
 
 
-class _Network(torch.nn.Module):
+class _Network(torch.nn.Module):  # type: ignore[misc, unused-ignore]  # Any where torch is not installed
     """The encoder with its inputs by position and one tensor out."""
 
     def __init__(self, model: Any, *, types: bool) -> None:
