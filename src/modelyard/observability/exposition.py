@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from modelyard.observability.aliases import aliases
 from modelyard.observability.metrics import Export, Family, Labels
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -17,7 +18,7 @@ class _Merged(Collector):
     def __init__(self, exports: Iterable[Export]) -> None:
         self._families: dict[str, list[Family]] = {}
         for export in exports:
-            for family in export:
+            for family in (*export, *aliases(export)):
                 self._families.setdefault(family.name, []).append(family)
 
     def collect(self) -> Iterator[Metric]:

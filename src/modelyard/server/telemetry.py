@@ -6,7 +6,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +14,10 @@ from modelyard.observability.access_log import Access, AccessLog
 from modelyard.observability.exports import read_export, write_export
 from modelyard.observability.metrics import SECONDS, Metrics
 from modelyard.protocols.call import Call
+from modelyard.server.generations import GenerationMetrics
 from modelyard.server.stages import EVERY, STAGES
+from modelyard.serving.router import Lane
+from modelyard.serving.statistics import CallStatistics
 
 logger = logging.getLogger(__name__)
 FINE = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -51,6 +54,8 @@ class Telemetry:
         """How many connections are open."""
         self.unrecorded: Callable[[], int] = int
         """How many calls were answered without a usage record."""
+        self.statistics: Callable[[], Iterable[tuple[int, str, Lane, CallStatistics]]] = tuple
+        """What each version that is routed to has counted."""
         self._unrecorded_told = 0
         self._waiting: list[Access] = []
         metrics = self._metrics = Metrics()
@@ -66,6 +71,7 @@ class Telemetry:
         self._stages = metrics.histogram("modelyard_stage_seconds", stages, ("deployment", "stage"), FINE)
         self._unrecorded = metrics.counter("modelyard_calls_unrecorded_total", "Calls answered without a usage record: the disk was full.")
         self._open = metrics.gauge("modelyard_connections", "Open connections.")
+        self._generations = GenerationMetrics(metrics)
         metrics.resume(read_export(export_path))
 
     def note(self, call: Call, status: int, size: int) -> None:
@@ -115,6 +121,7 @@ class Telemetry:
     def export(self) -> None:
         """Writes the counters for others to read. A full disk delays that, no more."""
         self._open.set(self.connections())
+        self._generations.take(self.statistics())
         unrecorded = self.unrecorded()
         self._unrecorded.add(amount=unrecorded - self._unrecorded_told)
         self._unrecorded_told = unrecorded

@@ -120,6 +120,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     front.proxies = way_in.proxies or None
     front.shown_by = shown_by if way_in.asks_for_certificates else None
     telemetry.connections = lambda: front.connections
+    telemetry.statistics = plane.statistics
     telemetry.unrecorded = lambda: journal.unrecorded
     board = LoadBoard(home.run / "connections", settings.worker_count)
     acceptors = [Acceptor(front, inherit_listener(handover.descriptor), board, slot, way_in)]
