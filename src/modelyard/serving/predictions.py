@@ -94,13 +94,19 @@ class PredictionRunner:
     def run(self, stop: threading.Event) -> None:
         """Ticks until ``stop`` is set, then waits for what is under way. An error of one tick does not end it."""
         self._files.sweep(self._clock.time_ns() - _UNFINISHED_SECONDS * _SECOND)
+        seen, until_ns = -1, 0
         while not stop.is_set():
             try:
-                self.tick()
+                changes, now_ns = self._store.changes, self._clock.monotonic_ns()
+                if self._wake.is_set() or changes != seen or now_ns >= until_ns:
+                    self._wake.clear()
+                    self.tick()
+                    seen, until_ns = changes, now_ns + _SECOND
+                else:  # nothing has come but, perhaps, a new submission, which is a file
+                    self._start_pending()
             except Exception:  # the edge of a long-running loop
                 logger.exception("Asynchronous predictions could not be looked at; trying again")
             self._wake.wait(self._options.poll_seconds)
-            self._wake.clear()
         self.close()
 
     def tick(self) -> None:

@@ -80,6 +80,8 @@ class Store:
         self.clock = clock
         # SQLite's waiting writers poll; within one process a lock lets them in without delay.
         self._writer = threading.Lock()
+        self.changes = 0
+        """Write transactions that this object has committed: who polls for changes of this process need not ask the database."""
 
     @classmethod
     def open(cls, url: str, clock: Clock | None = None) -> Store:
@@ -126,6 +128,7 @@ class Store:
                     connection.execute(text(f"SET LOCAL lock_timeout = {round(BUSY_SECONDS * 1000)}"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({WRITER_LOCK})"))
                 yield connection
+            self.changes += 1
         finally:
             self._writer.release()
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 from modelyard.control.app import create_app
@@ -23,6 +24,8 @@ from modelyard.store.home import Home
 
 logger = logging.getLogger("modelyard.controller")
 PUBLISH_SECONDS = 0.05
+ELSEWHERE_SECONDS = 0.25
+"""How long a change that another node has made may go unnoticed."""
 FOLD_SECONDS = 1.0
 SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
@@ -99,13 +102,21 @@ def _look_at_rollouts(controller: Controller) -> None:
 
 
 def _publish(stop: threading.Event, controller: Controller) -> None:
-    """Publishes what changed: at once where somebody waits for it, otherwise a few times a second."""
-    wake = controller.propagation.wake
+    """Publishes what changed: at once where somebody waits for it, otherwise a few times a second.
+
+    The database is asked after this process has written, and now and then because other nodes may have.
+    """
+    wake, store = controller.propagation.wake, controller.foundation.store
+    published, until = -1, 0.0
 
     def step() -> None:
-        wake.wait(PUBLISH_SECONDS)
+        nonlocal published, until
+        woken = wake.wait(PUBLISH_SECONDS)
         wake.clear()
-        controller.foundation.publisher.publish_if_changed()
+        changes, now = store.changes, time.monotonic()
+        if woken or changes != published or now >= until:
+            controller.foundation.publisher.publish_if_changed()
+            published, until = changes, now + ELSEWHERE_SECONDS
 
     _repeat(stop, 0, step)
 

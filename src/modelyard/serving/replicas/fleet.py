@@ -30,6 +30,8 @@ STABLE_S = 30.0
 SERVED_DELAY_S = 5.0
 PATIENT_DEATHS = 3
 """So many deaths in a row before callers are told of a start in vain; until then they wait for the next."""
+IDLE_TICK_S = 0.1
+"""How often is looked for a new snapshot while nothing shall run here."""
 LINGER_S = 5.0
 """How long replicas of a version that is not wanted any more stay, for calls under way."""
 
@@ -114,7 +116,7 @@ class Fleet:
         try:
             while not stop.is_set():
                 self.look()
-                await asyncio.sleep(self._options.tick_s)
+                await asyncio.sleep(self._options.tick_s if self._crews else IDLE_TICK_S)
             await self._drain()
         finally:
             self._threads.shutdown(wait=False, cancel_futures=True)
@@ -124,7 +126,7 @@ class Fleet:
         now = time.monotonic()
         if self._snapshots.number != self._seen:
             self._take(now)
-        demand = self._demand()
+        demand = self._demand() if self._crews else {}
         for version_id, crew in list(self._crews.items()):
             self._bury(crew, now)
             wanted = crew.scale.look(crew.version.replicas, demand.get(version_id, Demand(0, 0)), now) if crew.version.replicas else 0
