@@ -21,8 +21,8 @@ KEY = SCOPED
 class LiveLanguage(Live):
     """Serves ``model`` as version 3 of ``demo``."""
 
-    def __init__(self, folder, model):
-        super().__init__(folder, half_plus_two, [OPENAI, ANTHROPIC, TENSORFLOW, OPEN_INFERENCE])
+    def __init__(self, folder, model, protocols=(OPENAI, ANTHROPIC, TENSORFLOW, OPEN_INFERENCE)):
+        super().__init__(folder, half_plus_two, protocols)
         self.model = model
         profile = Profile(row_independent=False)
         version = ServedVersion(

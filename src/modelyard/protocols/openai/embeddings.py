@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import base64
 from functools import partial
-from typing import Any
 
 import numpy as np
 import orjson
 
-from modelyard.core.errors import InvalidRequest, Unsupported
+from modelyard.core.errors import InvalidRequest
 from modelyard.core.inference import InferRequest, InferResponse
-from modelyard.core.signature import Signature
-from modelyard.core.tensors import Datatype
 from modelyard.protocols.call import Call
 from modelyard.protocols.json_tensors import json_from_array
 from modelyard.protocols.openai.errors import JSON
 from modelyard.protocols.openai.schemas import EmbeddingRequest, read
 from modelyard.protocols.routing import Reply
-
-TOKENS = "tokens"
+from modelyard.protocols.texts import column, count_tokens, embedding_tensors, shortened, texts_of
 
 
 def embeddings(call: Call) -> None:
@@ -30,44 +26,13 @@ def embeddings(call: Call) -> None:
     version = call.params.get("version", "")
     view = call.choose(version)
     text, vector = embedding_tensors(view.signature, call.name)
-    rows = texts_of(asked.input)
-    inputs = np.empty(len(rows), dtype=object)
-    inputs[:] = rows
-    call.infer(InferRequest({text: inputs}, version=version or view.pin), partial(_encode, call, asked, vector))
-
-
-def embedding_tensors(signature: Signature, name: str) -> tuple[str, str]:
-    """The names of a deployment's text input and vector output; raises Unsupported when it embeds no texts."""
-    inputs = [spec.name for spec in signature.inputs if spec.datatype is Datatype.BYTES and not spec.optional]
-    vectors = [spec.name for spec in signature.outputs if spec.datatype is Datatype.FP32 and len(spec.shape) == 2]
-    named = [found for found in vectors if found == "embedding"] or vectors
-    required = [spec for spec in signature.inputs if not spec.optional]
-    if len(inputs) != 1 or len(required) != 1 or len(named) != 1:
-        raise Unsupported(f"Deployment {name!r} does not turn texts into vectors; call it with its inputs.")
-    return inputs[0], named[0]
-
-
-def texts_of(given: Any) -> list[str]:
-    """Texts of a request, one or many; raises InvalidRequest for none, Unsupported for token ids."""
-    texts = [given] if isinstance(given, str) else given
-    if not texts:
-        raise InvalidRequest("There is no input; send at least one text.")
-    if not all(isinstance(text, str) for text in texts):
-        raise Unsupported("Token ids cannot be embedded, because each model has its own; send the text.")
-    return list(texts)
+    inputs = {text: column(texts_of(asked.input))}
+    call.infer(InferRequest(inputs, version=version or view.pin), partial(_encode, call, asked, vector))
 
 
 def _encode(call: Call, asked: EmbeddingRequest, vector: str, response: InferResponse) -> Reply:
-    vectors = np.ascontiguousarray(response.outputs[vector], dtype="<f4")
-    if asked.dimensions is not None:
-        if not 1 <= asked.dimensions <= vectors.shape[1]:
-            raise InvalidRequest(f"dimensions is {asked.dimensions}; this model's vectors have {vectors.shape[1]}.")
-        # A prefix of a vector is one again once it has length 1.
-        vectors = vectors[:, : asked.dimensions]
-        vectors = np.ascontiguousarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12), dtype="<f4")
-    tokens = response.outputs.get(TOKENS)
-    count = int(tokens.sum()) if tokens is not None else 0
-    call.cost.tokens_in = count
+    vectors = shortened(np.ascontiguousarray(response.outputs[vector], dtype="<f4"), asked.dimensions)
+    count = count_tokens(call, response)
     listed = [
         {
             "object": "embedding",

@@ -26,6 +26,7 @@ from modelyard.protocols.predictions.routes import create_protocol as prediction
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
 from modelyard.protocols.routing import Protocol
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
+from modelyard.protocols.text_embeddings.routes import PROTOCOL as TEXT_EMBEDDINGS
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.server.certificates import Certificates, shown_by
 from modelyard.server.channel import Handover
@@ -165,7 +166,8 @@ def protocols(
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
-    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, OPENAI, ANTHROPIC, predictions, feedback, health_protocol(ready))
+    texts = (OPENAI, ANTHROPIC, TEXT_EMBEDDINGS)
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, *texts, predictions, feedback, health_protocol(ready))
 
 
 def reconciling(settings: Settings, home: Home, slot: int, composer: PolicyComposer) -> ReconcilerOptions:

@@ -1,0 +1,1 @@
+"""The protocol of Hugging Face's text-embeddings-inference: ``/embed``, ``/similarity``, ``/rerank`` and ``/predict``."""
