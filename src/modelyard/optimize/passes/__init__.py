@@ -1,0 +1,1 @@
+"""One optimization a module."""

@@ -1,0 +1,32 @@
+"""Weight clipping: outliers are pulled in, so that the rest of the weights get a finer grid when they are quantized."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import ModelProto
+
+from modelyard.optimize.base import Work, number_between
+from modelyard.optimize.weights import Weights, why_no_weights, with_weights
+
+
+def clip(weights: Weights, percentile: float) -> Weights:
+    """One tensor, held between plus and minus that percentile of its magnitudes."""
+    bound = np.percentile(np.abs(weights).astype(np.float64), percentile)
+    return np.clip(weights, -bound, bound).astype(weights.dtype)
+
+
+@dataclass(frozen=True)
+class Clip:
+    percentile: float
+
+    def supports(self, work: Work) -> str:
+        return why_no_weights(work.model)
+
+    def run(self, work: Work) -> ModelProto:
+        return with_weights(work.model, lambda weights: [clip(part, self.percentile) for part in weights])
+
+
+def read(argument: str) -> Clip:
+    return Clip(number_between("clip", argument, 50.0, 100.0, "clip:99.9"))

@@ -1,0 +1,89 @@
+"""Quantization to whole numbers of 8 bits by ONNX Runtime: static with calibration (QDQ), or dynamic."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import ModelProto
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+
+from modelyard.core.errors import InvalidRequest, did_you_mean
+from modelyard.core.tensors import Array
+from modelyard.optimize.base import Calibration, Work
+from modelyard.optimize.weights import why_no_weights
+
+_WAYS = ("auto", "static", "dynamic")
+_OLDEST_OPSET = 13  # the first whose QuantizeLinear has a scale a channel
+_BATCH = 64
+
+
+class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no types
+    """Calibration rows in batches."""
+
+    def __init__(self, calibration: Calibration) -> None:
+        self._batches = self._cut(calibration)
+
+    def get_next(self) -> Mapping[str, Array] | None:
+        return next(self._batches, None)
+
+    @staticmethod
+    def _cut(calibration: Calibration) -> Iterator[Mapping[str, Array]]:
+        for start in range(0, calibration.rows, _BATCH):
+            yield {name: array[start : start + _BATCH] for name, array in calibration.inputs.items()}
+
+
+@dataclass(frozen=True)
+class Int8:
+    way: str
+
+    def supports(self, work: Work) -> str:
+        model = work.model
+        if reason := why_no_weights(model):
+            return reason
+        opset = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 0)
+        if opset < _OLDEST_OPSET:
+            return f"its operators are of opset {opset}, and scales per channel need {_OLDEST_OPSET}; export it with a newer opset"
+        if self._static(work):
+            return (
+                ""
+                if work.calibration
+                else "static quantization needs training rows to calibrate on, and the version's data set is not known"
+            )
+        if all(node.op_type not in {"MatMul", "Gemm"} for node in model.graph.node):
+            return "convolutions are never quantized dynamically (that makes them slower), and there is no data set to calibrate on"
+        return ""
+
+    def run(self, work: Work) -> ModelProto:
+        copy = onnx.shape_inference.infer_shapes(work.model)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "quantized.onnx"
+            # Seven bits of range, a scale a channel: what stays exact where 16-bit sums would saturate (AVX2).
+            chosen = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
+            if self._static(work) and work.calibration is not None:
+                quantize_static(
+                    copy,
+                    path,
+                    _Rows(work.calibration),
+                    quant_format=QuantFormat.QDQ,
+                    op_types_to_quantize=["MatMul", "Gemm", "Conv"],
+                    activation_type=QuantType.QUInt8,
+                    calibrate_method=CalibrationMethod.MinMax,
+                    **chosen,
+                )
+            else:
+                quantize_dynamic(copy, path, op_types_to_quantize=["MatMul", "Gemm"], **chosen)
+            return onnx.load(path)
+
+    def _static(self, work: Work) -> bool:
+        return self.way == "static" or (self.way == "auto" and work.calibration is not None)
+
+
+def read(argument: str) -> Int8:
+    way = argument or "auto"
+    if way not in _WAYS:
+        raise InvalidRequest(f"The pass 'int8' is {', '.join(_WAYS)}, not {argument!r}.{did_you_mean(argument, _WAYS)}")
+    return Int8(way)
