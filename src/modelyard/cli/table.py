@@ -20,6 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
     "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),
     "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table."),
+    "optimize": Entry(MODELS, "modelyard.cli.optimizing", "Make smaller, faster children of a version, measured beside it."),
     "push": Entry(MODELS, "modelyard.cli.pushing", "Register a model you bring."),
     "models": Entry(MODELS, "modelyard.cli.models", "List models."),
     "versions": Entry(MODELS, "modelyard.cli.models", "List the versions of a model."),

@@ -91,7 +91,7 @@ class Lineage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     job_id: int = 0
     parent_version_id: int = 0
     source: str = ""
-    """``train``, ``push`` or the name of an importer."""
+    """``train``, ``optimize``, ``push`` or the name of an importer."""
     detail: dict[str, Any] = {}
 
 

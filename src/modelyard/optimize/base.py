@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from onnx import ModelProto
 
@@ -36,6 +36,9 @@ class Pass(Protocol):
 
     ``supports`` is asked before ``run``, with the same work. A pass keeps the names, types and shapes of inputs and outputs.
     """
+
+    exact: ClassVar[bool]
+    """Whether answers stay the same but for rounding: what is not needs held-out rows to be trusted."""
 
     def supports(self, work: Work) -> str:
         """Why this model cannot take the pass; empty when it can."""

@@ -19,6 +19,8 @@ from modelyard.store.database import Session, Store
 from modelyard.store.filters import MetricFilter
 
 MAX_DESCRIPTION = 10_000
+OPTIMIZATION = "optimization"
+"""Where the report of an optimized version says what was measured beside its parent, and the verdict."""
 
 
 class Registry:
@@ -148,7 +150,10 @@ class Registry:
             return compare_versions(find_version(session, workspace_id, a), find_version(session, workspace_id, b))
 
     def set_alias(self, actor: Actor, reference: Reference, alias: str) -> Version:
-        """Points an alias at the version that ``reference`` means now; workers learn of it within a second."""
+        """Points an alias at the version that ``reference`` means now; workers learn of it within a second.
+
+        Raises NotFound, or Conflict for a version that its own report flags.
+        """
         check_name(alias, "alias")
         with self._store.write() as session:
             version = find_version(session, actor.workspace_id, reference)
@@ -175,7 +180,7 @@ class Registry:
     def rollback(self, actor: Actor, model: str, alias: str) -> Version:
         """Points an alias at the version before the one it points at; two rollbacks go back two versions.
 
-        Raises NotFound for a model or alias that never was, Conflict when there is nothing before.
+        Raises NotFound for a model or alias that never was, Conflict when there is nothing before or its report flags it.
         """
         with self._store.write() as session:
             row = find_model(session, actor.workspace_id, model)
@@ -220,9 +225,24 @@ def _point(session: Session, actor: Actor, alias: str, version: Version, action:
     model = find_model(session, actor.workspace_id, version.model)
     before = model.aliases.get(alias)
     if before != version.number:
+        _refuse_flagged(version)
         session.aliases.set(actor.workspace_id, version.model, alias, version.number)
         session.audit.append(actor, action, f"{version.model}@{alias}", {"version": before or 0}, {"version": version.number})
     return version
+
+
+def flagged(version: Version) -> str:
+    """Why a version's own report speaks against it; empty when nothing does."""
+    verdict = version.report.get(OPTIMIZATION, {}).get("verdict", {})
+    return "; ".join(verdict["reasons"]) if verdict and not verdict.get("kept") else ""
+
+
+def _refuse_flagged(version: Version) -> None:
+    if reasons := flagged(version):
+        raise Conflict(
+            f"{version.reference} cannot take an alias, because it was flagged beside its parent: {reasons}. "
+            "Optimize with other passes, or with a tolerance that you can stand by."
+        )
 
 
 def _refuse_used(session: Session, model: Model, number: int | None) -> None:

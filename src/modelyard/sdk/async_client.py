@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -131,6 +131,25 @@ class AsyncClient:
         if not model or not number:
             raise JobFailed(f"Job {job.id} ended without a version; see its log with modelyard logs {job.id}")
         return await self.models.version(f"{model}@{number}")
+
+    async def optimize(
+        self,
+        reference: str,
+        passes: Sequence[str],
+        *,
+        tolerance: Mapping[str, float] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: float = 0.0,
+    ) -> list[Version]:
+        """Applies passes (``int8``, ``prune:0.8``, …) one after another, waits, and gives the child version of each.
+
+        ``tolerance`` says how much a child may lose in ``quality``, ``latency`` and ``size``; what loses more is flagged in its report and
+        cannot take an alias. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        """
+        spec = {"version": reference, "passes": list(passes), "tolerance": dict(tolerance or {})}
+        job = await self.jobs.submit("optimize", spec)
+        done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
+        return [await self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
 
     async def deploy(
         self, reference: str, name: str = "", *, weight: int = 100, wait: bool = True, timeout: float = 60.0

@@ -138,6 +138,14 @@ def test_int8_is_a_quarter_of_the_size_and_near_in_its_answers(way, kind):
     assert scales
 
 
+def test_a_bias_with_a_row_of_its_own_is_quantized_as_a_flat_one():
+    model = network(hidden=256)
+    bias = next(tensor for tensor in model.graph.initializer if tensor.name == "c")
+    bias.dims.insert(0, 1)
+    made = applied("int8:static", model)
+    assert np.array_equal(answer(made), answer(applied("int8:static", network(hidden=256))))
+
+
 def test_int8_takes_the_dynamic_way_where_there_is_nothing_to_calibrate_on():
     kinds = {node.op_type for node in applied("int8", network(), calibration=None).graph.node}
     assert "MatMulInteger" in kinds

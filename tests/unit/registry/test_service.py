@@ -274,3 +274,28 @@ def test_versions_are_compared_across_models(registry, source):
     registry.create_version(ACTOR, "b", source(metrics={"accuracy": 0.8}))
     found = registry.compare(1, Reference("a"), Reference("b"))
     assert (found.same_content, found.metrics[0].better) == (True, "a")
+
+
+def flagged(*reasons):
+    return {"optimization": {"verdict": {"kept": not reasons, "reasons": list(reasons)}}}
+
+
+def test_a_flagged_version_takes_no_alias_and_says_why(registry, store, source):
+    good = registry.create_version(ACTOR, "m", source(report=flagged()))
+    bad = registry.create_version(ACTOR, "m", source(b"bad", report=flagged("slower: 2.00 times the time at batch 1")))
+    with pytest.raises(Conflict, match=r"m@2 cannot take an alias.*slower: 2.00 times"):
+        registry.set_alias(ACTOR, Reference("m", str(bad.number)), "champion")
+    assert registry.set_alias(ACTOR, Reference("m", str(good.number)), "champion") == good
+    assert registry.model(1, "m").aliases == {"champion": 1}
+    assert [action for action, _ in audit(store)] == ["version.create", "version.create", "alias.set"]
+
+
+def test_a_rollback_goes_to_no_flagged_version(registry, store, source):
+    registry.create_version(ACTOR, "m", source(report=flagged("worse: f1_macro loses 0.2, more than 0.01")))
+    registry.create_version(ACTOR, "m", source(b"good"))
+    with store.write() as session:  # as an alias may have pointed before versions were judged
+        session.aliases.set(1, "m", "champion", 1)
+    registry.set_alias(ACTOR, Reference("m", "2"), "champion")
+    with pytest.raises(Conflict, match="worse: f1_macro"):
+        registry.rollback(ACTOR, "m", "champion")
+    assert registry.model(1, "m").aliases == {"champion": 2}

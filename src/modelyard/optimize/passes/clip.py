@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from onnx import ModelProto
@@ -19,6 +20,7 @@ def clip(weights: Weights, percentile: float) -> Weights:
 
 @dataclass(frozen=True)
 class Clip:
+    exact: ClassVar[bool] = False
     percentile: float
 
     def supports(self, work: Work) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from onnx import ModelProto
 from onnxruntime.transformers.float16 import convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
@@ -11,6 +13,8 @@ from modelyard.optimize.weights import why_no_weights
 
 
 class Half:
+    exact: ClassVar[bool] = False
+
     def supports(self, work: Work) -> str:
         return why_no_weights(work.model)
 

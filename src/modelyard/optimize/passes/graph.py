@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import ClassVar
 
 import onnx
 import onnxruntime as ort
@@ -15,6 +16,8 @@ _ERRORS_ONLY = 3
 
 
 class Graph:
+    exact: ClassVar[bool] = True
+
     def supports(self, work: Work) -> str:
         return "" if work.model.graph.node else "it has no operators"
 

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import onnx
 from onnx import ModelProto
@@ -38,6 +39,7 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no t
 
 @dataclass(frozen=True)
 class Int8:
+    exact: ClassVar[bool] = False
     way: str
 
     def supports(self, work: Work) -> str:
@@ -58,7 +60,7 @@ class Int8:
         return ""
 
     def run(self, work: Work) -> ModelProto:
-        copy = onnx.shape_inference.infer_shapes(work.model)
+        copy = _with_flat_biases(onnx.shape_inference.infer_shapes(work.model))
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "quantized.onnx"
             # Seven bits of range, a scale a channel: what stays exact where 16-bit sums would saturate (AVX2).
@@ -80,6 +82,16 @@ class Int8:
 
     def _static(self, work: Work) -> bool:
         return self.way == "static" or (self.way == "auto" and work.calibration is not None)
+
+
+def _with_flat_biases(model: ModelProto) -> ModelProto:
+    """The library takes a Gemm's bias for ``[N]``; ``[1, N]`` means the same. Changes the model given."""
+    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
+    others = {name for node in model.graph.node for at, name in enumerate(node.input) if node.op_type != "Gemm" or at != 2}
+    for tensor in model.graph.initializer:
+        if tensor.name in biases - others and len(tensor.dims) == 2 and tensor.dims[0] == 1:
+            del tensor.dims[0]
+    return model
 
 
 def read(argument: str) -> Int8:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from onnx import ModelProto
@@ -22,6 +23,7 @@ def prune(weights: list[Weights], sparsity: float) -> list[Weights]:
 
 @dataclass(frozen=True)
 class Prune:
+    exact: ClassVar[bool] = False
     sparsity: float
 
     def supports(self, work: Work) -> str:

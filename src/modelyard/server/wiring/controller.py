@@ -42,6 +42,7 @@ from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
+from modelyard.server.wiring.optimizing import OptimizeJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
@@ -126,6 +127,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     kinds = {
         "train": TrainJobs(store, registry, deployments).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
+        "optimize": OptimizeJobs(registry, blobs).kind(),
     }
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)

@@ -1,0 +1,129 @@
+"""The controller's side of ``optimize``: which version, which rows, and how what came out becomes children."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from modelyard.core.errors import Conflict, InvalidRequest, NotFound, Unsupported
+from modelyard.core.events import Actor
+from modelyard.core.jobs import Job
+from modelyard.core.models import Lineage, Reference, Version
+from modelyard.jobs.kinds import JobKind
+from modelyard.optimize.spec import Made, OptimizeSpec, Rows, Tolerance
+from modelyard.optimize.table import read_pass
+from modelyard.registry.service import OPTIMIZATION, Registry, flagged
+from modelyard.registry.submission import NewVersion
+from modelyard.store.blobs import Blobs
+
+SOURCE = "optimize"
+_RECIPE = "recipe.yaml"
+_MOST_PASSES = 16
+
+
+class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An optimization as it is submitted."""
+
+    version: str
+    passes: list[str]
+    tolerance: Tolerance = Tolerance()
+
+
+@dataclass(frozen=True)
+class OptimizeJobs:
+    """Opens no model: the job's process does."""
+
+    registry: Registry
+    blobs: Blobs
+
+    def kind(self) -> JobKind:
+        return JobKind(run="modelyard.optimize.job:run", check=self.check, inputs=self.inputs, finish=self.finish)
+
+    def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
+        """``{version: "name[@number]", passes: ["int8", …], tolerance?}`` with the version fixed by its number and its files' digests.
+
+        Raises InvalidRequest, NotFound, and Conflict for a version that is flagged.
+        """
+        try:
+            wanted = msgspec.convert(spec, _Wanted)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(f"The optimization cannot be done as it is written: {error}.") from None
+        if not 0 < len(wanted.passes) <= _MOST_PASSES:
+            raise InvalidRequest(f"An optimization needs 1 to {_MOST_PASSES} passes, like int8 or prune:0.8; it got {len(wanted.passes)}.")
+        for written in wanted.passes:
+            read_pass(written)
+        version = self.registry.version(workspace_id, Reference.parse(wanted.version))
+        if version.artifact.format != "onnx":
+            raise Unsupported(f"Passes work on ONNX models, and {version.reference} is of the format {version.artifact.format!r}.")
+        if reasons := flagged(version):  # a child of it would be compared with it, and look good
+            raise Conflict(f"{version.reference} was flagged ({reasons}); optimize the version that it was made of.")
+        checked: dict[str, Any] = msgspec.to_builtins(
+            OptimizeSpec(
+                model=version.model,
+                number=version.number,
+                passes=tuple(wanted.passes),
+                tolerance=wanted.tolerance,
+                entry=version.artifact.entry,
+                files={file.path: file.digest for file in version.artifact.files},
+                rows=self._rows(version),
+            )
+        )
+        return checked
+
+    def inputs(self, job: Job) -> Mapping[str, str]:
+        spec = msgspec.convert(job.spec, OptimizeSpec)
+        files = {str(at): spec.files[path] for at, path in enumerate(sorted(spec.files))}
+        return files | ({"data": spec.rows.digest, "recipe": spec.rows.recipe} if spec.rows else {})
+
+    def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+        """Stores each child; a second time finds them, because everything about them is the same."""
+        spec = msgspec.convert(job.spec, OptimizeSpec)
+        actor = Actor(name=job.created_by, workspace_id=job.workspace_id, request_id=f"job-{job.id}")
+        first = last = self.registry.version(job.workspace_id, Reference(spec.model, str(spec.number)))
+        stored: list[Version] = []
+        for at, made in enumerate(msgspec.convert(result["made"], list[Made])):
+            detail: dict[str, Any] = {
+                "pass": made.written,
+                "passes": [*last.lineage.detail.get("passes", []), made.written],
+                "compared_with": first.reference,
+            } | {name: first.lineage.detail[name] for name in ("dataset", "filename") if name in first.lineage.detail}
+            lineage = Lineage(
+                dataset_digest=first.lineage.dataset_digest, job_id=job.id, parent_version_id=last.id, source=SOURCE, detail=detail
+            )
+            attachments = folder / "output" / str(at) / "attachments"
+            last = self.registry.create_version(
+                actor,
+                spec.model,
+                NewVersion(
+                    folder=folder / "output" / str(at) / "artifact",
+                    entry="model.onnx",
+                    format="onnx",
+                    metrics=made.metrics,
+                    report={OPTIMIZATION: {"pass": made.written, "compared_with": first.reference} | made.report},
+                    attachments=attachments if attachments.is_dir() else None,
+                    card=first.card,
+                    lineage=lineage,
+                ),
+            )
+            stored.append(last)
+        return {
+            "model": spec.model,
+            "version": last.number,
+            "parent": first.number,
+            "versions": [version.number for version in stored],
+            "kept": [version.number for version in stored if version.report[OPTIMIZATION]["verdict"]["kept"]],
+        }
+
+    def _rows(self, version: Version) -> Rows | None:
+        """The data set that a version was trained on here, where it is still stored with its recipe."""
+        recipe = next((file.digest for file in version.attachments if file.path == _RECIPE), "")
+        lineage = version.lineage
+        if lineage.source not in {"train", SOURCE} or not recipe or not lineage.dataset_digest:
+            return None
+        if not self.blobs.exists(lineage.dataset_digest):
+            raise NotFound(f"The data set that {version.reference} was trained on is no longer stored, so a child cannot be measured.")
+        return Rows(digest=lineage.dataset_digest, filename=str(lineage.detail.get("filename", "")), recipe=recipe)

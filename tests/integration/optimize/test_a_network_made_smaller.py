@@ -1,0 +1,106 @@
+"""A small network is trained on a real table, optimized in a job, and judged on rows that neither has seen."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.errors import Conflict, InvalidRequest, JobFailed, NotFound
+from modelyard.sdk.client import Client
+from modelyard.testing.platform import running_platform
+
+PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
+LOOSE = {"quality": 0.5, "latency": 10.0, "size": 10.0}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    with running_platform(tmp_path_factory.mktemp("optimize") / "home", workers=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    with Client(platform.url, platform.admin_key) as made:
+        made.train(PENGUINS, "species", name="net", recipe={"families": ["mlp"], "folds": 2, "budget": {"trials": 1}})
+        yield made
+
+
+@pytest.mark.timeout(240)
+def test_each_pass_makes_a_child_with_its_report_beside_the_parent(client):
+    parent = client.models.version("net@1")
+    children = client.optimize("net@1", ["graph", "prune:0.2", "int8"], tolerance=LOOSE)
+    assert [child.lineage.detail["pass"] for child in children] == ["graph", "prune:0.2", "int8"]
+    assert [child.lineage.parent_version_id for child in children] == [parent.id, children[0].id, children[1].id]
+    for child in children:
+        assert (child.lineage.source, child.lineage.dataset_digest) == ("optimize", parent.lineage.dataset_digest)
+        assert [(tensor.name, tensor.datatype) for tensor in child.signature.inputs] == [
+            (tensor.name, tensor.datatype) for tensor in parent.signature.inputs
+        ]
+        assert child.signature.classes == parent.signature.classes
+        report = child.report["optimization"]
+        # The same held-out rows: the parent is worth there what its own training said.
+        quality = report["quality"]
+        assert quality["parent"]["value"] == pytest.approx(parent.metrics[quality["metric"]], abs=1e-9)
+        assert quality["rows"] == parent.report["rows"]["held_out"]
+        assert quality["child"]["value"] == pytest.approx(child.metrics[quality["metric"]])
+        assert quality["child"]["low"] <= quality["child"]["value"] <= quality["child"]["high"]
+        for side in ("parent", "child"):
+            for batch in ("batch_1", "batch_32"):
+                assert 0 < report[side][batch]["p50_us"] <= report[side][batch]["p99_us"]
+        assert report["child"]["size_bytes"] == child.artifact.size
+        assert report["verdict"]["kept"], report["verdict"]
+    assert children[0].report["optimization"]["quality"]["loss"]["value"] == 0.0
+    assert client.models.promote(children[0].reference, "small").number == children[0].number
+
+
+@pytest.mark.timeout(240)
+def test_a_child_that_is_worse_is_kept_as_evidence_and_takes_no_alias(client, platform):
+    (child,) = client.optimize("net@1", ["prune:0.99"], tolerance={**LOOSE, "quality": 0.01})
+    verdict = child.report["optimization"]["verdict"]
+    assert not verdict["kept"]
+    assert verdict["reasons"][0].startswith("worse: f1_macro loses")
+    with pytest.raises(Conflict, match=r"cannot take an alias.*worse: f1_macro"):
+        client.models.promote(child.reference, "champion")
+    assert "champion" not in client.models.get("net").aliases
+    with pytest.raises(Conflict, match="was flagged"):
+        client.optimize(child.reference, ["graph"])
+
+
+@pytest.mark.timeout(240)
+def test_a_child_of_a_child_is_judged_on_the_same_rows_and_printed_beside_it(client, platform):
+    held_out = client.models.version("net@1").report["rows"]["held_out"]
+    (child,) = client.optimize("net@1", ["clip:99.9"], tolerance=LOOSE)
+    printed = platform.run("optimize", child.reference, "--pass", "graph", "--max-slower", "9", "--max-larger", "9").stdout
+    lines = printed.splitlines()
+    assert lines[0].split()[:2] == ["VERSION", "PASS"]
+    assert lines[1].startswith(child.reference)
+    assert lines[2].endswith("kept")
+    document = json.loads(platform.run("show", "net@latest", "--json").stdout)
+    assert document["lineage"]["detail"]["passes"] == ["clip:99.9", "graph"]
+    assert document["report"]["optimization"]["quality"]["rows"] == held_out
+
+
+@pytest.mark.timeout(240)
+def test_what_cannot_be_optimized_is_one_sentence(client):
+    with pytest.raises(NotFound, match="Did you mean 'prune'"):
+        client.optimize("net@1", ["prun:0.5"])
+    with pytest.raises(InvalidRequest, match="1 to 16 passes"):
+        client.optimize("net@1", [])
+    with pytest.raises(InvalidRequest, match="tolerance"):
+        client.optimize("net@1", ["graph"], tolerance={"quality": -1.0})
+    client.train(PENGUINS, "species", name="wood", recipe={"families": ["forest"], "folds": 2, "budget": {"trials": 1}})
+    with pytest.raises(JobFailed, match=r"int8.*wood@1.*tree ensemble.*no matrix weights"):
+        client.optimize("wood@1", ["int8"])
+    assert client.models.get("wood").latest == 1
+
+
+@pytest.mark.timeout(240)
+def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
+    with (tmp_path / "model.onnx").open("wb") as file:
+        client.models.download("net@1", "model.onnx", file)
+    client.push(tmp_path / "model.onnx", "brought")
+    same, other = client.optimize("brought@1", ["graph", "prune:0.9"], tolerance=LOOSE)
+    assert same.report["optimization"]["verdict"]["kept"]
+    assert same.report["optimization"]["quality"] is None
+    assert other.report["optimization"]["verdict"]["reasons"][0].startswith("unproven:")
