@@ -16,7 +16,7 @@ from onnx import ModelProto
 from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
-from modelyard.optimize.base import Calibration, Work
+from modelyard.optimize.base import Calibration, Pass, Work
 from modelyard.optimize.measure import Outputs, answers, difference, latency, race, rows_of
 from modelyard.optimize.spec import Made, OptimizeSpec
 from modelyard.optimize.table import read_pass
@@ -105,6 +105,7 @@ def run(context: Context) -> dict[str, Any]:
     Raises ModelyardError with one sentence for whatever the owner can mend; nothing is stored then.
     """
     spec = msgspec.convert(context.spec, OptimizeSpec)
+    passes = [read_pass(written) for written in spec.passes]
     context.report("read", 0.02, f"reading {spec.model}@{spec.number}")
     parent = Candidate.load(_laid_out(context, spec), spec.entry)
     judge = _judge(context, spec)
@@ -114,12 +115,12 @@ def run(context: Context) -> dict[str, Any]:
     calibration = Calibration(judge.calibration()) if judge else None
     made: list[Made] = []
     graph = parent.graph
-    for at, written in enumerate(spec.passes):
+    for at, (written, chosen) in enumerate(zip(spec.passes, passes, strict=True)):
         context.report(written, 0.05 + 0.9 * at / len(spec.passes), f"applying {written} and measuring it")
-        graph = _applied(written, Work(graph, calibration), f"{spec.model}@{spec.number}")
+        graph = _applied(chosen, Work(graph, calibration), f"The pass {written!r} cannot be applied to {spec.model}@{spec.number}")
         child = _written(graph, context.output / str(at), parent)
         report, metrics = bench.measure(child)
-        report["exact"] = all(read_pass(earlier).exact for earlier in spec.passes[: at + 1])
+        report["exact"] = all(earlier.exact for earlier in passes[: at + 1])
         reasons = reasons_against(report, spec.tolerance)
         report["verdict"] = {"kept": not reasons, "reasons": reasons, "tolerance": msgspec.to_builtins(spec.tolerance)}
         made.append(Made(written=written, report=report, metrics=metrics))
@@ -162,10 +163,9 @@ def _made_up(model: LoadedModel) -> dict[str, Array]:
     return make_inputs(model.signature, find_guess(model), _MADE_UP_ROWS)
 
 
-def _applied(written: str, work: Work, reference: str) -> ModelProto:
-    chosen = read_pass(written)
+def _applied(chosen: Pass, work: Work, refusal: str) -> ModelProto:
     if reason := chosen.supports(work):
-        raise Unsupported(f"The pass {written!r} cannot be applied to {reference}: {reason}.")
+        raise Unsupported(f"{refusal}: {reason}.")
     made = chosen.run(work)
     if not made.metadata_props:  # class names and descriptions: what a caller should know stays in the file
         made.metadata_props.extend(work.model.metadata_props)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelyard.core.errors import NotFound, did_you_mean
 from modelyard.core.plugins import PluginTable
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ _BUILTIN = {
 
 PASSES: PluginTable[Reader] = PluginTable("modelyard.passes", _BUILTIN)
 """Every pass by the name that people write."""
+
+
+def check_pass(text: str) -> None:
+    """Raises NotFound, naming the nearest, where ``NAME`` or ``NAME:ARGUMENT`` means no pass; loads none of them."""
+    name = text.partition(":")[0]
+    if name not in PASSES:
+        known = PASSES.names()
+        raise NotFound(f"There is no pass {name!r}.{did_you_mean(name, known)} Known: {', '.join(known)}.")
 
 
 def read_pass(text: str) -> Pass:

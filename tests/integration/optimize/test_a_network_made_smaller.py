@@ -85,6 +85,8 @@ def test_a_child_of_a_child_is_judged_on_the_same_rows_and_printed_beside_it(cli
 def test_what_cannot_be_optimized_is_one_sentence(client):
     with pytest.raises(NotFound, match="Did you mean 'prune'"):
         client.optimize("net@1", ["prun:0.5"])
+    with pytest.raises(JobFailed, match="The pass 'prune' needs a number above 0 and below 1"):
+        client.optimize("net@1", ["graph", "prune:2"])
     with pytest.raises(InvalidRequest, match="1 to 16 passes"):
         client.optimize("net@1", [])
     with pytest.raises(InvalidRequest, match="tolerance"):

@@ -15,7 +15,7 @@ from modelyard.core.jobs import Job
 from modelyard.core.models import Lineage, Reference, Version
 from modelyard.jobs.kinds import JobKind
 from modelyard.optimize.spec import Made, OptimizeSpec, Rows, Tolerance
-from modelyard.optimize.table import read_pass
+from modelyard.optimize.table import check_pass
 from modelyard.registry.service import OPTIMIZATION, Registry, flagged
 from modelyard.registry.submission import NewVersion
 from modelyard.store.blobs import Blobs
@@ -55,7 +55,7 @@ class OptimizeJobs:
         if not 0 < len(wanted.passes) <= _MOST_PASSES:
             raise InvalidRequest(f"An optimization needs 1 to {_MOST_PASSES} passes, like int8 or prune:0.8; it got {len(wanted.passes)}.")
         for written in wanted.passes:
-            read_pass(written)
+            check_pass(written)  # its argument is read in the job: passes load what this process is kept free of
         version = self.registry.version(workspace_id, Reference.parse(wanted.version))
         if version.artifact.format != "onnx":
             raise Unsupported(f"Passes work on ONNX models, and {version.reference} is of the format {version.artifact.format!r}.")
