@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.clock import SystemClock
-from modelyard.core.errors import InvalidArtifact
+from modelyard.core.errors import Conflict, InvalidArtifact
 from modelyard.core.events import Actor
 from modelyard.core.models import Reference
 from modelyard.registry.artifacts import ArtifactCache
@@ -62,6 +62,19 @@ def test_a_pushed_model_is_tried_stored_and_laid_out(registry, blobs, tmp_path):
     place = ArtifactCache(tmp_path / "cache", blobs).materialize(version.artifact)
     assert (place / "m.onnx").read_bytes() == (tmp_path / "in" / "m.onnx").read_bytes()
     assert registry.collect_garbage(0.0).removed == 0
+
+
+def test_a_flagged_version_takes_no_alias_in_either_database(registry, tmp_path):
+    path = graphs.linear(tmp_path / "in" / "m.onnx")
+    reports = [
+        {"optimization": {"verdict": {"kept": not reasons, "reasons": reasons}}} for reasons in ([], ["larger: 2 bytes instead of 1"])
+    ]
+    for report in reports:
+        registry.create_version(ACTOR, "m", NewVersion(folder=path.parent, entry=path.name, format="onnx", report=report))
+    registry.set_alias(ACTOR, Reference("m", "1"), "champion")
+    with pytest.raises(Conflict, match=r"m@2 cannot take an alias.*larger: 2 bytes"):
+        registry.set_alias(ACTOR, Reference("m", "2"), "champion")
+    assert registry.model(1, "m").aliases == {"champion": 1}
 
 
 @pytest.mark.parametrize("make", [graphs.greedy, graphs.outside])
