@@ -5,6 +5,7 @@ usage: python -m fuzz.guided TARGET FOLDER [libFuzzer's options]      (TARGET ma
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ with atheris.instrument_imports(include=["modelyard.protocols", "modelyard.serve
 
 
 def main() -> None:
+    logging.getLogger("modelyard").setLevel(logging.CRITICAL + 1)  # a fault is told by its status
     wanted, folder, *options = sys.argv[1:]
     name = next(name for name in sorted(targets()) if wanted in name)
     run = targets()[name]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import logging
 import re
 import tempfile
 import time
@@ -71,7 +70,6 @@ class Plane:
     """Every protocol over a model that takes a number and a text, on a loop that is turned by hand."""
 
     def __init__(self):
-        logging.getLogger("modelyard").setLevel(logging.CRITICAL + 1)  # a fault is told by its status
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name) / "model.onnx"
         classifier(path)
