@@ -78,11 +78,16 @@ class Proxies:
 
 
 def within(address: str, those: Iterable[Network]) -> bool:
-    """Whether an address is in one of some networks; text that is no address is in none."""
+    """Whether an address is in one of some networks; text that is no address is in none.
+
+    An IPv4 caller of a listener for both kinds (``::ffff:10.0.0.1``) is what it is without the prefix.
+    """
     try:
         found = ip_address(address.partition("%")[0])
     except ValueError:
         return False
+    if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
     return any(found in network for network in those)
 
 

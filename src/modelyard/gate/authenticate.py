@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Protocol
 from urllib.parse import unquote
 
 from modelyard.core.access import Certificate, Grant
+from modelyard.core.addresses import within
 from modelyard.core.bindings import digests_of
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import MissingKey, PermissionDenied, Unauthenticated
@@ -84,11 +85,7 @@ class Authenticator:
 @lru_cache(4096)
 def reachable_from(networks: tuple[str, ...], peer: str) -> bool:
     """Whether an address lies in one of some networks; what is no address, like a Unix socket, lies in none."""
-    try:
-        address = ip_address(peer.partition("%")[0].removeprefix("::ffff:"))
-    except ValueError:
-        return False
-    return any(address in ip_network(network) for network in networks)
+    return within(peer, map(ip_network, networks))
 
 
 def _bearer(value: bytes) -> bytes:

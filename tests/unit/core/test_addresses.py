@@ -92,3 +92,9 @@ def test_whatever_a_header_says_an_address_comes_out(value, name):
 def test_urls_of_unix_sockets_are_told_from_others():
     assert socket_path("unix:/run/a.sock") == "/run/a.sock"
     assert socket_path("http://127.0.0.1:8000") == ""
+
+
+def test_an_ipv4_caller_of_a_listener_for_both_kinds_is_in_its_ipv4_network():
+    rules = NetworkRules(denied=networks("10.0.0.0/8", "DENY"))
+    assert not rules.admits("::ffff:10.1.2.3")
+    assert rules.admits("::ffff:11.1.2.3")
