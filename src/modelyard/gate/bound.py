@@ -1,7 +1,8 @@
 """The gate of a container contract: every caller is the one principal that was fixed when the platform was started.
 
 SageMaker and Vertex authenticate callers themselves and forward calls without a key. Only the routes of the contract stand behind
-this gate, and its grant may call one deployment and do nothing else.
+these gates. The grant of an endpoint with one model may call one deployment and do nothing else; that of one with many models may call
+those that were loaded through it, and load and unload.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 
 from modelyard.core.access import Action, Grant
 from modelyard.core.errors import Unavailable
+from modelyard.core.hosting import NAME_TAG, URL_TAG, Hosted
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.store.snapshot import Snapshot
 
@@ -41,7 +43,7 @@ class BoundGate:
         return self._grant
 
     def _bind(self, snapshot: Snapshot) -> Grant:
-        workspace_id = next((number for number, name in snapshot.workspaces.items() if name == _WORKSPACE), 0)
+        workspace_id = _workspace(snapshot)
         names = [deployment.name for deployment in snapshot.deployments if deployment.workspace_id == workspace_id]
         if self._wanted:
             if self._wanted not in names:
@@ -58,3 +60,41 @@ class BoundGate:
             actions=frozenset({Action.INFER}),
             deployments=frozenset(names),
         )
+
+
+class HostingGate(BoundGate):
+    """Admits to the models that were loaded through the contract."""
+
+    def __init__(self, gate: Gate, snapshots: SnapshotHolder) -> None:
+        super().__init__(gate, snapshots)
+        self._hosted: dict[str, Hosted] = {}
+
+    def hosted(self) -> Mapping[str, Hosted]:
+        """Models that are loaded, by the names that their callers know."""
+        self.grant()
+        return self._hosted
+
+    def _bind(self, snapshot: Snapshot) -> Grant:
+        workspace_id = _workspace(snapshot)
+        self._hosted = {}
+        for deployment in snapshot.deployments:
+            version = snapshot.versions.get(deployment.routes[0].version_id) if deployment.routes else None
+            tags = version.metadata.get("tags", {}) if version is not None else {}
+            if deployment.workspace_id == workspace_id and NAME_TAG in tags:
+                name = tags[NAME_TAG]
+                self._hosted[name] = Hosted(name=name, url=tags.get(URL_TAG, ""), deployment=deployment.name)
+        return Grant(
+            workspace_id=workspace_id,
+            key_id=0,
+            public_id="contract",
+            actions=frozenset({Action.INFER, Action.DEPLOY}),
+            deployments=frozenset(each.deployment for each in self._hosted.values()) or _NOTHING,
+        )
+
+
+_NOTHING = frozenset({""})
+"""No deployment has this name, while no names at all would mean every one."""
+
+
+def _workspace(snapshot: Snapshot) -> int:
+    return next((number for number, name in snapshot.workspaces.items() if name == _WORKSPACE), 0)

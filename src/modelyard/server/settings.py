@@ -234,6 +234,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ""
     contract_deployment: Annotated[str, Meta(description="Deployment that calls of a contract mean; empty for the only one there is.")] = ""
+    contract_models: Annotated[
+        bool,
+        Meta(
+            description="Whether callers of the sagemaker contract load and unload models by name, as its multi-model endpoints do; "
+            "SAGEMAKER_MULTI_MODEL sets it too."
+        ),
+    ] = False
+    contract_model: Annotated[
+        str,
+        Meta(
+            description="Path or URL of a model that is deployed at the start of a contract, as the deployment that calls mean. "
+            "AIP_STORAGE_URI sets it too; under sagemaker it is /opt/ml/model where that is there."
+        ),
+    ] = ""
+    contract_memory_bytes: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="What models that a contract loads may take together; 0 for 70 % of the machine's or container's memory.",
+            extra=_BYTES,
+        ),
+    ] = 0
+    contract_trust: Annotated[
+        bool, Meta(description="Whether models that a contract loads may hold code (Python, pickles), which runs in confined processes.")
+    ] = False
     contract_health_route: Annotated[str, Meta(description="Path of Vertex health checks; AIP_HEALTH_ROUTE sets it too.")] = "/ping"
     contract_predict_route: Annotated[str, Meta(description="Path of Vertex predictions; AIP_PREDICT_ROUTE sets it too.")] = "/predict"
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,6 +24,8 @@ _UNITS: dict[str, dict[str, float]] = {
 _QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 _WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_SAGEMAKER_MODEL = Path("/opt/ml/model")
+"""Where SageMaker puts an endpoint's one model."""
 _KINDS = {str: "text", bool: "yes or no", int: "number", float: "number"}
 
 
@@ -125,6 +128,8 @@ def _check(settings: Settings) -> None:
         raise InvalidRequest(
             f"gRPC is no part of a container contract, whose callers have no keys; leave {PREFIX}GRPC_PORT out, or set it to -1."
         )
+    if settings.contract_models and settings.contract != "sagemaker":
+        raise InvalidRequest(f"Only the contract sagemaker loads models by name; leave {PREFIX}CONTRACT_MODELS out, or set --contract.")
     if settings.grpc_port > 0 and settings.grpc_port in (settings.port, settings.management_port):
         raise InvalidRequest(f"Port {settings.grpc_port} cannot be that of gRPC and of another listener; choose another {PREFIX}GRPC_PORT.")
     if settings.port and settings.port == settings.management_port:
@@ -133,10 +138,13 @@ def _check(settings: Settings) -> None:
 
 def _of_contract(contract: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """What a container's environment says, and ports as its contract has them; settings of our own come before these."""
-    variables = {"port": "SAGEMAKER_BIND_TO_PORT"}
+    variables = {"port": "SAGEMAKER_BIND_TO_PORT", "contract_models": "SAGEMAKER_MULTI_MODEL"}
     if contract == "vertex":
         variables = {"port": "AIP_HTTP_PORT", "contract_health_route": "AIP_HEALTH_ROUTE", "contract_predict_route": "AIP_PREDICT_ROUTE"}
+        variables["contract_model"] = "AIP_STORAGE_URI"
     found: dict[str, Any] = {"port": 8080, "grpc_port": -1}
+    if contract == "sagemaker" and _SAGEMAKER_MODEL.is_dir():
+        found["contract_model"] = str(_SAGEMAKER_MODEL)
     found |= {name: _convert(name, environment[variable], variable) for name, variable in variables.items() if environment.get(variable)}
     return found | {"management_port": 8081 if found["port"] != 8081 else 8082}
 

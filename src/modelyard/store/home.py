@@ -33,6 +33,8 @@ class Home:
         """What users reported of answers, until it is in the database."""
         self.run = self.root / "run"
         """Lock, process ids, workers' reports: meaningful only while the platform runs."""
+        self.hosting = self.run / "hosting"
+        """What a container contract's callers want loaded and unloaded, and what came of it."""
         self.replicas = self.run / "replicas"
         """One folder a replica process, with its socket."""
         self.limits = self.root / "limits"

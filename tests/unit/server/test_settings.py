@@ -68,6 +68,8 @@ def test_a_contract_moves_the_ports_and_says_that_it_needs_no_key():
     assert "need no key" in warnings[0]
     settings, _ = assemble({"MODELYARD_CONTRACT": "sagemaker", "SAGEMAKER_BIND_TO_PORT": "8081"})
     assert (settings.port, settings.management_port) == (8081, 8082)
+    assert not settings.contract_models
+    assert assemble({"MODELYARD_CONTRACT": "sagemaker", "SAGEMAKER_MULTI_MODEL": "true"}).settings.contract_models
     assert assemble({"SAGEMAKER_BIND_TO_PORT": "7000", "AIP_HTTP_PORT": "7001"}).settings.port == 8000
 
 
@@ -76,6 +78,7 @@ def test_vertex_names_its_port_and_routes_and_our_own_settings_win():
     settings, _ = assemble(environment, {"contract": "vertex"})
     assert (settings.port, settings.contract_health_route) == (7001, "/v1/endpoints/1")
     assert settings.contract_predict_route == "/v1/endpoints/1:predict"
+    assert assemble(environment | {"AIP_STORAGE_URI": "gs://b/m"}, {"contract": "vertex"}).settings.contract_model == "gs://b/m"
     settings, _ = assemble(environment | {"MODELYARD_CONTRACT_PREDICT_ROUTE": "/mine", "MODELYARD_PORT": "7002"}, {"contract": "vertex"})
     assert (settings.port, settings.contract_predict_route) == (7002, "/mine")
 
@@ -87,6 +90,7 @@ def test_vertex_names_its_port_and_routes_and_our_own_settings_win():
         ({"MODELYARD_CONTRACT": "vertex", "AIP_PREDICT_ROUTE": "predict"}, "plain path"),
         ({"MODELYARD_CONTRACT": "vertex", "AIP_HEALTH_ROUTE": "/{name}"}, "plain path"),
         ({"MODELYARD_CONTRACT": "vertex", "AIP_HTTP_PORT": "x"}, "AIP_HTTP_PORT is 'x'"),
+        ({"MODELYARD_CONTRACT": "vertex", "MODELYARD_CONTRACT_MODELS": "yes"}, "Only the contract sagemaker"),
         ({"MODELYARD_CONTRACT": "sagemaker", "MODELYARD_GRPC_PORT": "8001"}, "no part of a container contract"),
     ],
 )

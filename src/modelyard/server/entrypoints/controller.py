@@ -30,6 +30,7 @@ FOLD_SECONDS = 1.0
 SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
 ROLLOUT_SECONDS = 1.0
+HOSTING_SECONDS = 0.05
 UPKEEP_SECONDS = 600.0
 
 
@@ -68,6 +69,9 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
     ]
+    host = controller.host
+    if host is not None:
+        threads.append(_Background("hosting", lambda: _repeat(stop, HOSTING_SECONDS, host.step), server))
     for thread in threads:
         thread.start()
     try:

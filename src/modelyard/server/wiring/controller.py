@@ -40,6 +40,7 @@ from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
+from modelyard.server.wiring.hosting import model_host
 from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.optimizing import OptimizeJobs
@@ -47,6 +48,7 @@ from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, web
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.feedback_intake import FeedbackFolder, FeedbackIntake
+from modelyard.serving.hosting import ModelHost
 from modelyard.serving.prediction_caller import LoopbackCaller
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.predictions import PredictionRunner, RunnerOptions
@@ -94,6 +96,8 @@ class Controller:
     ledger: Folder
     supplier: Supplier
     feedback: FeedbackIntake
+    host: ModelHost | None
+    """Loads and unloads models of a container contract; None where there is none."""
     upkeep: Callable[[], object]
     """Tidies what may go: artifacts laid out for versions that nobody serves any more."""
 
@@ -170,6 +174,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
         ledger=_ledger(foundation),
         feedback=feedback,
+        host=model_host(settings, home, blobs, (registry, services.jobs, deployments, propagation)),
         upkeep=partial(_upkeep, foundation, feedback),
     )
 

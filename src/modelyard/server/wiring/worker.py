@@ -39,7 +39,7 @@ from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
 from modelyard.server.settings import Settings, cores
 from modelyard.server.stages import measuring
 from modelyard.server.telemetry import SpanSink, Telemetry
-from modelyard.server.wiring.contracts import contract_protocol
+from modelyard.server.wiring.contracts import contract_gate, contract_protocol
 from modelyard.serving.batching import BatchOptions
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.feedback import FeedbackFile
@@ -106,7 +106,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     if settings.span_endpoint:
         telemetry.spans = _spans(settings, slot)
     gate = Gate(holder, journal, clock, limiter)
-    bound = BoundGate(gate, holder, settings.contract_deployment) if settings.contract else None
+    bound = contract_gate(settings, gate, holder)
     handler = Handler(
         protocols(settings, home, plane, holder, slot=slot, bound=bound),
         bound or gate,
@@ -161,7 +161,7 @@ def protocols(
         return "" if plane.accepting else "This worker loads its versions, or ends."
 
     if bound is not None:
-        return (contract_protocol(settings, bound), health_protocol(ready))
+        return (contract_protocol(settings, home, bound), health_protocol(ready))
     threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
