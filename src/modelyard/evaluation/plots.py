@@ -133,12 +133,10 @@ def _render(draw: Callable[[Figure], None], size: tuple[float, float]) -> Pictur
     with rc_context(_STYLE):
         figure = Figure(figsize=size, dpi=120, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
         draw(figure)
-        made: Picture = {}
-        for extension, canvas in (("png", FigureCanvasAgg), ("svg", FigureCanvasSVG)):
-            out = io.BytesIO()
-            metadata = {"Date": None} if extension == "svg" else {"Software": None}
-            canvas(figure).print_figure(out, format=extension, dpi=120, metadata=metadata)
-            made[extension] = out.getvalue()
-            # Laid out once: the second format takes the same places.
-            figure.set_layout_engine("none")
-    return made
+        # The canvases' own methods draw once each; print_figure would draw everything a second time.
+        png, svg = io.BytesIO(), io.BytesIO()
+        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+        # Laid out once: the second format takes the same places.
+        figure.set_layout_engine("none")
+        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+    return {"png": png.getvalue(), "svg": svg.getvalue()}
