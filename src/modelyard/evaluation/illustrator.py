@@ -1,16 +1,14 @@
-"""Draws pictures in processes beside the one that needs them: loading Matplotlib and drawing take as long as many a fit.
+"""Draws pictures in a process beside the one that needs them: loading Matplotlib and drawing take as long as many a fit.
 
-They start when the work starts, so that they are ready, on other cores, by the time there is something to draw.
+It starts when the work starts, so that it is ready, on another core, by the time there is something to draw.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from itertools import cycle
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -22,8 +20,6 @@ from modelyard.core.errors import JobFailed
 
 COMMAND = (sys.executable, "-m", "modelyard.evaluation.drawing")
 _SECONDS = 300.0
-_NICENESS = 10
-"""Loading Matplotlib must not slow the fits that are made meanwhile."""
 
 
 class Request(msgspec.Struct, frozen=True):
@@ -36,17 +32,14 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Illustrator:
-    """Draws into ``folder``, which must exist. Use it as a context manager: leaving it ends the processes, whatever happened.
+    """Draws into ``folder``, which must exist. Use it as a context manager: leaving it ends the process, whatever happened.
 
     ``draw`` returns at once, and pictures that follow each other are drawn side by side; ``finish`` waits until all are drawn.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str] = COMMAND, processes: int = 2) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
         self._folder = folder
-        self._processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) for _ in range(processes)]
-        for process in self._processes:
-            os.setpriority(os.PRIO_PROCESS, process.pid, _NICENESS)
-        self._turns = cycle(self._processes)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
     def draw(self, kind: str, name: str, **arguments: Any) -> None:
@@ -55,7 +48,7 @@ class Illustrator:
         Raises JobFailed when the process has ended.
         """
         line = self._encode(Request(kind, str(self._folder / name), arguments))
-        target = _input(next(self._turns))
+        target = _input(self._process)
         try:
             target.write(line + b"\n")
             target.flush()
@@ -68,24 +61,22 @@ class Illustrator:
         Raises JobFailed when one could not be drawn.
         """
         try:
-            for process in self._processes:
-                _input(process).close()
-            statuses = [process.wait(_SECONDS) for process in self._processes]
+            _input(self._process).close()
+            status = self._process.wait(_SECONDS)
         except (OSError, subprocess.TimeoutExpired):
             raise _failed() from None
-        if any(statuses):
+        if status:
             raise _failed()
 
     def __enter__(self) -> Illustrator:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        for process in self._processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            with contextlib.suppress(BrokenPipeError):  # it may hold a request that nobody reads any more
-                _input(process).close()
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        with contextlib.suppress(BrokenPipeError):  # it may hold a request that nobody reads any more
+            _input(self._process).close()
 
 
 def _input(process: subprocess.Popen[bytes]) -> IO[bytes]:

@@ -135,8 +135,10 @@ def _render(draw: Callable[[Figure], None], size: tuple[float, float]) -> Pictur
         draw(figure)
         # The canvases' own methods draw once each; print_figure would draw everything a second time.
         png, svg = io.BytesIO(), io.BytesIO()
-        FigureCanvasAgg(figure).print_png(png, metadata={"Software": None})
+        raster: Any = FigureCanvasAgg(figure)
+        raster.print_png(png, metadata={"Software": None})
         # Laid out once: the second format takes the same places.
         figure.set_layout_engine("none")
-        FigureCanvasSVG(figure).print_svg(svg, metadata={"Date": None})
+        vector: Any = FigureCanvasSVG(figure)
+        vector.print_svg(svg, metadata={"Date": None})
     return {"png": png.getvalue(), "svg": svg.getvalue()}
