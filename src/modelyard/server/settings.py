@@ -190,6 +190,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     prediction_retention_seconds: Annotated[
         float, Meta(gt=0, description="How long results of asynchronous predictions are kept.", extra=_SECONDS)
     ] = 7 * 86400.0
+    batch_retention_seconds: Annotated[
+        float, Meta(gt=0, description="How long ended batches and their files of answers are kept.", extra=_SECONDS)
+    ] = 30 * 86400.0
+    batch_storage_bytes: Annotated[
+        int,
+        Meta(
+            ge=0, description="What uploaded files and files of answers of one workspace may take before uploads are refused.", extra=_BYTES
+        ),
+    ] = 10 * 2**30
     usage_retention_seconds: Annotated[
         float,
         Meta(ge=0, description="How long single usage records are kept, for tracing; 0 keeps them for ever.", extra=_SECONDS),

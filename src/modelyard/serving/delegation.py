@@ -13,7 +13,6 @@ import hmac
 import msgspec
 
 from modelyard.core.access import Action, Key
-from modelyard.serving.prediction_files import Submission
 
 
 class Delegation:
@@ -33,6 +32,6 @@ class Delegation:
         digest = hashlib.sha256(self.secret_of(key.id).encode()).hexdigest()
         return msgspec.structs.replace(key, digest=digest, actions=(Action.INFER,), networks=())
 
-    def headers(self, submission: Submission) -> dict[str, str]:
-        """Headers that make a call the submitting key's own."""
-        return {"authorization": f"Bearer {self.secret_of(submission.key_id)}"}
+    def headers(self, key_id: int) -> dict[str, str]:
+        """Headers that make a call the key's own."""
+        return {"authorization": f"Bearer {self.secret_of(key_id)}"}

@@ -14,10 +14,10 @@ from modelyard.serving.prediction_files import Submission
 class LoopbackCaller:
     """Makes predict calls to ``url``, which may be ``unix:/path``.
 
-    ``authorize`` gives the headers that make a call count as the submitting key's own.
+    ``authorize`` gives the headers that make a call count as a key's own.
     """
 
-    def __init__(self, url: str, authorize: Callable[[Submission], dict[str, str]], timeout_seconds: float = 300.0) -> None:
+    def __init__(self, url: str, authorize: Callable[[int], dict[str, str]], timeout_seconds: float = 300.0) -> None:
         self._authorize = authorize
         path = socket_path(url)
         transport = httpx.HTTPTransport(uds=path) if path else None
@@ -33,7 +33,7 @@ class LoopbackCaller:
         headers = {
             "content-type": "application/json",
             "x-request-id": submission.request_id or submission.id,
-            **self._authorize(submission),
+            **self._authorize(submission.key_id),
         }
         params = {"version": submission.version} if submission.version else None
         try:

@@ -132,7 +132,8 @@ def _spool_rows(lines: Iterator[bytes], spool: Path) -> int:
 
 
 def _files(home: Home) -> Iterator[tuple[str, Path]]:
-    places = [path for path in home.predictions.rglob("*") if path.is_file() and not path.is_symlink()] if home.predictions.is_dir() else []
+    kept = [folder for folder in (home.predictions, home.batches) if folder.is_dir()]
+    places = [path for folder in kept for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
     places += home.jobs.glob("*/log.txt") if home.jobs.is_dir() else []
     for path in sorted(places):
         yield f"files/{path.relative_to(home.root).as_posix()}", path

@@ -29,6 +29,8 @@ class Home:
         """One folder a job: spec, inputs, log, progress, result."""
         self.predictions = self.root / "predictions"
         """Stored requests and results of asynchronous predictions."""
+        self.batches = self.root / "batches"
+        """Uploaded files of calls, and the files of their answers."""
         self.feedback = self.root / "feedback"
         """What users reported of answers, until it is in the database."""
         self.run = self.root / "run"
@@ -46,6 +48,11 @@ class Home:
         """Unfinished uploads; emptied at start."""
 
     @property
+    def private_url_file(self) -> Path:
+        """Holds the address at which this platform's own processes call workers."""
+        return self.run / "private-url"
+
+    @property
     def lock_file(self) -> Path:
         """Locked with flock by the supervisor for as long as the platform runs."""
         return self.run / "lock"
@@ -60,6 +67,7 @@ class Home:
             self.snapshot,
             self.jobs,
             self.predictions,
+            self.batches,
             self.feedback,
             self.run,
             self.limits,

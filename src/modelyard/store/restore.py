@@ -30,7 +30,7 @@ from modelyard.store.tables import HEAD
 from modelyard.store.upgrade import is_empty, prepare_home
 
 _BLOB = re.compile(r"blobs/([0-9a-f]{64})")
-_FILE = re.compile(r"files/(?:predictions|jobs)/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
+_FILE = re.compile(r"files/(?:predictions|batches|jobs)/[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*")
 _SMALL = 1 << 30
 T = TypeVar("T")
 

@@ -43,7 +43,7 @@ def test_the_published_snapshot_lets_the_twin_in_until_the_key_ends(tmp_path):
     publisher = SnapshotPublisher(store, SnapshotWriter(tmp_path), clock, delegation)
     publisher.publish_if_changed()
     submission = Submission(id=new_id(1), workspace_id=1, key_id=key.id, deployment="demo", body="{}")
-    secret = delegation.headers(submission)["authorization"].removeprefix("Bearer ")
+    secret = delegation.headers(submission.key_id)["authorization"].removeprefix("Bearer ")
     reader = SnapshotReader(tmp_path)
     assert reader.load().grant(sha256(secret.encode()).digest()).key_id == key.id
     with store.write() as session:

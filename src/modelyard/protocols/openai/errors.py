@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import orjson
 
 from modelyard.core.errors import ModelyardError
@@ -28,19 +30,25 @@ STATUS: dict[str, tuple[int, str]] = {
     "internal": (500, "server_error"),
 }
 _CODES = {"limit_exceeded": "rate_limit_exceeded", "not_found": "model_not_found", "unauthenticated": "invalid_api_key"}
+_FILE_CODES = _CODES | {"not_found": "not_found"}
 
 
-def error_object(error: ModelyardError) -> dict[str, object]:
+def error_object(error: ModelyardError, codes: Mapping[str, str] = _CODES) -> dict[str, object]:
     """The object under ``error``."""
-    return {"message": error.message, "type": STATUS[error.code][1], "param": None, "code": _CODES.get(error.code, error.code)}
+    return {"message": error.message, "type": STATUS[error.code][1], "param": None, "code": codes.get(error.code, error.code)}
 
 
-def error_reply(error: ModelyardError) -> Reply:
+def error_reply(error: ModelyardError, codes: Mapping[str, str] = _CODES) -> Reply:
     """The answer to an error; its clients read a wait in milliseconds before one in seconds."""
     headers: list[tuple[bytes, bytes]] = [*JSON]
     if error.retry_after is not None:
         headers.append((b"retry-after-ms", b"%d" % max(1, round(error.retry_after * 1000))))
-    return STATUS[error.code][0], headers, orjson.dumps({"error": error_object(error)})
+    return STATUS[error.code][0], headers, orjson.dumps({"error": error_object(error, codes)})
+
+
+def file_error_reply(error: ModelyardError) -> Reply:
+    """The same where what is missing is no model."""
+    return error_reply(error, _FILE_CODES)
 
 
 def stream_error(error: ModelyardError) -> bytes:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import TypeVar
 
 from modelyard.core.access import Action
 from modelyard.core.clock import Clock
-from modelyard.core.errors import NotFound, Unavailable
+from modelyard.core.errors import NotFound
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
+from modelyard.protocols.disk import later
 from modelyard.protocols.predictions import mapping
 from modelyard.protocols.records.errors import JSON, error_reply
 from modelyard.protocols.records.mapping import wanted_version
@@ -21,7 +20,6 @@ from modelyard.serving.prediction_files import Outcome, PredictionFiles, Submiss
 from modelyard.serving.webhooks import WebhookPolicy
 
 T = TypeVar("T")
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class _Predictions:
@@ -76,21 +74,7 @@ class _Predictions:
         return stored
 
     def _later(self, call: Call, step: Callable[[], T], answer: Callable[[T], None]) -> None:
-        """Runs ``step`` in a thread, then ``answer`` with its result on the loop; errors of both become the answer."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, step)
-        future.add_done_callback(lambda done: call.guard(_finish, done, answer))
-
-
-def _finish(done: asyncio.Future[T], answer: Callable[[T], None]) -> None:
-    try:
-        result = done.result()
-    except OSError as error:
-        if error.errno in _FULL:
-            raise Unavailable(
-                "The server has no room to store predictions now; try again later, or predict at once.", retry_after=60.0
-            ) from error
-        raise
-    answer(result)
+        later(call, self._threads, step, answer)
 
 
 _COLLECTION = "/v1/deployments/{name}/predictions"

@@ -31,6 +31,7 @@ SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
 ROLLOUT_SECONDS = 1.0
 HOSTING_SECONDS = 0.05
+BATCH_SECONDS = 0.2
 UPKEEP_SECONDS = 600.0
 
 
@@ -67,6 +68,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
         _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
         _Background("audit", lambda: _repeat(stop, settings.audit_sign_seconds, controller.services.audit.sign), server),
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
+        _Background("batches", lambda: _repeat(stop, BATCH_SECONDS, controller.batches.tick), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
     ]
     host = controller.host

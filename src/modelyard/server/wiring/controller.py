@@ -39,12 +39,15 @@ from modelyard.runtimes.environments import Environments
 from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
+from modelyard.server.wiring.batches import BatchJobs
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.hosting import model_host
 from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.optimizing import OptimizeJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
+from modelyard.serving.batches.files import BatchFiles
+from modelyard.serving.batches.intake import BatchIntake
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.feedback_intake import FeedbackFolder, FeedbackIntake
@@ -92,6 +95,7 @@ class Controller:
     services: Services
     scheduler: JobScheduler
     predictions: PredictionRunner
+    batches: BatchIntake
     propagation: Propagation
     ledger: Folder
     supplier: Supplier
@@ -132,7 +136,9 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         "train": TrainJobs(store, registry, deployments).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
         "optimize": OptimizeJobs(registry, blobs).kind(),
+        "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
     }
+    home.private_url_file.write_text(handover.private_url)
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
     feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
@@ -170,6 +176,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         services=services,
         scheduler=scheduler,
         predictions=_predictions(foundation, handover),
+        batches=BatchIntake(BatchFiles(home.batches), services.jobs, store, clock, retention_seconds=settings.batch_retention_seconds),
         propagation=propagation,
         supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
         ledger=_ledger(foundation),

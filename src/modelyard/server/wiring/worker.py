@@ -22,6 +22,7 @@ from modelyard.protocols.feedback.routes import create_protocol as feedback_prot
 from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
 from modelyard.protocols.openai.routes import PROTOCOL as OPENAI
+from modelyard.protocols.openai.routes import batch_protocol
 from modelyard.protocols.predictions.routes import create_protocol as predictions_protocol
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
 from modelyard.protocols.routing import Protocol
@@ -40,6 +41,7 @@ from modelyard.server.settings import Settings, cores
 from modelyard.server.stages import measuring
 from modelyard.server.telemetry import SpanSink, Telemetry
 from modelyard.server.wiring.contracts import contract_gate, contract_protocol
+from modelyard.serving.batches.files import BatchFiles
 from modelyard.serving.batching import BatchOptions
 from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.feedback import FeedbackFile
@@ -166,8 +168,9 @@ def protocols(
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
     feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
+    batches = batch_protocol(BatchFiles(home.batches), SystemClock(), settings.batch_storage_bytes, threads)
     texts = (OPENAI, ANTHROPIC, TEXT_EMBEDDINGS)
-    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, *texts, predictions, feedback, health_protocol(ready))
+    return (OPEN_INFERENCE, TENSORFLOW, RECORDS, MLFLOW, *texts, batches, predictions, feedback, health_protocol(ready))
 
 
 def reconciling(settings: Settings, home: Home, slot: int, composer: PolicyComposer) -> ReconcilerOptions:
