@@ -49,5 +49,5 @@ def test_what_is_no_form_is_refused(kind, body, said):
 
 def test_text_around_the_parts_means_nothing_and_content_may_hold_line_breaks():
     body = b'before\r\n--xx \t\r\nContent-Disposition: form-data; name="a"; filename="q%22.txt"\r\n\r\n--x\r\n\r\n--xx--after'
-    (field,) = read_form(b"Multipart/Form-Data; charset=utf-8; boundary=\"xx\"", body)
+    (field,) = read_form(b'Multipart/Form-Data; charset=utf-8; boundary="xx"', body)
     assert field == ("a", 'q".txt', b"--x\r\n")
