@@ -19,6 +19,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.resources import Resources
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.shares import ShareService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.first import bootstrap
 from modelyard.identity.keys import KeyService
@@ -106,6 +107,7 @@ def running(root: Path) -> Iterator[Platform]:
         audit=AuditLog(store, bytes(32), home.audit_heads),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
+        shares=ShareService(store),
         jobs=JobQueue(store, home, kinds, clock, lambda: None),
         deployments=deployments,
         rollouts=RolloutService(store, deployments, registry, home.run, clock),

@@ -4,6 +4,7 @@ import pytest
 
 from modelyard.core.errors import Unavailable
 from modelyard.store.database import Store
+from modelyard.testing.store_access_contract import StoreAccessContract
 from modelyard.testing.store_contract import StoreContract
 from modelyard.testing.store_limits_contract import StoreLimitsContract
 from modelyard.testing.store_state_contract import StoreStateContract
@@ -42,4 +43,8 @@ class TestStateRows(StoreStateContract):
 
 
 class TestLimitRows(StoreLimitsContract):
+    pass
+
+
+class TestAccessRows(StoreAccessContract):
     pass

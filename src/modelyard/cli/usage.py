@@ -33,6 +33,7 @@ def _group() -> None:
         "modelyard usage --by deployment,key --since 7d",
         "modelyard usage --step day --since 2027-01-01 --csv",
         "modelyard usage --by key --step month --export usage.parquet",
+        "modelyard usage --shared --by deployment",
     ),
 )
 def usage(
@@ -42,22 +43,32 @@ def usage(
     step: Annotated[UsageStep, typer.Option(help="Length of the periods (UTC).")] = UsageStep.ALL,
     deployment: Annotated[str, typer.Option(help="Only calls of this one.")] = "",
     key: Annotated[str, typer.Option(help="Only calls with this key.")] = "",
+    shared: Annotated[bool, typer.Option("--shared", help="Calls that other workspaces made of what this one shares with them.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write a file of any length: .csv, .jsonl or .parquet.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show what calls used. Calls of the last seconds may be missing."""
     groups = [part.strip() for part in by.split(",") if part.strip()]
+    wanted: dict[str, Any] = {
+        "by": groups,
+        "since": since,
+        "until": until,
+        "step": step,
+        "deployment": deployment,
+        "key": key,
+        "shared": shared,
+    }
     if export is not None:
-        wanted = {"by": groups, "since": since, "until": until, "step": step, "deployment": deployment, "key": key}
         _export(export, wanted, as_json)
         return
     with connected() as client:
-        found = client.platform.usage(by=groups, since=since, until=until, step=step, deployment=deployment, key=key)
+        found = client.platform.usage(**wanted)
     if as_json:
         print_json(found)
     elif as_csv:
-        columns = [*(["start"] if step is not UsageStep.ALL else []), *groups, *UsageRow.__struct_fields__[8:]]
+        named = (["start"] if step is not UsageStep.ALL else []) + (["workspace"] if shared else []) + groups
+        columns = [*named, *UsageRow.__struct_fields__[UsageRow.__struct_fields__.index("calls") :]]
         writer = csv.writer(sys.stdout)
         writer.writerow(columns)
         writer.writerows([_value(row, name) for name in columns] for row in found)
@@ -117,6 +128,8 @@ def _export(file: Path, wanted: dict[str, Any], as_json: bool) -> None:
 
 def _print(found: Sequence[UsageRow], step: UsageStep, groups: Sequence[str]) -> None:
     named = [name for name in USAGE_GROUPS if name in groups]
+    if any(row.workspace for row in found):
+        named.insert(0, "workspace")
     # Columns that say nothing are left out.
     sums = [name for name in _SHOWN if name == "calls" or any(getattr(row, name) for row in found)]
     columns = [*(["start"] if step is not UsageStep.ALL else []), *named, *sums]

@@ -30,6 +30,7 @@ from modelyard.core.models import Dataset, Model, Version
 from modelyard.core.prices import Price
 from modelyard.core.principals import Member, WorkspaceView
 from modelyard.core.rollout import RolloutView
+from modelyard.core.shares import ShareView
 from modelyard.core.sign_in import Invitation, Person, ProviderView, SignedIn
 from modelyard.core.usage import Trace, UsageRow
 
@@ -57,6 +58,7 @@ PUBLISHED = (
     ProviderView,
     RolloutView,
     Sealed,
+    ShareView,
     SignedIn,
     Trace,
     Upload,

@@ -30,6 +30,7 @@ from modelyard.control.routes import (
     platform,
     pools,
     prices,
+    shares,
     sign_in,
     usage,
     versions,
@@ -39,7 +40,7 @@ from modelyard.control.services import Services
 
 ROUTERS = (
     *(health, platform, sign_in, people, workspaces, me, datasets, jobs, pools, models, versions, deployments, keys, certificates),
-    *(limits, prices, usage, invoices, audit, declared),
+    *(limits, prices, shares, usage, invoices, audit, declared),
 )
 DESCRIPTION = """Trains, registers, deploys and governs models. Every call but `/livez` and `/readyz` needs a key:
 `Authorization: Bearer KEY`. A refusal answers `{"error": {"code", "message"}}`; codes are stable."""

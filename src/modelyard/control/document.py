@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints, field_validator
 
-from modelyard.control.schemas import Body, CardBody, Name, Short, Tags, TargetBody, Text, UploadedFile
+from modelyard.control.schemas import Body, Called, CardBody, Name, Short, Tags, TargetBody, Text, UploadedFile
 from modelyard.core.access import Action
 from modelyard.core.durations import parse_duration
 from modelyard.core.errors import ModelyardError
@@ -52,7 +52,7 @@ class DeclaredKey(Body):
     """A key, known by its label. Its secret is shown once, when it is created."""
 
     actions: Annotated[list[Action], Field(min_length=1)] = [Action.INFER]
-    deployments: Annotated[list[Name], Field(max_length=1000)] = []
+    deployments: Annotated[list[Called], Field(max_length=1000)] = []
     expires: str = Field("", examples=["90d"])
     """Time from its creation, like ``90d``; empty for never. Changing it does not touch a key that exists."""
 

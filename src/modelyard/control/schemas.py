@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, S
 
 from modelyard.core.access import Action, Role
 from modelyard.core.limits import Scope
+from modelyard.core.shares import LONGEST
 
 
 def _number_as_text(value: object) -> object:
@@ -19,6 +20,8 @@ WrittenVersion = Annotated[str, BeforeValidator(_number_as_text), StringConstrai
 Text = Annotated[str, StringConstraints(max_length=10_000)]
 Short = Annotated[str, StringConstraints(max_length=200)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+Called = Annotated[str, StringConstraints(min_length=1, max_length=LONGEST)]
+"""A deployment, the workspace's own or one that is shared with it."""
 Tags = dict[Annotated[str, StringConstraints(min_length=1, max_length=100)], Annotated[str, StringConstraints(max_length=500)]]
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -145,7 +148,7 @@ class NewKeyBody(Body):
     label: Short = Field("", examples=["web shop"])
     actions: Annotated[list[Action], Field(min_length=1)] = [Action.INFER]
     """What it may do; never more than the caller."""
-    deployments: Annotated[list[Name], Field(max_length=1000)] = Field([], examples=[["penguins"]])
+    deployments: Annotated[list[Called], Field(max_length=1000)] = Field([], examples=[["penguins"]])
     """Names it may call; empty for every deployment of the workspace."""
     networks: Annotated[list[Annotated[str, StringConstraints(max_length=60)]], Field(max_length=64)] = Field([], examples=[["10.0.0.0/8"]])
     """Networks it may be used from; empty for everywhere."""
@@ -270,8 +273,8 @@ class LimitBody(Body):
 
     scope: Scope
     """Whose use is counted together."""
-    subject: str = Field("", max_length=63, examples=["penguins"])
-    """The key's id or the deployment's name; nothing for the workspace and the platform."""
+    subject: str = Field("", max_length=200, examples=["penguins"])
+    """The key's id, the member's or the deployment's name; nothing for the workspace and the platform."""
     limit: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(examples=["100/min"])
     """How much in which time: ``100/min``, ``5000 rows/day``, ``10 USD/month``, ``1000 requests total``, ``4 concurrent``."""
     revision: int | None = Field(None, ge=0)

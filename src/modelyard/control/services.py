@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.shares import ShareService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
@@ -47,6 +48,7 @@ class Services:
     audit: AuditLog
     limits: LimitService
     prices: PriceService
+    shares: ShareService
     jobs: JobQueue
     pools: PoolService
     deployments: DeploymentService

@@ -81,6 +81,8 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     start_ns: int
     """When the period begins; 0 for the beginning of the ledger."""
+    workspace: str = ""
+    """Whose calls they are; said only of what others called."""
     deployment: str = ""
     """Its name; ``#7`` for one that is gone; ``-`` for calls that name none."""
     key: str = ""

@@ -24,11 +24,13 @@ __all__ = ["Awaited", "Limiter", "Reservation"]
 
 
 Subject = tuple[Scope, int, int]
-"""Scope, whose use is counted, and in which workspace, where that is not said by the subject: a person may be in several."""
+"""Scope, whose use is counted, and in which workspace, where that is not said by the subject: a person may be in several, and a shared
+deployment has limits of its owner, which bind everybody's calls, and of those it is shared with, which bind their own."""
+_BY_WORKSPACE = frozenset({Scope.PRINCIPAL, Scope.DEPLOYMENT})
 
 
 def _subject_of(limit: ServedLimit) -> Subject:
-    return limit.scope, limit.subject_id, limit.workspace_id if limit.scope is Scope.PRINCIPAL else 0
+    return limit.scope, limit.subject_id, limit.workspace_id if limit.scope in _BY_WORKSPACE else 0
 
 
 @dataclass(slots=True)
@@ -143,12 +145,14 @@ class Limiter:
         return meter
 
     def _plan(self, bound: _Bound, grant: Grant, deployment_id: int, deployment: str) -> Plan:
+        served = bound.snapshot.deployment(grant.workspace_id, deployment)
+        owner_id, name = (served.workspace_id, served.name) if served is not None else (grant.workspace_id, deployment)
         subjects: tuple[Subject, ...] = (
             (Scope.PLATFORM, 0, 0),
             (Scope.WORKSPACE, grant.workspace_id, 0),
             (Scope.PRINCIPAL, grant.principal_id, grant.workspace_id),
             (Scope.KEY, grant.key_id or -deployment_id, 0),
-            (Scope.DEPLOYMENT, deployment_id, 0),
+            *((Scope.DEPLOYMENT, deployment_id, identity) for identity in dict.fromkeys((owner_id, grant.workspace_id))),
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]
         measures = dict.fromkeys(meter.limit.measure for meter in meters)
@@ -156,7 +160,7 @@ class Limiter:
             tuple([meter for meter in meters if meter.limit.measure in ONE_EACH]),
             tuple([self._varied(meter, deployment_id) for meter in meters if meter.limit.measure not in ONE_EACH]),
             tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures]),
-            Tariff(bound.snapshot.prices, grant.workspace_id, deployment),
+            Tariff(bound.snapshot.prices, owner_id, name),
             not FORESEEN.isdisjoint(measures),
         )
         bound.plans[grant.key_id, deployment_id] = plan

@@ -11,6 +11,7 @@ from modelyard.core.events import Actor
 from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, check_quantity
 from modelyard.core.prices import RATES, Price, check_rates
 from modelyard.gate.counters import CAPACITY
+from modelyard.gate.currencies import currencies_with_borrowers
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
@@ -74,7 +75,7 @@ class LimitService:
             if limit.scope is Scope.PLATFORM:
                 return True
             if limit.workspace_id != grant.workspace_id:
-                return False
+                return limit.scope is Scope.DEPLOYMENT and (limit.workspace_id, limit.subject) in shared
             if limit.scope is Scope.DEPLOYMENT:
                 return not grant.deployments or limit.subject in grant.deployments
             if limit.scope is Scope.PRINCIPAL:
@@ -83,6 +84,8 @@ class LimitService:
 
         with self._store.read() as session:
             name = session.principals.names([grant.principal_id]).get(grant.principal_id)
+            received = session.shares.received(grant.workspace_id)
+            shared = {(share.workspace_id, share.deployment) for share in received if grant.covers(share.name)}
             found = [limit for limit in session.limits.all() if binds(limit)]
         # Who has set them is the administrators' own affair.
         return [msgspec.structs.replace(limit, created_by="") for limit in found]
@@ -116,7 +119,7 @@ class PriceService:
             raise InvalidRequest("A price takes effect now or later; what was used before stays priced as it was.")
         with self._store.write() as session:
             if price.deployment:
-                _check_subject(session, actor, Scope.DEPLOYMENT, price.deployment)
+                _check_subject(session, actor, Scope.DEPLOYMENT, price.deployment, limits=False)
             _check_currency(session, actor.workspace_id, price.currency)
             made = session.prices.add(
                 msgspec.structs.replace(
@@ -141,7 +144,8 @@ def _subject(limit: Limit) -> str:
     return f"{limit.scope.value}:{limit.subject}" if limit.subject else limit.scope.value
 
 
-def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str) -> None:
+def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str, *, limits: bool = True) -> None:
+    """Raises NotFound for what is not there; what others share may be limited, and is priced by its owner."""
     if scope in {Scope.PLATFORM, Scope.WORKSPACE}:
         if subject:
             raise InvalidRequest(f"A limit on the {scope.value} names nobody; leave {subject[:60]!r} out.")
@@ -157,17 +161,20 @@ def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str) -
         known = [key.public_id for key in session.keys.list(actor.workspace_id)] if subject else []
     else:
         known = [deployment.name for deployment in session.deployments.list(actor.workspace_id)]
+        known += [share.name for share in session.shares.received(actor.workspace_id)] if limits else []
     if subject not in known:
         raise NotFound(f"There is no {scope.value} {subject[:60]!r} to limit or price.{did_you_mean(subject, known)}")
 
 
 def _check_currency(session: Session, workspace_id: int, currency: str, *, everywhere: bool = False) -> None:
-    """A workspace counts in one currency, and a limit on all of them needs the same one: no rate of exchange is ever guessed."""
+    """A workspace counts in one currency, as do those it shares with, and a limit on all of them needs the same one: no rate of exchange
+    is ever guessed.
+    """
     if not currency:
         return
     check_quantity(msgspec.structs.replace(_MONEY, currency=currency))
-    used = {price.currency for price in (session.prices.all() if everywhere else session.prices.list(workspace_id))}
-    used |= {limit.currency for limit in [*session.limits.list(workspace_id), *session.limits.platform()] if limit.currency}
+    used = {price.currency for price in session.prices.all()} if everywhere else set()
+    used |= currencies_with_borrowers(session, workspace_id)
     if used - {currency}:
         raise Conflict(f"This workspace counts in {', '.join(sorted(used))}; use that instead of {currency}.")
 

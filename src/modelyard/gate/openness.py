@@ -92,6 +92,13 @@ class Openness:
             if deployment.policy:
                 self._take_in(deployment)
 
+        for (borrower_id, name), share in snapshot.shares.items():
+            shared = snapshot.deployment(borrower_id, name)
+            cors = self._cors.get((shared.workspace_id, shared.name)) if shared is not None else None
+            if cors is not None:
+                self._cors[borrower_id, share.name] = cors
+                self._origins.setdefault(share.name, []).append(cors)
+
     def _take_in(self, deployment: ServedDeployment) -> None:
         try:
             policy = Policy.of(deployment.policy)

@@ -248,6 +248,7 @@ def _check_deployments(session: Session, workspace_id: int, names: tuple[str, ..
     if not names:
         return
     known = {deployment.name for deployment in session.deployments.list(workspace_id)}
+    known |= {share.name for share in session.shares.received(workspace_id)}
     for name in names:
         if name not in known:
             raise NotFound(f"There is no deployment {name!r} for the key to call.{did_you_mean(name, known)} Deploy it first.")

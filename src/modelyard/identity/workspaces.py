@@ -92,6 +92,9 @@ class WorkspaceService:
             for member in session.memberships.list(workspace_id):
                 session.memberships.remove(workspace_id, member.principal_id)
             name = getattr(session.workspaces.get(workspace_id), "name", "")
+            for share in session.shares.received(workspace_id):
+                session.shares.end(share)
+                session.audit.append(_in(actor, share.workspace_id), "share.end", share.deployment, before={"workspace": name})
             session.workspaces.remove(workspace_id)
             session.audit.append(_in(actor, workspace_id), "workspace.remove", name)
             session.audit.append(actor, "workspace.remove", name)

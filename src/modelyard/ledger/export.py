@@ -49,7 +49,7 @@ def _labels(by: Sequence[str]) -> list[str]:
     named = [name for name in USAGE_GROUPS if name in by]
     if "key" in named:
         named.insert(named.index("key") + 1, "key_label")
-    return named
+    return ["workspace", *named] if "workspace" in by else named
 
 
 def _rows(page: Sequence[UsageRow], columns: Sequence[str]) -> Iterator[dict[str, Any]]:

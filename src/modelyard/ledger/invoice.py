@@ -109,11 +109,14 @@ class _Bill:
 
     def __init__(self, session: Session, workspace_id: int) -> None:
         self._session, self._workspace_id = session, workspace_id
-        self._prices = session.prices.list(workspace_id)
+        # What others share costs what its owner says.
+        self._shared = {share.deployment_id: (share.workspace_id, share.deployment) for share in session.shares.ever_received(workspace_id)}
+        owners = {workspace_id, *(owner_id for owner_id, _ in self._shared.values())}
+        self._prices = [price for owner_id in sorted(owners) for price in session.prices.list(owner_id)]
         # By time, whatever they are for.
         self._ordered = sorted(self._prices, key=lambda price: (price.effective_ns, price.id))
-        self._tariffs: dict[str, Tariff] = {}
-        self._names = session.deployments.names(workspace_id)
+        self._tariffs: dict[tuple[int, str], Tariff] = {}
+        self._names = session.deployments.names(workspace_id) | session.shares.names(workspace_id)
         self._versions: dict[int, str] = {}
         # A workspace counts in one currency, which its services see to.
         self.currencies = {price.currency for price in self._prices}
@@ -137,7 +140,8 @@ class _Bill:
                 continue
             self.answered += used.calls
             name = self._names.get(used.deployment_id, f"#{used.deployment_id}" if used.deployment_id else "")
-            price = self._tariff(name).price(used.version_id, at_ns) if name else None
+            whose = self._shared.get(used.deployment_id, (self._workspace_id, name))
+            price = self._tariff(*whose).price(used.version_id, at_ns) if name else None
             if price is None:
                 self.unpriced += used.calls if name else 0
                 continue
@@ -148,10 +152,11 @@ class _Bill:
         for part in parts.values():
             self.lines += part.lines(since * MINUTE_NS, until * MINUTE_NS)
 
-    def _tariff(self, deployment: str) -> Tariff:
-        if deployment not in self._tariffs:
-            self._tariffs[deployment] = Tariff(self._ordered, self._workspace_id, deployment)
-        return self._tariffs[deployment]
+    def _tariff(self, owner_id: int, deployment: str) -> Tariff:
+        found = self._tariffs.get((owner_id, deployment))
+        if found is None:
+            found = self._tariffs[owner_id, deployment] = Tariff(self._ordered, owner_id, deployment)
+        return found
 
     def _version(self, version_id: int) -> str:
         if not version_id:

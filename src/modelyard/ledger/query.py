@@ -17,7 +17,7 @@ from modelyard.store.usage_sums import DAY, MONTH, SUMS, WHOLE, Wanted
 
 DIMENSIONS = dict(zip(USAGE_GROUPS, ("deployment_id", "key_id", "version_id", "protocol", "kind", "status"), strict=True))
 PERIODS = {UsageStep.MINUTE: 1, UsageStep.HOUR: 60, UsageStep.DAY: DAY, UsageStep.MONTH: MONTH, UsageStep.ALL: WHOLE}
-_ORDER = attrgetter("start_ns", *USAGE_GROUPS)
+_ORDER = attrgetter("start_ns", "workspace", *USAGE_GROUPS)
 MOST_ROWS = 50_000
 """In one answer; an export has no such bound."""
 
@@ -41,6 +41,8 @@ class UsageWish(msgspec.Struct, frozen=True, kw_only=True):
     """Only calls with these, by their ids; None for all."""
     may: frozenset[str] = frozenset()
     """Names of the deployments that the asker may know of; empty for all."""
+    by_others: bool = False
+    """Calls that other workspaces made of deployments that this one shares, or shared, with them, in place of its own calls."""
 
 
 class UsageQuery:
@@ -70,18 +72,11 @@ class UsageQuery:
             if name not in DIMENSIONS:
                 raise InvalidRequest(f"Usage cannot be split by {name!r}.{did_you_mean(name, DIMENSIONS)} Known: {', '.join(DIMENSIONS)}.")
         with self._store.read() as session:
-            wanted = Wanted(
-                workspace_id=wish.workspace_id,
-                since=wish.since_ns // MINUTE_NS,
-                until=-(-wish.until_ns // MINUTE_NS),
-                period=PERIODS[wish.step],
-                by=tuple(dimension for name, dimension in DIMENSIONS.items() if name in wish.by),
-                only=_only(session, wish),
-            )
-            self._check_kept(session, wanted)
-            names = _Names(session)
-            for page in session.usage.sums(wanted):
-                yield names.rows(wanted.by, page)
+            for wanted, callers in _others(session, wish) if wish.by_others else [(_wanted(wish, _only(session, wish)), "")]:
+                self._check_kept(session, wanted)
+                names = _Names(session, session.shares.names(wish.workspace_id))
+                for page in session.usage.sums(wanted):
+                    yield names.rows(wanted.by, page, callers)
 
     @staticmethod
     def _check_kept(session: Session, wanted: Wanted) -> None:
@@ -90,11 +85,41 @@ class UsageQuery:
             raise InvalidRequest("Usage by minute is not kept that long; ask for a later time, or for step=hour.")
 
 
+def _wanted(wish: UsageWish, only: Mapping[str, tuple[int, ...]]) -> Wanted:
+    return Wanted(
+        workspace_id=wish.workspace_id,
+        since=wish.since_ns // MINUTE_NS,
+        until=-(-wish.until_ns // MINUTE_NS),
+        period=PERIODS[wish.step],
+        by=tuple(dimension for name, dimension in DIMENSIONS.items() if name in wish.by),
+        only=only,
+    )
+
+
+def _others(session: Session, wish: UsageWish) -> Iterator[tuple[Wanted, str]]:
+    """What to read of each workspace that deployments are or were shared with, and its name.
+
+    Raises InvalidRequest where keys are asked for: they are the callers' own affair.
+    """
+    if "key" in wish.by or wish.key or wish.keys is not None:
+        raise InvalidRequest("Whose keys called a shared deployment is not told; leave the keys out.")
+    names = {workspace.id: workspace.name for workspace in session.workspaces.list()}
+    shared: dict[int, list[int]] = {}
+    for share in session.shares.ever_given(wish.workspace_id):
+        if (not wish.may or share.deployment in wish.may) and wish.deployment in {"", share.deployment}:
+            shared.setdefault(share.borrower_id, []).append(share.deployment_id)
+    for borrower_id, deployment_ids in sorted(shared.items()):
+        wanted = _wanted(wish, {"deployment_id": tuple(deployment_ids)})
+        yield msgspec.structs.replace(wanted, workspace_id=borrower_id), names.get(borrower_id, f"#{borrower_id}")
+
+
 def _only(session: Session, wish: UsageWish) -> Mapping[str, tuple[int, ...]]:
     """Which ids count. What the asker may not know of is missing."""
     only: dict[str, tuple[int, ...]] = {}
     if wish.deployment or wish.may:
         listed = {found.name: found.id for found in session.deployments.list(wish.workspace_id)}
+        for received in (session.shares.ever_received(wish.workspace_id), session.shares.received(wish.workspace_id)):
+            listed |= {share.name: share.deployment_id for share in received}
         known = {name: identity for name, identity in listed.items() if not wish.may or name in wish.may}
         only["deployment_id"] = tuple(known.values())
         if wish.deployment.startswith("#") and wish.deployment[1:].isdecimal() and not wish.may:
@@ -116,19 +141,20 @@ def _only(session: Session, wish: UsageWish) -> Mapping[str, tuple[int, ...]]:
 class _Names:
     """Ids as what people call them, looked up once each."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, received: Mapping[int, str]) -> None:
+        """``received`` are deployments of others, by what the asker calls them."""
         self._session = session
         self._known: dict[str, dict[int, tuple[str, str]]] = {
             "protocol": {member.value: (member.name.lower(), "") for member in ProtocolId},
             "kind": {member.value: (member.name.lower(), "") for member in CallKind},
             "status": {number: (f"{number}xx", "") for number in range(1, 6)},
             "key_id": {},
-            "deployment_id": {},
+            "deployment_id": {identity: (name, "") for identity, name in received.items()},
             "version_id": {},
         }
 
-    def rows(self, dimensions: Sequence[str], page: Sequence[Row[Any]]) -> list[UsageRow]:
-        """What the ledger says, in words."""
+    def rows(self, dimensions: Sequence[str], page: Sequence[Row[Any]], callers: str = "") -> list[UsageRow]:
+        """What the ledger says, in words; ``callers`` is the workspace whose calls these are, where that is another one."""
         self._learn(dimensions, page)
         count = len(dimensions) + 1
         names = [name for name, dimension in DIMENSIONS.items() for asked in dimensions if asked == dimension]
@@ -138,6 +164,7 @@ class _Names:
             told = [texts[identity] for texts, identity in zip(known, row[1:count], strict=True)]
             labels: dict[str, Any] = {name: text for name, (text, _) in zip(names, told, strict=True)}
             amounts = dict(zip(SUMS, row[count:], strict=True))
+            labels["workspace"] = callers
             found.append({"start_ns": row[0] * MINUTE_NS, "key_label": "".join([label for _, label in told]), **labels, **amounts})
         return msgspec.convert(found, list[UsageRow])
 

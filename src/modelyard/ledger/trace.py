@@ -139,6 +139,7 @@ def _told(session: Session, record: UsageRecord) -> Trace:
     names = session.usage.names
     key, label = names("key_id", [record.key_id]).get(record.key_id, _gone(record.key_id))
     deployment, _ = names("deployment_id", [record.deployment_id]).get(record.deployment_id, _gone(record.deployment_id))
+    deployment = session.shares.names(record.workspace_id).get(record.deployment_id, deployment)
     same = {name: getattr(record, name) for name in Trace.__struct_fields__ if name in UsageRecord.__struct_fields__}
     found = Trace(
         **same
@@ -161,8 +162,11 @@ def _gone(identity: int) -> tuple[str, str]:
 
 def _with_lineage(session: Session, found: Trace, record: UsageRecord) -> Trace:
     version = session.versions.by_id(record.version_id)
-    if version is None or version.workspace_id != record.workspace_id:
+    if version is None:
         return found
+    if version.workspace_id != record.workspace_id:
+        # It was shared: its caller may know what answered, and not what that was made of.
+        return msgspec.structs.replace(found, version=version.reference, version_digest=version.artifact.digest)
     lineage = version.lineage
     job = session.jobs.get(record.workspace_id, lineage.job_id) if lineage.job_id else None
     dataset = session.datasets.by_digest(record.workspace_id, lineage.dataset_digest) if lineage.dataset_digest else None

@@ -25,6 +25,7 @@ from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_resources.people import AsyncPeople, AsyncProviders
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_resources.pools import AsyncPools
+from modelyard.sdk.async_resources.shares import AsyncShares
 from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
 from modelyard.sdk.async_transport import AsyncTransport
 from modelyard.sdk.files import model_name_for, target_of
@@ -57,6 +58,7 @@ class AsyncClient:
         self.datasets = AsyncDatasets(self._transport)
         self.jobs = AsyncJobs(self._transport)
         self.pools = AsyncPools(self._transport)
+        self.shares = AsyncShares(self._transport)
         self.deployments = AsyncDeployments(self._transport)
         self.keys = AsyncKeys(self._transport)
         self.certificates = AsyncCertificates(self._transport)

@@ -27,6 +27,7 @@ from modelyard.sdk.resources.models import Models
 from modelyard.sdk.resources.people import People, Providers
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.resources.pools import Pools
+from modelyard.sdk.resources.shares import Shares
 from modelyard.sdk.resources.workspaces import Members, Workspaces
 from modelyard.sdk.settings import client_settings
 from modelyard.sdk.transport import Transport
@@ -58,6 +59,7 @@ class Client:
         self.datasets = Datasets(self._transport)
         self.jobs = Jobs(self._transport)
         self.pools = Pools(self._transport)
+        self.shares = Shares(self._transport)
         self.deployments = Deployments(self._transport)
         self.keys = Keys(self._transport)
         self.certificates = Certificates(self._transport)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, Unsupported, did_you_mean
 from modelyard.core.generation import Cancel, Emit, GenerateRequest
 from modelyard.core.inference import InferDone, InferRequest
+from modelyard.core.shares import ServedShare
 from modelyard.core.web_policy import Caching
 from modelyard.runtimes.base import TEXT_SIGNATURE
 from modelyard.serving.generating import Counted
@@ -22,11 +23,14 @@ __all__ = ["DataPlane", "ServedView"]
 class DataPlane:
     """What this worker serves now. Belongs to the event loop; the reconciler puts, replaces and removes deployments.
 
-    A name means nothing outside its workspace: lookups begin with the caller's, so nothing can be learned of another's.
+    A name means nothing outside its workspace: lookups begin with the caller's, so nothing can be learned of another's. What is shared
+    with it has a name there too.
     """
 
     def __init__(self) -> None:
         self._workspaces: dict[int, dict[str, Routes]] = {}
+        self._shared: set[tuple[int, str]] = set()
+        """Names that stand for deployments of other workspaces."""
         self.sticky: dict[tuple[int, str], Sticky] = {}
         """Deployments that assign callers to versions; mostly none."""
         self.caching: dict[tuple[int, str], Caching] = {}
@@ -116,9 +120,22 @@ class DataPlane:
         self.sticky.pop((workspace_id, deployment), None)
         self.caching.pop((workspace_id, deployment), None)
 
+    def share(self, shares: Iterable[ServedShare]) -> None:
+        """Serves deployments under the names that other workspaces have for them; names of before that are not among these end."""
+        owned = {routes.deployment.id: routes for routes in self}
+        wished = {(share.borrower_id, share.name): owned[share.deployment_id] for share in shares if share.deployment_id in owned}
+        for borrower_id, name in self._shared - wished.keys():
+            self.remove(borrower_id, name)
+        self._shared = set(wished)
+        for (borrower_id, name), routes in wished.items():
+            self.put(routes.shared(borrower_id, name))
+
     def __iter__(self) -> Iterator[Routes]:
-        for names in self._workspaces.values():
-            yield from names.values()
+        """Every deployment once, as its owner has it."""
+        for workspace_id, names in self._workspaces.items():
+            for name, routes in names.items():
+                if (workspace_id, name) not in self._shared:
+                    yield routes
 
     def statistics(self) -> Iterator[tuple[int, str, Lane, CallStatistics]]:
         """Workspace, deployment, lane and counts of everything served."""

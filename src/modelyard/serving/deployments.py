@@ -15,6 +15,7 @@ from modelyard.core.graph import plan
 from modelyard.core.models import Reference, Version, check_name
 from modelyard.core.policy import Policy, named_by, parse_policy, target_of
 from modelyard.core.signature import TensorSpec
+from modelyard.gate.shares import end_share
 from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
 from modelyard.serving.publisher import references_of
 from modelyard.serving.reports import Reports, WorkerReport
@@ -64,9 +65,12 @@ class DeploymentService:
             return _view(session, made, self._reports())
 
     def undeploy(self, actor: Actor, name: str) -> None:
-        """Takes the name away; calls under way are answered. Raises NotFound."""
+        """Takes the name away, from those it is shared with too; calls under way are answered. Raises NotFound."""
         with self._store.write() as session:
             deployment = need(session, actor.workspace_id, name)
+            for share in session.shares.given(actor.workspace_id):
+                if share.deployment_id == deployment.id:
+                    end_share(session, actor, share)
             session.deployments.remove(actor.workspace_id, name)
             session.audit.append(actor, "deployment.remove", name, before=_told(deployment))
 

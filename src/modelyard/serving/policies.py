@@ -129,7 +129,9 @@ class PolicyComposer(Composer):
         """Puts the cache in front of a version, where there is one."""
         if policy.cache is not None:
             cache = self._cache(deployment.id, policy.cache)
-            lane.submit = cache.before(lane.submit, deployment.workspace_id, f"{digest} {deployment.policy.get('graph', '')}")
+            before, name = partial(cache.before, lane.submit), f"{digest} {deployment.policy.get('graph', '')}"
+            lane.apart = partial(before, digest=name)
+            lane.submit = before(deployment.workspace_id, name)
 
     def _cache(self, deployment_id: int, wanted: Cache) -> ResponseCache:
         """The deployment's cache; a new one when the policy has changed. What it keeps is each version's own."""

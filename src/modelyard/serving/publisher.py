@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from modelyard.core.limits import Limit, Measure, Scope, ServedLimit, Window
 from modelyard.core.models import Model, Version
 from modelyard.core.policy import EMPTY, Policy, target_of
 from modelyard.core.principals import Rights
+from modelyard.core.shares import ServedShare, Share
 from modelyard.identity.keys import within_rights
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
@@ -131,27 +132,36 @@ def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
         if limit.scope is Scope.PRINCIPAL and (found := session.principals.find(limit.workspace_id, limit.subject)) is not None
     }
     deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
+    shares = session.shares.all()
     return SnapshotState(
         workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
         keys=keys,
-        limits=tuple(served_limits(limits, deployments, keys, members)),
+        limits=tuple(served_limits(limits, deployments, keys, members, shares)),
         prices=tuple(session.prices.all()),
+        shares=tuple(
+            ServedShare(id=share.id, borrower_id=share.borrower_id, name=share.name, deployment_id=share.deployment_id) for share in shares
+        ),
     )
 
 
 def served_limits(
-    limits: Iterable[Limit], deployments: Iterable[ServedDeployment], keys: Iterable[Key], members: Mapping[tuple[int, str], int]
+    limits: Iterable[Limit],
+    deployments: Iterable[ServedDeployment],
+    keys: Iterable[Key],
+    members: Mapping[tuple[int, str], int],
+    shares: Sequence[Share] = (),
 ) -> Iterator[ServedLimit]:
-    """Limits with the ids of what they are for; those of keys, principals and deployments that are not there limit nobody and are
-    left out. ``members`` are ids of principals by workspace and name.
+    """Limits with the ids of what they are for; those of keys, principals, deployments and shares that are not there limit nobody and
+    are left out. ``members`` are ids of principals by workspace and name.
     """
     limits, deployments = list(limits), tuple(deployments)
     yield from public_limits(deployments)
     if not limits:
         return
     ids = {(Scope.DEPLOYMENT, deployment.workspace_id, deployment.name): deployment.id for deployment in deployments}
+    ids |= {(Scope.DEPLOYMENT, share.borrower_id, share.name): share.deployment_id for share in shares}
     ids |= {(Scope.PRINCIPAL, workspace_id, name): identity for (workspace_id, name), identity in members.items()}
     ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys}
     for limit in limits:

@@ -289,6 +289,7 @@ class Reconciler:
                 self._plane.remove(routes.deployment.workspace_id, routes.deployment.name)
         for deployment in snapshot.deployments:
             self._plane.put(self._routes(deployment, current.get(deployment.id), snapshot))
+        self._plane.share(snapshot.shares.values())
         self._forget(wished.keys())
         self._changed = True
         expected = any(isinstance(batcher.replica, RemoteReplica) and batcher.replica.expected for batcher in self._opening.values())

@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
+
+import msgspec
 
 from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
 from modelyard.core.errors import NotFound, Unavailable, did_you_mean
@@ -65,7 +68,7 @@ Submit = Callable[[Waiting], None]
 class Lane:
     """One version within one deployment: where its calls go, and what they count for."""
 
-    __slots__ = ("batcher", "check", "statistics", "submit", "version", "view", "weight")
+    __slots__ = ("apart", "batcher", "check", "statistics", "submit", "version", "view", "weight")
 
     def __init__(self, version: ServedVersion, weight: int, batcher: Batcher, statistics: CallStatistics) -> None:
         self.version = version
@@ -73,6 +76,8 @@ class Lane:
         self.batcher = batcher
         self.submit: Submit = batcher.submit
         """Where calls go; what a policy asks for stands in front of the batcher here."""
+        self.apart: Callable[[int], Submit] | None = None
+        """Makes the same for calls of another workspace, where those of two must not meet; None where nothing of them could."""
         self.statistics = statistics
         self.check = InputCheck(version.signature)
         self.view = ServedView(name="", model=version.model, number=version.number, version_id=version.id, signature=version.signature)
@@ -127,6 +132,17 @@ class Routes:
                 pin=pin_of(lane.version.id),
                 statistics=lane.statistics,
             )
+
+    def shared(self, borrower_id: int, name: str) -> Routes:
+        """The same for the keys of another workspace, which call it ``name``."""
+        lanes = [copy(lane) for lane in self.lanes]
+        for lane in lanes:
+            if lane.apart is not None:
+                lane.submit = lane.apart(borrower_id)
+        deployment = msgspec.structs.replace(self.deployment, workspace_id=borrower_id, name=name)
+        routes = Routes(deployment, lanes, self.state, self.reason)
+        routes.sticky, routes.caching = self.sticky, self.caching
+        return routes
 
     def choose(self, version: str) -> Lane:
         """The lane of a version number or alias; without one, a lane by weight.

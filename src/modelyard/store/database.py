@@ -32,6 +32,7 @@ from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
 from modelyard.store.principals import MembershipsTable, PrincipalsTable
 from modelyard.store.settings import SettingsTable
+from modelyard.store.shares import SharesTable
 from modelyard.store.sign_in import ProvidersTable, SignInTable
 from modelyard.store.usage import UsageTable
 from modelyard.store.usage_segments import UsageSegmentsTable
@@ -51,6 +52,7 @@ class Session:
         self.datasets = DatasetsTable(connection, clock)
         self.jobs = JobsTable(connection, clock)
         self.deployments = DeploymentsTable(connection, clock)
+        self.shares = SharesTable(connection, clock)
         self.feedback = FeedbackTable(connection)
         self.principals = PrincipalsTable(connection, clock)
         self.memberships = MembershipsTable(connection, clock)

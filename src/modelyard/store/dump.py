@@ -15,7 +15,8 @@ _BATCH = 500
 _STAMPS = "alembic_version"
 _DIGEST = re.compile(rb"[0-9a-f]{64}")
 _NEEDS_BLOBS = frozenset({"version_files", "datasets"})
-_OTHER_HASHES = frozenset({"audit", "keys"})
+_OTHER_HASHES = frozenset({"audit", "audit_heads", "certificates", "keys", "passwords", "sessions"})
+"""Tables whose digests are of other things than blobs."""
 
 
 class Digests:

@@ -28,6 +28,7 @@ from modelyard.core.deployments import ServedDeployment, ServedVersion
 from modelyard.core.errors import Unavailable
 from modelyard.core.limits import ServedLimit
 from modelyard.core.prices import Price
+from modelyard.core.shares import ServedShare
 from modelyard.store.snapshot_keys import KEY_SIZE, KeySections, KeyTable
 
 MAGIC = b"MYSNAP\r\n"
@@ -52,6 +53,7 @@ class SnapshotState(msgspec.Struct, frozen=True, kw_only=True):
     limits: tuple[ServedLimit, ...] = ()
     prices: tuple[Price, ...] = ()
     """In the order in which they take effect."""
+    shares: tuple[ServedShare, ...] = ()
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +62,7 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True):
     versions: list[ServedVersion]
     limits: tuple[ServedLimit, ...] = ()
     prices: tuple[Price, ...] = ()
+    shares: tuple[ServedShare, ...] = ()
 
 
 class Snapshot:
@@ -75,6 +78,10 @@ class Snapshot:
         self.prices = section.prices
         self.versions = {version.id: version for version in section.versions}
         self._by_name = {(deployment.workspace_id, deployment.name): deployment for deployment in section.deployments}
+        known = {deployment.id: deployment for deployment in section.deployments} if section.shares else {}
+        self.shares = {(share.borrower_id, share.name): share for share in section.shares if share.deployment_id in known}
+        """By the workspace that may call, and what it calls."""
+        self._by_name |= {key: known[share.deployment_id] for key, share in self.shares.items()}
         self._keys = keys
         self._grants: dict[bytes, tuple[bytes, Grant]] = {}
 
@@ -88,7 +95,7 @@ class Snapshot:
         return self._keys.count if self._keys is not None else 0
 
     def deployment(self, workspace_id: int, name: str) -> ServedDeployment | None:
-        """The deployment of this name in a workspace."""
+        """The deployment that a workspace's keys call so: its own, or another's that is shared with it."""
         return self._by_name.get((workspace_id, name))
 
     def grant(self, digest: bytes) -> Grant | None:
@@ -237,6 +244,7 @@ def _encode(state: SnapshotState, keys: KeySections, number: int, now_ns: int) -
             versions=list(state.versions),
             limits=state.limits,
             prices=state.prices,
+            shares=state.shares,
         )
     )
     records, texts = keys.encode(state.keys)

@@ -123,6 +123,9 @@ LINES = {
     "GET /api/v1/deployments/{name}/rollout": Line(READERS, 200),
     # Nothing is rolled out there.
     "POST /api/v1/deployments/{name}/rollout": Line(DEVELOPERS, 400, {"step": "promote"}),
+    "GET /api/v1/shares": Line(SEERS, 200),
+    "PUT /api/v1/shares/{deployment}/{workspace}": Line(OWNERS, 200),
+    "DELETE /api/v1/shares/{deployment}/{workspace}": Line(OWNERS, DELETED),
     "DELETE /api/v1/deployments/{name}": Line(DEVELOPERS, DELETED),
     "DELETE /api/v1/models/{name}/versions/{version}": Line(DEVELOPERS, DELETED),
     "DELETE /api/v1/models/{name}": Line(DEVELOPERS, DELETED),

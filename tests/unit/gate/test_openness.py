@@ -23,7 +23,7 @@ class Clock:
 
 
 def openness(*deployments):
-    clock, holder = Clock(), SimpleNamespace(current=SimpleNamespace(deployments=deployments))
+    clock, holder = Clock(), SimpleNamespace(current=SimpleNamespace(deployments=deployments, shares={}))
     return Openness(holder, clock), holder, clock
 
 
@@ -39,7 +39,7 @@ def test_a_public_deployment_gives_a_grant_to_call_it_and_nothing_else():
 
 def test_a_new_snapshot_closes_at_once():
     opened, holder, _ = openness(deployment(1, "shown", {"public": {}}))
-    holder.current = SimpleNamespace(deployments=())
+    holder.current = SimpleNamespace(deployments=(), shares={})
     assert not opened.any_public
 
 

@@ -25,6 +25,7 @@ class FakeSnapshot(Snapshot):
         self.workspaces = {1: "default"}
         self.deployments = list(deployments)
         self.versions = {version.id: version for version in versions}
+        self.shares = {}
 
     def grant(self, digest) -> Grant | None:
         return None

@@ -30,7 +30,8 @@ def shown(caller: Anybody) -> Response:
         principal = session.principals.get(grant.principal_id)
         member = session.memberships.get(grant.workspace_id, grant.principal_id)
         workspace = session.workspaces.get(grant.workspace_id)
-        names = [found.name for found in session.deployments.list(grant.workspace_id)] if grant.allows(Action.INFER) else []
+        names = [found.name for found in session.deployments.list(grant.workspace_id)]
+        names += [share.name for share in session.shares.received(grant.workspace_id)]
     found = Me(
         name=principal.name if principal is not None else "",
         kind=principal.kind.value if principal is not None else "",
@@ -38,7 +39,7 @@ def shown(caller: Anybody) -> Response:
         workspace=workspace.name if workspace is not None else "",
         roles=member.roles if member is not None else (),
         actions=tuple(sorted(grant.actions)),
-        deployments=tuple(name for name in names if grant.covers(name)),
+        deployments=tuple(name for name in names if grant.allows(Action.INFER, name)),
         limits=tuple(caller.services.limits.binding(grant)),
         inference_url=caller.inference_url,
     )

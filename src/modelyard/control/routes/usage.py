@@ -31,6 +31,7 @@ def wish(  # noqa: PLR0917 - the parameters of a query
     by: Annotated[list[str], Query(description=f"What keeps sums apart, comma-separated or repeated: {', '.join(USAGE_GROUPS)}.")] = _BY,
     deployment: Annotated[str, Query(description="Only calls of this one.")] = "",
     key: Annotated[str, Query(description="Only calls with this key.")] = "",
+    shared: Annotated[bool, Query(description="Calls that other workspaces made of what this one shares with them.")] = False,
 ) -> UsageWish:
     """What a caller wants to know, and may."""
     now = caller.services.clock.time_ns()
@@ -44,6 +45,7 @@ def wish(  # noqa: PLR0917 - the parameters of a query
         deployment=deployment,
         key=key,
         may=caller.grant.deployments,
+        by_others=shared,
     )
 
 
@@ -60,7 +62,8 @@ def usage(caller: Reader, wished: Wished) -> Response:
 def export(caller: Reader, wished: Wished, format: Annotated[ExportFormat, Query()] = ExportFormat.CSV) -> Response:  # noqa: A002 - the parameter's name
     """CSV, JSON lines or Parquet. Sums are those of ``GET /usage``; the database is read before the answer begins."""
     pages = UsageQuery(caller.services.store).pages(wished)
-    pieces = written(lambda file: write_usage(pages, wished.by, format, file), caller.services.home.temporary)
+    by = ("workspace", *wished.by) if wished.by_others else wished.by
+    pieces = written(lambda file: write_usage(pages, by, format, file), caller.services.home.temporary)
     headers = {"content-disposition": f'attachment; filename="usage.{format.value}"', "cache-control": "no-store"}
     return StreamingResponse(pieces, headers=headers, media_type=format.media_type)
 

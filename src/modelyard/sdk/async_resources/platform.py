@@ -58,9 +58,13 @@ class AsyncPlatform:
         step: UsageStep | str = UsageStep.ALL,
         deployment: str = "",
         key: str = "",
+        shared: bool = False,
     ) -> list[UsageRow]:
-        """What calls used, split by any of ``USAGE_GROUPS``; ``since`` and ``until`` are ISO times or how long ago (``7d``)."""
-        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key}
+        """What calls used, split by any of ``USAGE_GROUPS``; ``since`` and ``until`` are ISO times or how long ago (``7d``).
+
+        ``shared`` is for what other workspaces called of this one's deployments.
+        """
+        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key, "shared": shared}
         return await self._transport.fetch(list[UsageRow], "GET", "/api/v1/usage", params=params)
 
     async def export_usage(
@@ -72,11 +76,12 @@ class AsyncPlatform:
         since: str = "",
         until: str = "",
         step: UsageStep | str = UsageStep.ALL,
-        deployment: str = "",
-        key: str = "",
+        **only: Any,
     ) -> int:
-        """Writes the same to a file as ``csv``, ``jsonl`` or ``parquet``; its size in bytes."""
-        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key, "format": format}
+        """Writes the same to a file as ``csv``, ``jsonl`` or ``parquet``; its size in bytes. ``only`` are ``deployment``, ``key`` and
+        ``shared``, as for ``usage``.
+        """
+        params = {**_usage(by, since, until, step), **only, "format": format}
         return await self._transport.download("/api/v1/usage/export", to, params=params, timeout=LONG)
 
     async def invoice(self, month: str) -> Invoice:

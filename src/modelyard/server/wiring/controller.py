@@ -15,6 +15,7 @@ from modelyard.engines.local import LocalEngine
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.counters import Counters
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.shares import ShareService
 from modelyard.gate.supply import Supplier
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
@@ -156,6 +157,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
+        shares=ShareService(store),
         jobs=JobQueue(store, home, kinds, clock, scheduler.wake, refuses=scheduler.refuses),
         pools=PoolService(store, settings.job_capacity, scheduler.wake),
         deployments=deployments,

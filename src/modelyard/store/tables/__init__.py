@@ -13,6 +13,7 @@ from modelyard.store.tables.limits import leases, limits, prices
 from modelyard.store.tables.platform import settings, workspaces
 from modelyard.store.tables.registry import alias_moves, aliases, datasets, models, version_files, versions
 from modelyard.store.tables.serving import deployments, feedback, former_deployments, predictions
+from modelyard.store.tables.shares import shares
 from modelyard.store.tables.sign_in import passwords, providers, sessions
 from modelyard.store.tables.usage import usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
 
@@ -42,6 +43,7 @@ __all__ = [
     "providers",
     "sessions",
     "settings",
+    "shares",
     "usage_cursors",
     "usage_days",
     "usage_hours",

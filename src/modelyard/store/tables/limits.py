@@ -12,7 +12,8 @@ limits = Table(
     identity(),
     workspace(),
     Column("scope", String(16), nullable=False),  # core.limits.Scope
-    Column("subject", String(63), nullable=False),
+    # SQLite counts no characters and cannot widen a column.
+    Column("subject", String(200).with_variant(String(63), "sqlite"), nullable=False),
     Column("measure", String(16), nullable=False),
     Column("window", String(16), nullable=False),
     count("amount"),
