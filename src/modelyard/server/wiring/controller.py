@@ -10,7 +10,6 @@ from pathlib import Path
 
 from modelyard.control.resuming import forget_old
 from modelyard.control.services import Services
-from modelyard.core.clock import SystemClock
 from modelyard.engines.local import LocalEngine
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.counters import Counters
@@ -18,7 +17,6 @@ from modelyard.gate.limits import LimitService, PriceService
 from modelyard.gate.shares import ShareService
 from modelyard.gate.supply import Supplier
 from modelyard.identity.certificates import CertificateService
-from modelyard.identity.keys import KeyService
 from modelyard.identity.members import MemberService
 from modelyard.identity.oidc import OpenIdService
 from modelyard.identity.people import PeopleService
@@ -42,6 +40,7 @@ from modelyard.server.overview import Overview
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.batches import BatchJobs
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
+from modelyard.server.wiring.foundation import Foundation
 from modelyard.server.wiring.hosting import model_host
 from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
@@ -57,35 +56,19 @@ from modelyard.serving.prediction_caller import LoopbackCaller
 from modelyard.serving.prediction_files import PredictionFiles
 from modelyard.serving.predictions import PredictionRunner, RunnerOptions
 from modelyard.serving.propagation import Propagation
-from modelyard.serving.publisher import SnapshotPublisher
 from modelyard.serving.reports import read_reports
 from modelyard.serving.rollout import RolloutService
 from modelyard.serving.webhook_sender import sender
 from modelyard.serving.webhooks import WebhookPolicy
-from modelyard.store.backup import migrate_after_backup
 from modelyard.store.blobs import Blobs
-from modelyard.store.database import Store
 from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
-from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
+from modelyard.store.snapshot import SnapshotReader
 
 ENVIRONMENT_SECONDS = 30 * 86400.0
 """How long an environment that a model brought stays after its last use: building it again takes minutes."""
 CACHE_SECONDS = 3600.0
 """How long an artifact stays laid out after its last use."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Foundation:
-    """What must stand before anything else of a controller: an open, current database and the stores beside it."""
-
-    settings: Settings
-    home: Home
-    store: Store
-    blobs: Blobs
-    clock: SystemClock
-    keys: KeyService
-    publisher: SnapshotPublisher
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,24 +88,6 @@ class Controller:
     """Loads and unloads models of a container contract; None where there is none."""
     upkeep: Callable[[], object]
     """Tidies what may go: artifacts laid out for versions that nobody serves any more."""
-
-
-def lay_foundation(settings: Settings) -> Foundation:
-    """Opens the stores and brings the database to this version.
-
-    Raises Conflict for a newer database, Unavailable when it does not answer, InvalidRequest for URLs that cannot be used.
-    """
-    clock = SystemClock()
-    home = Home(settings.home)
-    home.create()
-    store = Store.open(settings.database(), clock)
-    blobs = Blobs.open(settings.blobs(), home.temporary)
-    migrate_after_backup(store, blobs, home)
-    delegation = Delegation(home_secret(home.root, "delegation"))
-    publisher = SnapshotPublisher(store, SnapshotWriter(home.snapshot, clock), clock, delegation)
-    return Foundation(
-        settings=settings, home=home, store=store, blobs=blobs, clock=clock, keys=KeyService(store, clock), publisher=publisher
-    )
 
 
 def build(foundation: Foundation, handover: Handover, environment: Mapping[str, str]) -> Controller:
