@@ -36,6 +36,8 @@ from modelyard.store.home import Home
 from modelyard.store.upgrade import prepare_home
 
 logger = logging.getLogger("modelyard.supervisor")
+ENGINE_DELAY = 1.0
+"""Seconds that the engine leaves the processor to the others at a start: they answer calls without it."""
 HARD_MARGIN = 5.0
 CONTROLLER_SECONDS = 20.0
 EARLY_DEATHS = 5
@@ -131,6 +133,7 @@ class Supervisor:
         self._started_ns = time.time_ns()
         self._controller = self._child("controller", base.commands.controller, listeners.management)
         self._engine = self._child("engine", base.commands.engine)
+        self._engine.restart_at = time.monotonic() + ENGINE_DELAY
         self._workers = [
             self._child(f"worker-{slot}", base.commands.worker, listeners.inference, slot) for slot in range(settings.worker_count)
         ]
