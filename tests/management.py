@@ -19,6 +19,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.resources import Resources
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.refusals import Refusals
 from modelyard.gate.shares import ShareService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.first import bootstrap
@@ -32,6 +33,7 @@ from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.pools import PoolService
 from modelyard.jobs.queue import JobQueue
 from modelyard.ledger.audit import AuditLog
+from modelyard.ledger.refusals import RefusalIntake
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import Prober
 from modelyard.serving.deployments import DeploymentService
@@ -41,6 +43,7 @@ from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
 from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
+from modelyard.store.line_files import LineFile, LineFolder
 
 ADMIN = "admin-key-for-the-tests"
 PROBE = (sys.executable, "-m", "modelyard.server.entrypoints.probe")
@@ -69,6 +72,11 @@ class Platform:
     services: Services
     workers: Workers
     ready: str = ""
+
+    def take_refusals(self) -> int:
+        """What the controller does every second."""
+        self.services.refusals.write()
+        return RefusalIntake(self.services.store, LineFolder(self.services.home.refusals), self.services.clock, "node").take()
 
 
 @contextmanager
@@ -105,6 +113,7 @@ def running(root: Path) -> Iterator[Platform]:
         people=PeopleService(store, clock),
         openid=OpenIdService(store, clock, Sealer(bytes(32)), provider_http()),
         audit=AuditLog(store, bytes(32), home.audit_heads),
+        refusals=Refusals(LineFile(home.refusals, "management"), clock, lambda _seconds, _write: None),
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
         shares=ShareService(store),

@@ -261,6 +261,12 @@ def test_only_who_manages_shares_and_it_is_written_down_on_both_sides(
     url = f"{platform.inference}/v2/models/{{}}/infer"
     assert httpx.post(url.format(SHARED), json=INFER, headers=scoped).status_code == 200
     assert httpx.post(url.format("adder"), json=INFER, headers=scoped).status_code == 404
+    # Outside of its scope: refused as missing, and told the borrower's audit log.
+    until = time.monotonic() + 20
+    while time.monotonic() < until and not any(event.action == "right.refused" for event in borrower.platform.audit()):
+        time.sleep(0.1)
+    [event] = [event for event in borrower.platform.audit() if event.action == "right.refused"]
+    assert (event.actor, event.subject) == (f"key:{key.id}", "POST /v2/models/adder/infer")
     platform.run("unshare", "adder", "--with", "birds")
     given, taken = ({event.action: event for event in client.platform.audit(limit=50)} for client in (owner, borrower))
     assert given["share.add"].after == {"workspace": "birds", "name": SHARED}

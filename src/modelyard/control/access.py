@@ -13,7 +13,7 @@ from modelyard.control.services import Services
 from modelyard.core.access import Action, Certificate, Grant
 from modelyard.core.errors import MissingKey, NotFound, PermissionDenied, Unauthenticated
 from modelyard.core.events import Actor
-from modelyard.gate.authenticate import reachable_from
+from modelyard.gate.authenticate import WrongNetwork, reachable_from
 from modelyard.identity.workspaces import grant_in
 
 SESSION = "modelyard_session"
@@ -80,8 +80,10 @@ def identify(request: Request) -> Caller:
     except MissingKey:
         shown: Certificate | None = getattr(request.state, "certificate", None)
         certified = services.certificates.grant(shown) if shown is not None else None
-        if certified is None or (certified.networks and not reachable_from(certified.networks, address)):
+        if certified is None:
             raise
+        if certified.networks and not reachable_from(certified.networks, address):
+            raise WrongNetwork(certified, address) from None
         grant = certified
     actor = Actor(name=f"key:{grant.public_id}", workspace_id=grant.workspace_id, address=address, request_id=request.state.request_id)
     wanted = headers.get(WORKSPACE)

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -69,7 +68,7 @@ def install(app: FastAPI) -> None:
     async def expected(request: Request, error: Exception) -> Response:
         assert isinstance(error, ModelyardError)
         if isinstance(error, PermissionDenied):
-            await run_in_threadpool(record_refusal, request, error)
+            record_refusal(request, error)
         if isinstance(error, Internal):
             log.error("internal error", exc_info=error)
         return error_response(error)

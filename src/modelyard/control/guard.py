@@ -9,7 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelyard.control.access import identify
 from modelyard.control.errors import error_response
+from modelyard.control.refusals import record_refusal
 from modelyard.core.errors import ModelyardError, TooLarge
+from modelyard.gate.authenticate import WrongNetwork
 
 PUBLIC = frozenset({"/livez", "/readyz"})
 """Paths that answer without a key."""
@@ -40,6 +42,8 @@ class Guard:
             if not streamed:
                 _check_declared(request)
         except ModelyardError as error:
+            if isinstance(error, WrongNetwork):
+                record_refusal(request, error)
             await error_response(error)(scope, receive, send)
             return
         await self._app(scope, receive if streamed else _bounded(receive), send)

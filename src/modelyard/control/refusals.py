@@ -1,27 +1,58 @@
-"""Refusals of a right go into the audit log, in a transaction of their own: that of the call is undone."""
+"""Refusals of a right go into the audit log, behind the call: how ``gate/refusals.py`` and ``ledger/refusals.py`` say."""
 
 from __future__ import annotations
-
-import logging
 
 from fastapi import Request
 
 from modelyard.control.access import Caller
-from modelyard.core.errors import ModelyardError, PermissionDenied
-
-log = logging.getLogger("modelyard.control")
-ACTION = "right.refused"
-_LONGEST = 500
+from modelyard.control.services import Services
+from modelyard.core.errors import PermissionDenied
+from modelyard.core.refusals import Refusal, Why
+from modelyard.gate.authenticate import WrongNetwork
+from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
 
 def record_refusal(request: Request, error: PermissionDenied) -> None:
-    """Records who was refused what, and why. The caller is refused even where this fails, which the log then tells."""
+    """Notes who was refused what, and why."""
     caller: Caller | None = getattr(request.state, "caller", None)
-    if caller is None:
-        return
-    subject = f"{request.method} {request.url.path}"[:_LONGEST]
-    try:
-        with caller.services.store.write() as session:
-            session.audit.append(caller.actor, ACTION, subject, after={"reason": error.message[:_LONGEST]})
-    except ModelyardError as problem:
-        log.error("The refusal of %s to %s is not in the audit log: %s", subject, caller.actor.name, problem.message)  # noqa: TRY400
+    subject = f"{request.method} {request.url.path}"
+    route = getattr(request.scope.get("route"), "path", "")
+    services: Services = request.app.state.services
+    if isinstance(error, WrongNetwork):
+        more = {"place": "", "subject": subject, "reason": error.message, "request_id": request.state.request_id}
+        services.refusals.of_key(error.grant, Why.NETWORK, address=peer(request), **more)
+    elif caller is not None:
+        services.refusals.note(
+            Refusal(
+                workspace_id=caller.actor.workspace_id,
+                actor=caller.actor.name,
+                why=Why.ACTION,
+                place=f"{request.method} {route}",
+                subject=subject,
+                reason=error.message,
+                address=caller.actor.address,
+                request_id=caller.actor.request_id,
+            )
+        )
+
+
+def record_failed_sign_in(request: Request, name: str, reason: str) -> None:
+    """Notes that somebody did not get in, under the name that was tried, where a person has it: others are made up."""
+    services: Services = request.app.state.services
+    services.refusals.note(
+        Refusal(
+            workspace_id=DEFAULT_WORKSPACE_ID,
+            actor=f"person:{name}" if name and services.people.exists(name) else "nobody",
+            why=Why.SIGN_IN,
+            place=request.url.path,
+            subject=name or request.url.path,
+            reason=reason,
+            address=peer(request),
+            request_id=request.state.request_id,
+        )
+    )
+
+
+def peer(request: Request) -> str:
+    """Where a request comes from."""
+    return request.client.host if request.client else ""

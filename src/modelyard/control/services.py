@@ -9,6 +9,7 @@ from typing import Any
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.refusals import Refusals
 from modelyard.gate.shares import ShareService
 from modelyard.identity.certificates import CertificateService
 from modelyard.identity.keys import KeyService
@@ -46,6 +47,7 @@ class Services:
     people: PeopleService
     openid: OpenIdService
     audit: AuditLog
+    refusals: Refusals
     limits: LimitService
     prices: PriceService
     shares: ShareService

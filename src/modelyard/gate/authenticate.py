@@ -23,6 +23,15 @@ _HOW = "send it as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'"
 _UNKNOWN = "The key is not valid: it is unknown, revoked or expired. Check it, or ask whoever runs this server for a new one."
 
 
+class WrongNetwork(PermissionDenied):
+    """A valid key, from where it may not be used."""
+
+    def __init__(self, grant: Grant, peer: str) -> None:
+        super().__init__(f"Key {grant.public_id!r} may not be used from {peer[:60]!r}; call from a network that it is made for.")
+        self.grant = grant
+        """The key's."""
+
+
 class Grants(Protocol):
     """Where grants are found: a worker's snapshot, or the controller's database."""
 
@@ -69,7 +78,7 @@ class Authenticator:
         if grant.expires_ns and grant.expires_ns <= max(now, self._grants.seen_ns):
             raise Unauthenticated(_UNKNOWN)
         if grant.networks and not reachable_from(grant.networks, peer):
-            raise PermissionDenied(f"Key {grant.public_id!r} may not be used from {peer[:60]!r}; call from a network that it is made for.")
+            raise WrongNetwork(grant, peer)
         return grant
 
     def certified(self, certificate: Certificate, peer: str) -> Grant | None:

@@ -122,6 +122,11 @@ class PeopleService:
             session.audit.append(Actor(name=f"person:{name}", workspace_id=DEFAULT_WORKSPACE_ID, address=address), "person.sign-in", name)
         return person
 
+    def exists(self, name: str) -> bool:
+        """Whether there is a person of this name."""
+        with self._store.read() as session:
+            return session.principals.named(DEFAULT_WORKSPACE_ID, PrincipalKind.PERSON, name) is not None
+
     def open_session(self, principal: Principal, address: str) -> tuple[Session, str]:
         """A session and its secret, which only the browser's cookie has."""
         secret, now = secrets.token_urlsafe(32), self._clock.time_ns()

@@ -24,6 +24,7 @@ PUBLISH_SECONDS = 0.05
 ELSEWHERE_SECONDS = 0.25
 """How long a change that another node has made may go unnoticed."""
 FOLD_SECONDS = 1.0
+REFUSAL_SECONDS = 1.0
 SUPPLY_SECONDS = 0.02
 """So often workers' requests for more of a quota are looked for; a look costs a read of memory."""
 ROLLOUT_SECONDS = 1.0
@@ -46,6 +47,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     threads = [
         _Background("publisher", lambda: _publish(stop, controller), server),
         _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, lambda: _fold(controller)), server),
+        _Background("refusals", lambda: _repeat(stop, REFUSAL_SECONDS, lambda: _take_refusals(controller)), server),
         _Background("rollouts", lambda: _repeat(stop, ROLLOUT_SECONDS, lambda: _look_at_rollouts(controller)), server),
         _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
         _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
@@ -74,6 +76,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
 def _last_fold(controller: Controller, foundation: Foundation) -> None:
     try:
         controller.ledger.fold()
+        _take_refusals(controller)
         controller.services.audit.sign()
         foundation.store.close()
     except ModelyardError as error:
@@ -83,6 +86,11 @@ def _last_fold(controller: Controller, foundation: Foundation) -> None:
 def _fold(controller: Controller) -> None:
     controller.ledger.fold()
     controller.supplier.folded()
+
+
+def _take_refusals(controller: Controller) -> None:
+    controller.services.refusals.write()
+    controller.refusals.take()
 
 
 def _look_at_rollouts(controller: Controller) -> None:

@@ -12,12 +12,15 @@ from itertools import count
 from typing import Protocol as Seam
 
 from modelyard.core.access import Action, Certificate, Grant
-from modelyard.core.errors import Internal, MissingKey, ModelyardError, NotFound, Unauthenticated, Unsupported
+from modelyard.core.errors import Internal, MissingKey, ModelyardError, NotFound, PermissionDenied, Unauthenticated, Unsupported
 from modelyard.core.exchange import Exchange
+from modelyard.core.refusals import Why
 from modelyard.core.usage import CallKind
+from modelyard.gate.authenticate import WrongNetwork
 from modelyard.gate.counters import Awaited
 from modelyard.gate.openness import Openness
 from modelyard.gate.permit import Permit
+from modelyard.gate.refusals import Refusals
 from modelyard.protocols.call import Call, Finished
 from modelyard.protocols.compression import decompress
 from modelyard.protocols.context import read_context
@@ -58,7 +61,7 @@ class Handler:
     Every route but health needs a key, and whoever has none learns nothing of which paths exist. ``max_body_bytes`` bounds a body
     after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters. ``later`` is the
     event loop's ``call_later``, with which calls wait for what a limit lacks for moments only; without it they are refused at once.
-    ``measured`` is what one call in many is made of.
+    ``measured`` is what one call in many is made of. ``refusals`` are told which rights keys were refused.
     """
 
     def __init__(
@@ -71,6 +74,7 @@ class Handler:
         finished: Finished | None = None,
         later: Later | None = None,
         measured: type[Call] = Call,
+        refusals: Refusals | None = None,
     ) -> None:
         self._table = RouteTable(protocols)
         self._gate = gate
@@ -78,6 +82,7 @@ class Handler:
         self._max_body = max_body_bytes
         self._finished = finished
         self._measured = measured
+        self._refusals = refusals
         self._waiting = WaitingRoom(later)
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
@@ -133,6 +138,10 @@ class Handler:
             call.grant = self._gate.authenticate(exchange.headers, exchange.query, exchange.peer)
         except MissingKey as missing:
             self._welcome(call, missing)
+        except WrongNetwork as error:
+            call.grant = error.grant
+            self._refused(call, Why.NETWORK, error, own_id)
+            raise
         if route is not None and route.locate is not None and "name" not in call.params:
             route.locate(call)
         if call.context is not None and call.context.origin:
@@ -174,9 +183,26 @@ class Handler:
         except Awaited as error:
             self._waiting.wait(call, error, self._admit, call, own_id)
             return
+        except PermissionDenied as error:
+            self._refused(call, Why.ACTION, error, own_id)
+            raise
+        except NotFound as error:
+            if not call.grant.covers(name or ""):
+                self._refused(call, Why.SCOPE, error, own_id)
+            raise
         coding = exchange.headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
         route.run(call)
+
+    def _refused(self, call: Call, why: Why, error: ModelyardError, own_id: bytes) -> None:
+        if self._refusals is not None:
+            what = f"{call.exchange.method} {call.exchange.path}"
+            name = call.params.get("name", "")
+            subject = what if not name or name in what else f"{what} {name}"
+            address = call.exchange.peer
+            place = f"{call.route.method} {call.route.pattern}" if call.route is not None else ""
+            more = {"reason": error.message, "address": address, "request_id": own_id.hex()}
+            self._refusals.of_key(call.grant, why, place=place, subject=subject, **more)
 
     def wants_body(self, exchange: Exchange) -> bool:
         """Whether a request whose head alone has come may be answered well: one without a valid key need not send its body."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,27 +13,11 @@ from modelyard.ledger.trace import Tracer
 from modelyard.serving.feedback import Report
 from modelyard.store.database import Store
 from modelyard.store.feedback import Feedback
+from modelyard.store.line_files import LineFolder
 
 logger = logging.getLogger(__name__)
 KEEP_NS = 90 * 86_400 * 1_000_000_000
 """So long reports are kept."""
-_TAKEN = ".taken"
-
-
-class FeedbackFolder:
-    """All workers' files, as the controller takes them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def take(self) -> list[Path]:
-        """Files that nobody writes to any more, those included that were taken before and not dropped."""
-        for path in self._folder.glob("*.jsonl"):
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                # A name that is never used again: its predecessor may still lie there, undropped.
-                path.rename(path.with_name(f"{path.stem}-{os.fstat(file.fileno()).st_ino}-{os.urandom(4).hex()}{_TAKEN}"))
-        return sorted(self._folder.glob(f"*{_TAKEN}"))
 
 
 def reports_in(path: Path) -> Iterator[Report]:
@@ -50,7 +32,7 @@ def reports_in(path: Path) -> Iterator[Report]:
 class FeedbackIntake:
     """Takes reports into the database, each with the version that its call was answered by."""
 
-    def __init__(self, store: Store, folder: FeedbackFolder, tracer: Tracer) -> None:
+    def __init__(self, store: Store, folder: LineFolder, tracer: Tracer) -> None:
         self._store, self._folder, self._tracer = store, folder, tracer
 
     def take(self) -> int:

@@ -33,6 +33,8 @@ class Home:
         """Uploaded files of calls, and the files of their answers."""
         self.feedback = self.root / "feedback"
         """What users reported of answers, until it is in the database."""
+        self.refusals = self.root / "refusals"
+        """Which rights callers were refused, until it is in the audit log."""
         self.run = self.root / "run"
         """Lock, process ids, workers' reports: meaningful only while the platform runs."""
         self.hosting = self.run / "hosting"
@@ -69,6 +71,7 @@ class Home:
             self.predictions,
             self.batches,
             self.feedback,
+            self.refusals,
             self.run,
             self.limits,
             self.logs,

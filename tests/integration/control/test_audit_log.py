@@ -12,10 +12,10 @@ from sqlalchemy import text
 import modelyard
 from management import ADMIN, Platform
 from modelyard.cli.main import main
-from modelyard.control.refusals import ACTION
 from modelyard.core.access import Action
-from modelyard.core.errors import PermissionDenied, Unavailable
+from modelyard.core.errors import PermissionDenied
 from modelyard.core.events import AuditFault
+from modelyard.ledger.refusals import ACTION, SIGN_IN
 from modelyard.sdk.client import Client
 
 
@@ -33,36 +33,75 @@ def reader(client: Client, url: str):
         yield http, key.id
 
 
-def refusals(client: Client) -> list:
+def refusals(client: Client, platform: Platform) -> list:
+    platform.take_refusals()
     return [event for event in client.platform.audit() if event.action == ACTION]
 
 
-def test_a_refusal_is_recorded_with_who_what_why_and_from_where(client: Client, reader: tuple[httpx.Client, str]) -> None:
+def test_a_refusal_is_recorded_with_who_what_why_and_from_where(
+    client: Client, platform: Platform, reader: tuple[httpx.Client, str]
+) -> None:
     http, public_id = reader
     assert http.delete("/api/v1/deployments/iris", headers={"x-request-id": "r-1"}).status_code == 403
-    (event,) = refusals(client)
+    (event,) = refusals(client, platform)
     assert (event.actor, event.subject, event.request_id) == (f"key:{public_id}", "DELETE /api/v1/deployments/iris", "r-1")
     assert event.address == "127.0.0.1"
     assert "'deploy'" in event.after["reason"]
     assert client.platform.verify_audit().findings == ()
 
 
-def test_other_errors_are_no_refusals(client: Client, reader: tuple[httpx.Client, str]) -> None:
+def test_other_errors_are_no_refusals(client: Client, platform: Platform, reader: tuple[httpx.Client, str]) -> None:
     http, _ = reader
     assert http.get("/api/v1/models/none").status_code == 404
     assert http.get("/api/v1/models", headers={"authorization": "Bearer wrong"}).status_code == 401
-    assert refusals(client) == []
+    assert refusals(client, platform) == []
+
+
+def test_who_goes_on_is_counted_and_fills_no_log(client: Client, platform: Platform, reader: tuple[httpx.Client, str]) -> None:
+    http, _ = reader
+    for number in range(30):
+        assert http.delete(f"/api/v1/deployments/made-up-{number}").status_code == 403
+        if number % 10 == 9:
+            platform.take_refusals()
+    assert http.post("/api/v1/keys", json={}).status_code == 403
+    told = refusals(client, platform)
+    # What came while rows were held back is counted with the next one.
+    assert [event.subject for event in told] == ["POST /api/v1/keys", "DELETE /api/v1/deployments/made-up-0"]
+    assert told[1].after["times"] == 10
+
+
+def test_a_key_from_another_network_and_failed_sign_ins_are_recorded(client: Client, platform: Platform, url: str) -> None:
+    key = client.keys.create(networks=["10.0.0.0/8"])
+    headers = {"authorization": f"Bearer {key.key}", "x-request-id": "r-2"}
+    assert httpx.get(f"{url}/api/v1/me", headers=headers).status_code == 403
+    client.people.add("ana")
+    for name in ("ana", "ana", "made-up-1", "made-up-2"):
+        assert httpx.post(f"{url}/api/v1/sign-in", json={"name": name, "password": "wrong"}).status_code == 401
+    assert httpx.post(f"{url}/api/v1/sign-in/password", json={"token": "x", "password": "correct horse"}).status_code == 401
+    (event,) = refusals(client, platform)
+    assert (event.actor, event.subject, event.request_id, event.address) == (f"key:{key.id}", "GET /api/v1/me", "r-2", "127.0.0.1")
+    failed = {(event.actor, event.subject): event.after["times"] for event in client.platform.audit() if event.action == SIGN_IN}
+    assert failed == {("person:ana", "ana"): 2, ("nobody", "made-up-1"): 2, ("nobody", "/api/v1/sign-in/password"): 1}
+    assert "wrong" not in "".join(str(event.after).replace("is wrong", "") for event in client.platform.audit() if event.action == SIGN_IN)
 
 
 def test_a_caller_is_refused_even_when_that_cannot_be_recorded(
-    platform: Platform, reader: tuple[httpx.Client, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    client: Client,
+    platform: Platform,
+    reader: tuple[httpx.Client, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def away() -> None:
-        raise Unavailable("The database did not answer.")
+    def full(_file: object, _lines: bytes) -> None:
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(platform.services.store, "write", away)
-    assert reader[0].post("/api/v1/keys", json={}).status_code == 403
-    assert "not in the audit log" in caplog.text
+    with monkeypatch.context() as patched:
+        patched.setattr("modelyard.store.line_files.LineFile.append", full)
+        assert reader[0].post("/api/v1/keys", json={}).status_code == 403
+        platform.take_refusals()
+        assert "cannot be written down for the audit log" in caplog.text
+        assert refusals(client, platform) == []
+    assert len(refusals(client, platform)) == 1
 
 
 def test_only_administrators_see_the_log(reader: tuple[httpx.Client, str]) -> None:
@@ -115,8 +154,8 @@ def test_the_command_line_lists_checks_and_exports(
     assert run("verify", str(file), "--trust", public_key)[0] == 1
 
 
-def test_keys_within_their_rights_are_not_refused(client: Client, url: str) -> None:
+def test_keys_within_their_rights_are_not_refused(client: Client, platform: Platform, url: str) -> None:
     issuer = client.keys.create(actions=[Action.KEYS, Action.INFER])
     with modelyard.connect(url, issuer.key) as limited, pytest.raises(PermissionDenied):
         limited.keys.create(actions=[Action.ADMIN])
-    assert [event.subject for event in refusals(client)] == ["POST /api/v1/keys"]
+    assert [event.subject for event in refusals(client, platform)] == ["POST /api/v1/keys"]

@@ -20,10 +20,13 @@ from modelyard.core.clock import SystemClock
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.events import Actor
 from modelyard.core.principals import Membership, Principal, PrincipalKind
+from modelyard.core.refusals import Why
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.journal import Journal
+from modelyard.gate.refusals import Refusals
 from modelyard.identity.bounds import NewKey
 from modelyard.identity.keys import add_key, revoke_key
+from modelyard.ledger.refusals import refusals_in
 from modelyard.protocols.call import Call
 from modelyard.protocols.open_inference_grpc.stubs import message as open_inference
 from modelyard.protocols.routing import Protocol, Route
@@ -36,6 +39,7 @@ from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.publisher import SnapshotPublisher
 from modelyard.store.database import Session
 from modelyard.store.home import Home
+from modelyard.store.line_files import LineFile, LineFolder
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 from unit.protocols.fakes import FakeExchange
 
@@ -151,7 +155,11 @@ class World:
     def __init__(self, root: Path, services: object, holder: SnapshotHolder, journal: Journal) -> None:
         settings, plane = Settings(home=root / "worker"), DataPlane()
         self.protocols = (*protocols(settings, Home(root / "worker"), plane, holder, slot=0), *UNARY, *STREAMS)
-        handler = Handler([marked(protocol) for protocol in self.protocols[: -len((*UNARY, *STREAMS))]], Gate(holder, journal), plane)
+        self.refusals = root / "refusals"
+        self.refusals.mkdir()
+        self.noted = Refusals(LineFile(self.refusals, "0"), SystemClock(), lambda _seconds, _write: None)
+        http = [marked(protocol) for protocol in self.protocols[: -len((*UNARY, *STREAMS))]]
+        handler = Handler(http, Gate(holder, journal), plane, refusals=self.noted)
         grpc = handler.carrying([marked(protocol) for protocol in (*UNARY, *STREAMS)])
         self.handlers = {protocol.name: handler for protocol in self.protocols} | {p.name: grpc for p in (*UNARY, *STREAMS)}
 
@@ -337,3 +345,29 @@ def test_nobody_learns_from_a_refusal_whether_there_is_such_a_deployment(world: 
                 for who in ("nobody", "unknown key", "auditor"):
                     told = {made.ask(protocol, route, callers[who], target) for target in (OWN, HIDDEN, MISSING)}
                     assert len(told) == 1, (who, route.pattern, told)
+
+
+def test_each_refusal_of_a_right_is_noted_for_the_audit_log_and_nothing_else(world: tuple[World, dict[str, Caller]]) -> None:
+    made, callers = world
+    made.noted.write()
+    for path in LineFolder(made.refusals).take():
+        path.unlink()
+    protocol = next(protocol for protocol in made.protocols if protocol.name == "open-inference-rest")
+    route = next(route for route in protocol.routes if route.pattern == "/v2/models/{name}/infer")
+    for caller in callers.values():
+        for target in (OWN, HIDDEN, MISSING):
+            made.ask(protocol, route, caller, target)
+    made.noted.write()
+    [path] = LineFolder(made.refusals).take()
+    found = {(refusal.why, refusal.subject): refusal for refusal in refusals_in(path)}
+    path.unlink()
+    assert set(found) == {
+        (Why.ACTION, f"POST /v2/models/{OWN}/infer"),
+        (Why.NETWORK, f"POST /v2/models/{OWN}/infer"),
+        (Why.SCOPE, f"POST /v2/models/{HIDDEN}/infer"),
+    }
+    network = found[Why.NETWORK, f"POST /v2/models/{OWN}/infer"]
+    assert (network.workspace_id, network.address, network.count, network.place) == (1, "192.0.2.1", 3, "POST /v2/models/{name}/infer")
+    assert network.actor.startswith("key:")
+    assert len(network.request_id) == 32
+    assert [found[Why.SCOPE, f"POST /v2/models/{HIDDEN}/infer"].count, found[Why.ACTION, f"POST /v2/models/{OWN}/infer"].count] == [2, 3]

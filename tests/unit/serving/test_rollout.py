@@ -21,10 +21,11 @@ from modelyard.ledger.trace import Tracer
 from modelyard.registry.service import Registry
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.feedback import FeedbackFile, Report
-from modelyard.serving.feedback_intake import KEEP_NS, FeedbackFolder, FeedbackIntake, reports_in
+from modelyard.serving.feedback_intake import KEEP_NS, FeedbackIntake, reports_in
 from modelyard.serving.rollout import RolloutService, wished
 from modelyard.serving.tallies import Tallies, tallies_path
 from modelyard.store.database import Store
+from modelyard.store.line_files import LineFolder
 
 BOSS = Actor(name="key:boss", workspace_id=1)
 POLICY = {"rollout": {"candidate": "m@2", "steps": [50], "hold_seconds": 10, "rules": {"max_error_rate": 0.1}, "alias": "champion"}}
@@ -186,7 +187,7 @@ def test_reports_find_the_version_that_answered(platform):
     folder = platform.folder / "feedback"
     folder.mkdir()
     file = FeedbackFile(folder, 0)
-    intake = FeedbackIntake(platform.store, FeedbackFolder(folder), Tracer(platform.store, platform.folder / "journal"))
+    intake = FeedbackIntake(platform.store, LineFolder(folder), Tracer(platform.store, platform.folder / "journal"))
     assert intake.take() == 0
     now = platform.clock.time_ns()
     for request_id, value in [*zip(ids, (1.0, 0.0, 3.0, 1.0), strict=True), (secrets.token_bytes(16), 9.0), (ids[1], 0.5)]:
@@ -215,7 +216,7 @@ def _write(folder, count):
 def test_no_report_is_lost_between_writing_and_taking(tmp_path):
     writer = threading.Thread(target=_write, args=(tmp_path, 2000))
     writer.start()
-    taker, seen = FeedbackFolder(tmp_path), 0
+    taker, seen = LineFolder(tmp_path), 0
     while True:
         alive = writer.is_alive()
         for path in taker.take():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -9,11 +11,12 @@ from fastapi.responses import RedirectResponse
 
 from modelyard.control.access import SESSION, Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
+from modelyard.control.refusals import peer, record_failed_sign_in
 from modelyard.control.routes.keys import shown_key
 from modelyard.control.schemas import ChangedPasswordBody, NewPasswordBody, SignInBody, SignInKeyBody
 from modelyard.control.services import Services
 from modelyard.core.api import IssuedKey
-from modelyard.core.errors import InvalidRequest, Unauthenticated
+from modelyard.core.errors import InvalidRequest, LimitExceeded, PermissionDenied, Unauthenticated
 from modelyard.core.principals import Principal
 from modelyard.core.sign_in import SignedIn
 
@@ -27,22 +30,26 @@ _HERE = "/api/v1/sign-in"
 def sign_in(request: Request, body: SignInBody) -> Response:
     """The session is in a cookie; every change needs the header ``x-csrf-token``. Wrong passwords block the name for a while."""
     services = _services(request)
-    return _session(request, services.people.sign_in(body.name, body.password, _peer(request)))
+    with _telling(request, body.name):
+        person = services.people.sign_in(body.name, body.password, peer(request))
+    return _session(request, person)
 
 
 @router.post("/sign-in/key", summary="A short-lived key for a password", status_code=201, responses=returns(IssuedKey, 201))
 def sign_in_for_key(request: Request, body: SignInKeyBody) -> Response:
     """For the command line: a key of one's own with all rights of one's roles in the workspace, valid for hours."""
     services = _services(request)
-    person = services.people.sign_in(body.name, body.password, _peer(request))
-    issued = services.keys.for_person(person, body.workspace, body.hours, _peer(request))
+    with _telling(request, body.name):
+        person = services.people.sign_in(body.name, body.password, peer(request))
+    issued = services.keys.for_person(person, body.workspace, body.hours, peer(request))
     services.propagate()
     return shown_key(services, *issued)
 
 
 @router.post("/sign-in/password", summary="Sets a password with a one-time token", status_code=204, responses=DONE)
 def set_password(request: Request, body: NewPasswordBody) -> Response:
-    _services(request).people.set_password(body.token, body.password, _peer(request))
+    with _telling(request, ""):
+        _services(request).people.set_password(body.token, body.password, peer(request))
     return done()
 
 
@@ -63,10 +70,12 @@ def finished(
     code: Annotated[str, Query(max_length=4000)] = "",
     error: Annotated[str, Query(max_length=500)] = "",
 ) -> Response:
-    if error or not code or not state:
-        raise Unauthenticated(f"The provider did not sign you in ({error[:80] or 'no code came back'}); begin again.")
-    cookie = request.cookies.get(ATTEMPT, "")
-    response = _session(request, _services(request).openid.finish(provider, cookie, state, code, _peer(request)))
+    with _telling(request, ""):
+        if error or not code or not state:
+            raise Unauthenticated(f"The provider did not sign you in ({error[:80] or 'no code came back'}); begin again.")
+        cookie = request.cookies.get(ATTEMPT, "")
+        person = _services(request).openid.finish(provider, cookie, state, code, peer(request))
+    response = _session(request, person)
     response.delete_cookie(ATTEMPT, path=_HERE)
     return response
 
@@ -91,8 +100,18 @@ def change_password(caller: Anybody, body: ChangedPasswordBody) -> Response:
     return done()
 
 
+@contextmanager
+def _telling(request: Request, name: str) -> Iterator[None]:
+    """Has whoever does not get in noted for the audit log."""
+    try:
+        yield
+    except (Unauthenticated, LimitExceeded, PermissionDenied) as error:
+        record_failed_sign_in(request, name, error.message)
+        raise
+
+
 def _session(request: Request, person: Principal) -> Response:
-    session, secret = _services(request).people.open_session(person, _peer(request))
+    session, secret = _services(request).people.open_session(person, peer(request))
     response = answer(SignedIn(name=person.name, csrf=session.csrf, expires_ns=session.expires_ns))
     response.set_cookie(SESSION, secret, path="/", httponly=True, samesite="lax", secure=request.url.scheme == "https")
     response.headers["cache-control"] = "no-store"
@@ -102,10 +121,6 @@ def _session(request: Request, person: Principal) -> Response:
 def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
-
-
-def _peer(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 def _callback(request: Request, provider: str) -> str:

@@ -14,6 +14,7 @@ from modelyard.engines.local import LocalEngine
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.counters import Counters
 from modelyard.gate.limits import LimitService, PriceService
+from modelyard.gate.refusals import Refusals
 from modelyard.gate.shares import ShareService
 from modelyard.gate.supply import Supplier
 from modelyard.identity.certificates import CertificateService
@@ -30,6 +31,7 @@ from modelyard.jobs.queue import JobQueue
 from modelyard.jobs.scheduler import JobScheduler, SchedulerOptions
 from modelyard.ledger.audit import AuditLog
 from modelyard.ledger.fold import Folder
+from modelyard.ledger.refusals import RefusalIntake
 from modelyard.ledger.trace import Tracer
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
@@ -50,7 +52,7 @@ from modelyard.serving.batches.files import BatchFiles
 from modelyard.serving.batches.intake import BatchIntake
 from modelyard.serving.delegation import Delegation
 from modelyard.serving.deployments import DeploymentService
-from modelyard.serving.feedback_intake import FeedbackFolder, FeedbackIntake
+from modelyard.serving.feedback_intake import FeedbackIntake
 from modelyard.serving.hosting import ModelHost
 from modelyard.serving.prediction_caller import LoopbackCaller
 from modelyard.serving.prediction_files import PredictionFiles
@@ -63,6 +65,7 @@ from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
 from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
+from modelyard.store.line_files import LineFile, LineFolder
 from modelyard.store.snapshot import SnapshotReader
 
 ENVIRONMENT_SECONDS = 30 * 86400.0
@@ -84,6 +87,7 @@ class Controller:
     ledger: Folder
     supplier: Supplier
     feedback: FeedbackIntake
+    refusals: RefusalIntake
     host: ModelHost | None
     """Loads and unloads models of a container contract; None where there is none."""
     upkeep: Callable[[], object]
@@ -107,7 +111,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     home.private_url_file.write_text(handover.private_url)
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
-    feedback = FeedbackIntake(store, FeedbackFolder(home.feedback), Tracer(store, home.journal))
+    feedback = FeedbackIntake(store, LineFolder(home.feedback), Tracer(store, home.journal))
     services = Services(
         home=home,
         store=store,
@@ -120,6 +124,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         people=PeopleService(store, clock),
         openid=OpenIdService(store, clock, Sealer(home_secret(home.root, "vault")), provider_http()),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
+        refusals=Refusals(LineFile(home.refusals, "management"), clock, lambda _seconds, _write: None),  # written when they are taken
         limits=LimitService(store, clock),
         prices=PriceService(store, clock),
         shares=ShareService(store),
@@ -148,6 +153,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         supplier=Supplier(store, Counters(home.limits), home_secret(home.root, "node").hex()[:32], clock),
         ledger=_ledger(foundation),
         feedback=feedback,
+        refusals=RefusalIntake(store, LineFolder(home.refusals), clock, home_secret(home.root, "node").hex()[:32]),
         host=model_host(settings, home, blobs, (registry, services.jobs, deployments, propagation)),
         upkeep=partial(_upkeep, foundation, feedback),
     )

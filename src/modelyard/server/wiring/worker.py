@@ -15,6 +15,7 @@ from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.counters import Counters
 from modelyard.gate.journal import Journal
 from modelyard.gate.limiter import Limiter
+from modelyard.gate.refusals import Refusals
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path
 from modelyard.protocols.anthropic.routes import PROTOCOL as ANTHROPIC
@@ -55,6 +56,7 @@ from modelyard.serving.tallies import Tallies, tallies_path
 from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
 from modelyard.store.home import Home
+from modelyard.store.line_files import LineFile
 from modelyard.store.snapshot import SnapshotReader
 
 DISK_THREADS = 4
@@ -117,6 +119,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         finished=telemetry.note,
         later=later,
         measured=measuring(telemetry.observe),
+        refusals=Refusals(LineFile(home.refusals, str(slot)), clock, later),
     )
     front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
     front.wants_body = handler.wants_body
