@@ -102,12 +102,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     registry = Registry(store, blobs, Prober(PROBE, limits, starting=starting), clock)
     propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
-    kinds = {
-        "train": TrainJobs(store, registry, deployments).kind(),
-        "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
-        "optimize": OptimizeJobs(registry, blobs).kind(),
-        "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
-    }
+    kinds = _kinds(foundation, registry, deployments)
     home.private_url_file.write_text(handover.private_url)
     scheduler = _scheduler(foundation, kinds, environment)
     overview = Overview(store, home, handover, clock)
@@ -157,6 +152,16 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         host=model_host(settings, home, blobs, (registry, services.jobs, deployments, propagation)),
         upkeep=partial(_upkeep, foundation, feedback),
     )
+
+
+def _kinds(foundation: Foundation, registry: Registry, deployments: DeploymentService) -> dict[str, JobKind]:
+    settings, home, store, blobs = foundation.settings, foundation.home, foundation.store, foundation.blobs
+    return {
+        "train": TrainJobs(store, registry, deployments).kind(),
+        "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
+        "optimize": OptimizeJobs(registry, blobs).kind(),
+        "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
+    }
 
 
 def _ledger(foundation: Foundation) -> Folder:
