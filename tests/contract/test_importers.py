@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 
+import catboost
 import joblib
 import lightgbm
 import numpy as np
@@ -13,7 +14,7 @@ import skops.io
 import xgboost
 
 import estimators
-from modelyard.testing.importer_contract import Case, ImporterContract
+from modelyard.testing.importer_contract import Case, ImporterContract, KeptContract
 
 
 def _joblib(estimator) -> bytes:
@@ -34,8 +35,23 @@ class TestEstimators(ImporterContract):
             inputs=estimators.as_inputs(table),
             outputs={"label": pipeline.predict(table), "probabilities": pipeline.predict_proba(table)},
             runs_code=request.param != "skops",
-            unsupported={"model.pkl": estimators.unsupported()} if request.param == "pickle" else None,
+        )
+
+
+class TestKeptEstimators(KeptContract):
+    @pytest.fixture
+    def case(self):
+        rows = estimators.frame()[0][["body mass", "bill.length"]].to_numpy(np.float32)[:20]
+        model = pickle.loads(estimators.unsupported())
+        return Case(
+            importer="sklearn",
+            files={},
+            inputs={},
+            outputs={},
+            unsupported={"model.pkl": estimators.unsupported()},
             unsupported_reason="no exact ONNX conversion: FunctionTransformer",
+            unsupported_inputs={"input": rows},
+            unsupported_outputs={"label": model.predict(rows), "probabilities": model.predict_proba(rows)},
         )
 
 
@@ -69,5 +85,25 @@ class TestLightgbm(ImporterContract):
             files={"model.txt": model.booster_.model_to_string().encode()},
             inputs={"input": rows[:20]},
             outputs={"probabilities": np.asarray(model.booster_.predict(rows[:20])).reshape(-1, 1) * [[-1, 1]] + [[1, 0]]},
+            runs_code=False,
+        )
+
+
+class TestCatboost(ImporterContract):
+    @pytest.fixture(params=["classifier", "regressor", "several"])
+    def case(self, request, tmp_path_factory):
+        rows, wanted = _numbers()
+        kind = catboost.CatBoostRegressor if request.param == "regressor" else catboost.CatBoostClassifier
+        target = {"classifier": wanted, "regressor": rows[:, 0], "several": np.digitize(rows[:, 0], [-0.5, 0.5])}[request.param]
+        model = kind(iterations=5, depth=3, verbose=0, allow_writing_files=False, random_seed=1).fit(rows, target)
+        path = tmp_path_factory.mktemp("catboost") / "model.cbm"
+        model.save_model(path)
+        given = rows[:20]
+        classified = request.param != "regressor"
+        return Case(
+            importer="catboost",
+            files={"model.cbm": path.read_bytes()},
+            inputs={"input": given},
+            outputs={"probabilities": model.predict_proba(given)} if classified else {"prediction": model.predict(given)},
             runs_code=False,
         )

@@ -42,6 +42,9 @@ def deploy(
     replicas: Annotated[
         str, typer.Option(help="Replica processes, like 2, or 0-3 to follow the calls; any other policy of the deployment stays.")
     ] = "",
+    accept_flagged: Annotated[
+        bool, typer.Option("--accept-flagged", help="Serve a version all the same that was flagged beside the one it was optimized from.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker serves it.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 60.0,
     as_json: Json = False,
@@ -50,12 +53,16 @@ def deploy(
     references = references or []
     if not references and not (policy and name):
         raise typer.BadParameter("Name a version, or give --name and a --policy with a graph.", param_hint="REFERENCE")
+    if policy and replicas:
+        raise typer.BadParameter("Give either --policy, which may say 'replicas', or --replicas.", param_hint="--replicas")
     if weight and len(weight) != len(references):
         raise typer.BadParameter(f"{len(references)} references need as many weights; {len(weight)} were given.", param_hint="--weight")
     with connected() as client:
         shares = weight or [100] * len(references)
         targets = [_target(client, reference, share) for reference, share in zip(references, shares, strict=True)]
-        found = client.deployments.put(name or targets[0].model, targets, policy=read_document(policy) if policy else None)
+        called = name or targets[0].model
+        rules = read_document(policy) if policy else _policy(client, called, replicas)
+        found = client.deployments.put(called, targets, policy=rules, accept_flagged=accept_flagged)
         if wait:
             found = client.deployments.wait(found.name, timeout=timeout)
     if as_json:

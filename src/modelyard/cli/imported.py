@@ -20,7 +20,10 @@ def _steps(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     findings = [f"{item.get('name')} in {item.get('file')}" for item in report.get("findings", ()) if isinstance(item, Mapping)]
     yield "scanned", f"unknown: {', '.join(findings)}" if findings else "nothing unknown"
     yield "opened in", ", ".join(map(str, report.get("confinement", ())))
-    yield "converted", str(report.get("how", ""))
+    reason = str(report.get("reason") or "")
+    yield ("served", str(report.get("how", ""))) if reason else ("converted", str(report.get("how", "")))
+    if reason:
+        yield "because", reason
     proof = report.get("proof", {})
     if isinstance(proof, Mapping) and proof:
         yield "compared on", f"{proof.get('rows')} rows {proof.get('source')}"
@@ -33,6 +36,8 @@ def _steps(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     before, after = report.get("before_us", 0.0), report.get("after_us", 0.0)
     if before and after:
         yield "one row", f"{before / 1000:.3g} ms before, {after / 1000:.3g} ms after ({before / after:.3g} x)"
+    elif reason and after:
+        yield "one row", f"{after / 1000:.3g} ms"
     for note in report.get("notes", ()):
         yield "note", str(note)
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, print_json, print_table, shortened, when
+from modelyard.core.api import LogChunk
 from modelyard.core.jobs import Job, JobStatus
 from modelyard.sdk.client import Client
 
 app = typer.Typer(rich_markup_mode=None)
+Read = Callable[[int], LogChunk]
+"""A log from an offset on."""
 JobArgument = Annotated[int, typer.Argument(help="Number of the job.")]
 
 
@@ -37,23 +42,30 @@ def jobs(
     print_table(["job", "kind", "status", "progress", "created"], [_row(job) for job in found], empty="There are no jobs.")
 
 
-@app.command("logs", epilog=examples("modelyard logs 3", "modelyard logs 3 --follow"))
+@app.command("logs", epilog=examples("modelyard logs 3", "modelyard logs 3 --follow", "modelyard logs shouter --version shouter@2"))
 def logs(
-    job: JobArgument,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    what: Annotated[str, typer.Argument(metavar="JOB|DEPLOYMENT", help="Number of a job, or name of a deployment.")],
+    version: Annotated[str, typer.Option(help="Of a deployment: the version, NAME@NUMBER; all that it serves by default.")] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends, or for good.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what a job wrote."""
+    """Show what a job wrote, or the replica processes of a deployment."""
     with connected() as client:
+        sources = _sources(client, what, version)
         if as_json:
-            print_json({"job": client.jobs.get(job), "log": _whole(client, job)})
+            written = {name: _whole(read) for name, read in sources.items()}
+            print_json(
+                {"job": client.jobs.get(int(what)), "log": written[what]} if what.isdigit() else {"deployment": what, "logs": written}
+            )
             return
-        offset = _copy(client, job, 0)
-        while follow and not client.jobs.get(job).status.ended:
+        offsets = dict.fromkeys(sources, 0)
+        while True:
+            ended = not follow or (what.isdigit() and client.jobs.get(int(what)).status.ended)
+            for name, read in sources.items():
+                offsets[name] = _copy(read, offsets[name], heading=name if len(sources) > 1 else "")
+            if ended:
+                return
             time.sleep(0.5)
-            offset = _copy(client, job, offset)
-        if follow:
-            _copy(client, job, offset)
 
 
 @app.command("cancel", epilog=examples("modelyard cancel 3"))
@@ -74,20 +86,37 @@ def _row(job: Job) -> tuple[object, ...]:
     return job.id, job.kind, job.status, "" if job.status is JobStatus.SUCCEEDED else progress, when(job.created_ns)
 
 
-def _copy(client: Client, job: int, offset: int) -> int:
-    """Prints the log from ``offset`` on; where it ends now."""
+def _sources(client: Client, what: str, version: str) -> dict[str, Read]:
+    """Where to read from, by name: a job, or versions of a deployment."""
+    if what.isdigit():
+        return {what: partial(client.jobs.log, int(what))}
+    references = [version] if version else [f"{name}@{number}" for name, number in _served(client, what)]
+    return {reference: partial(client.deployments.log, what, reference) for reference in references}
+
+
+def _served(client: Client, name: str) -> list[tuple[str, int]]:
+    found = client.deployments.get(name)
+    if len(found.targets) != len(found.versions):  # a graph names versions of several models
+        return []
+    return [(target.model, number) for target, number in zip(found.targets, found.versions, strict=True)]
+
+
+def _copy(read: Read, offset: int, *, heading: str) -> int:
+    """Prints a log from ``offset`` on; where it ends now."""
     while True:
-        chunk = client.jobs.log(job, offset)
+        chunk = read(offset)
         if not chunk.text:
             return offset
+        if heading:
+            print(f"== {heading}")
         sys.stdout.write(chunk.text)
         sys.stdout.flush()
         offset = chunk.next_offset
 
 
-def _whole(client: Client, job: int) -> str:
+def _whole(read: Read) -> str:
     parts, offset = [], 0
-    while (chunk := client.jobs.log(job, offset)).text:
+    while (chunk := read(offset)).text:
         parts.append(chunk.text)
         offset = chunk.next_offset
     return "".join(parts)

@@ -14,6 +14,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.models import Card
 from modelyard.sdk.async_resources.models import Said
 from modelyard.sdk.files import model_name_for
+from modelyard.sdk.mlflow_models import named_in
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -29,10 +30,11 @@ def _group() -> None:
         "modelyard push model.onnx --name churn",
         "modelyard push pipeline.skops --sample rows.csv --tag team=crm",
         "modelyard push model.joblib --trust",
+        "modelyard push models:/churn/3 --name churn",
     ),
 )
 def push(
-    path: Annotated[Path, typer.Argument(help="A model file, or the folder of one.")],
+    path: Annotated[str, typer.Argument(help="A model file, the folder of one, or a reference of MLflow's like models:/churn/3.")],
     name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
     format_name: Annotated[str, typer.Option("--format", help="The model's format; auto looks at the content.")] = "auto",
     sample: Annotated[
@@ -65,7 +67,7 @@ def push(
             said["sample"] = sample
         version = client.models.push(
             path,
-            name or model_name_for(path),
+            name or model_name_for(Path(named_in(path) or path)),
             card=Card(summary=summary, license=license_name),
             tags=pairs(tag, "--tag"),
             metrics=measured,

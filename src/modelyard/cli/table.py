@@ -29,7 +29,7 @@ COMMANDS: dict[str, Entry] = {
     "promote": Entry(MODELS, "modelyard.cli.aliases", "Point an alias at a version."),
     "rollback": Entry(MODELS, "modelyard.cli.aliases", "Point an alias back at what it meant before."),
     "jobs": Entry(MODELS, "modelyard.cli.jobs", "List jobs."),
-    "logs": Entry(MODELS, "modelyard.cli.jobs", "Show what a job wrote."),
+    "logs": Entry(MODELS, "modelyard.cli.jobs", "Show what a job or a deployment wrote."),
     "cancel": Entry(MODELS, "modelyard.cli.jobs", "End a job."),
     "pools": Entry(MODELS, "modelyard.cli.pools", "Show and set what jobs of a workspace may hold."),
     "deploy": Entry(SERVE, "modelyard.cli.deployments", "Serve a version or an alias."),

@@ -134,6 +134,8 @@ class DeploymentBody(Body):
     """What else holds for its calls (its schema: GET /api/v1/schemas/policy). Left as it is when left out; ``{}`` ends it."""
     revision: int = Field(0, ge=0)
     """The revision that was read before; the change is refused when somebody else was faster. 0 does not check."""
+    accept_flagged: bool = False
+    """Whether a version may answer callers that was flagged beside the version it was optimized from."""
 
 
 class RolloutBody(Body):

@@ -10,6 +10,7 @@ from typing import Any
 
 from modelyard.core.errors import Unsupported
 from modelyard.core.plugins import load_string
+from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import Array
 from modelyard.importers.brought import Brought
 from modelyard.importers.samples import MADE_UP_ROWS, Domain, Sample
@@ -55,13 +56,33 @@ class Converted:
     """The proof, where the conversion has compared the two by itself: then ``original`` is never called."""
 
 
-def heavy(reference: str, extra: str) -> Callable[[Bench], Converted]:
-    """A conversion whose libraries load only now.
+@dataclass(frozen=True, slots=True)
+class Original:
+    """The model as it was brought, to be run by its own library where ONNX cannot say it."""
+
+    library: str
+    """Of ``runtimes.original.ORIGINALS``."""
+    files: tuple[str, ...]
+    """Paths inside the part's folder that it needs; all of them where none is named."""
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...] = ()
+    """What is known of the outputs; found out by a call where empty."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    domains: Mapping[str, Domain] = field(default_factory=dict)
+    names: tuple[str, ...] = ()
+    """Names of the outputs where a call shall find out the rest."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
+    """Whether its library opens the folder, not the part's entry."""
+
+
+def heavy(reference: str, extra: str) -> Callable[[Bench], Any]:
+    """A function of an importer whose libraries load only now.
 
     Raises Unsupported, naming the extra, when they are not installed.
     """
     try:
-        found: Callable[[Bench], Converted] = load_string(reference)
+        found: Callable[[Bench], Any] = load_string(reference)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("modelyard"):
             raise
@@ -79,7 +100,8 @@ class Importer(ABC):
 
     ``find`` runs before anything is trusted: it reads bytes and never opens a model with its library. ``convert`` runs in a confined
     child process, writes ``bench.made`` only, and may import heavy libraries. Both raise InvalidArtifact or Unsupported with one
-    sentence that says what to mend; ``convert`` raises Unsupported when the model is sound and ONNX cannot say it exactly.
+    sentence that says what to mend; ``convert`` raises Unsupported when the model is sound and ONNX cannot say it exactly. ``original``
+    is asked then, in the same child; it opens nothing more than ``convert`` did.
     """
 
     name: str
@@ -91,3 +113,8 @@ class Importer(ABC):
     @abstractmethod
     def convert(self, bench: Bench) -> Converted:
         """The part as an artifact that a runtime loads."""
+
+    def original(self, bench: Bench) -> Original | None:
+        """How its own library can run the part in a replica process; None for formats that are served as ONNX or not at all."""
+        del bench
+        return None

@@ -14,7 +14,7 @@ from modelyard.importers.base import Bench, Converted, missing_library
 from modelyard.importers.columns import MATRIX
 from modelyard.importers.graphs import JOINED, finish, join_columns, rename_inputs
 from modelyard.importers.samples import Domain, Inputs
-from modelyard.importers.versions import versions
+from modelyard.runtimes.versions import versions
 
 _CONVERTER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError)
 _OPSET = 15
@@ -119,10 +119,10 @@ def convert_catboost_file(bench: Bench) -> Converted:
         raise InvalidArtifact(f"CatBoost cannot read or export {bench.part.entry!r}: {' '.join(str(error).split())[:300]}.") from None
     graph = onnx.load(exported)
     exported.unlink()
+    kind = "Probability" if any(output.name == "probabilities" for output in graph.graph.output) else "RawFormulaVal"
     _without_zipmap(graph)
     names = [str(name) for name in model.feature_names_]
     generic = all(name == str(place) for place, name in enumerate(names))
-    kind = "Probability" if any(output.name == "probabilities" for output in graph.graph.output) else "RawFormulaVal"
 
     def predict(rows: Array) -> Array:
         found = np.asarray(model.predict(rows, prediction_type=kind, thread_count=1))

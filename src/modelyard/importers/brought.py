@@ -18,6 +18,7 @@ _TEXT_LIMIT = 4 << 20
 _HEAD = 64
 _TEXT_HEAD = 4096
 _MOST_FILES = 10_000
+_MOST_ITEMS = 200_000
 
 
 class Brought:
@@ -114,6 +115,7 @@ class Brought:
             raise InvalidArtifact(f"{path!r} cannot be read: {' '.join(str(error).split())[:200]}.") from None
         if not isinstance(found, dict):
             raise InvalidArtifact(f"{path!r} holds no object of names and values.")
+        _check_size(found, path)
         return found
 
     def zip_names(self, path: str) -> list[str]:
@@ -151,3 +153,17 @@ class Brought:
                 f"{member!r} of the archive {path!r} is larger than {_TEXT_LIMIT >> 20} MiB, too large for what it should say."
             )
         return found
+
+
+def _check_size(document: Any, path: str) -> None:
+    """Raises InvalidArtifact where references of YAML make more of a document than anybody would write."""
+    waiting, count = [document], 0
+    while waiting:
+        item = waiting.pop()
+        count += 1
+        if count > _MOST_ITEMS:
+            raise InvalidArtifact(f"{path!r} holds more than {_MOST_ITEMS} items, too many for what it should say.")
+        if isinstance(item, dict):
+            waiting.extend(item.values())
+        elif isinstance(item, list):
+            waiting.extend(item)

@@ -46,7 +46,7 @@ def _answer_failures(folder: Path) -> None:
             traceback.print_exception(kind, error, trace)
             code = InvalidArtifact.code
             message = f"The model cannot be opened or converted: {_said(error)}"
-        _write(folder, json.dumps({"code": code, "message": message}).encode())
+        _write(folder, json.dumps({"code": code, "message": message.replace(f"{folder.parent}/", "")}).encode())
         os._exit(1)
 
     sys.excepthook = answer

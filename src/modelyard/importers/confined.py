@@ -40,6 +40,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     sample: str = ""
     """Path of the sample's file."""
     sample_name: str = ""
+    trust: bool = False
+    """Whether the model may be kept as it is, for its library to run it in a replica process."""
     seconds: float = SECONDS
     file_bytes: int = 32 << 30
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import pickle
-from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
 import onnx
-import pandas as pd
 import skl2onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 
 from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.core.signature import TensorSpec
-from modelyard.core.tensors import Array, Datatype
-from modelyard.importers.base import Bench, Converted, Predict
+from modelyard.core.tensors import Datatype
+from modelyard.importers.base import Bench, Converted, Original
 from modelyard.importers.boosters import is_booster, register_boosters
 from modelyard.importers.columns import TEXT, Columns, columns_of
 from modelyard.importers.graphs import JOINED, finish, join_columns, rename_inputs
-from modelyard.importers.samples import Inputs
 from modelyard.importers.trees import keep_missing_directions
-from modelyard.importers.versions import versions
+from modelyard.runtimes.originals.estimators import calling, open_estimator
+from modelyard.runtimes.versions import versions
 
 _OPSETS = ({"": 19, "ai.onnx.ml": 3}, {"": 15, "ai.onnx.ml": 3})
 """In the order in which they are tried: some converters know older sets only."""
@@ -32,70 +27,62 @@ _TYPES = {
     Datatype.INT64: Int64TensorType,
     Datatype.BYTES: StringTensorType,
 }
-_LIBRARIES = ("sklearn.", "xgboost.sklearn.", "lightgbm.sklearn.")
-"""Whose classes a skops file may hold besides what skops vouches for; it names classes and functions, and calls none."""
-_PLAIN = frozenset({"numpy.dtype", "collections.OrderedDict", "collections.defaultdict", "xgboost.core.Booster", "lightgbm.basic.Booster"})
 _CONVERTER_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, ArithmeticError)
 """skl2onnx's own errors (no converter, no shape calculator) are RuntimeErrors; its converters raise whatever they meet."""
 
 
 def convert(bench: Bench) -> Converted:
     """The part as ``model.onnx``."""
-    estimator = _opened(bench.folder / bench.part.entry)
-    return convert_estimator(estimator, bench)
-
-
-def convert_estimator(estimator: Any, bench: Bench) -> Converted:
-    """The same from an estimator in memory.
-
-    Raises Unsupported with the reason when there is no exact graph of it.
-    """
-    if is_booster(estimator):
-        raise Unsupported("This is a bare booster, not an estimator; save it in its library's own format (save_model) and push that.")
-    if not any(hasattr(estimator, method) for method in ("predict", "transform")):
-        raise InvalidArtifact(
-            f"The file holds a {type(estimator).__name__}, which neither predicts nor transforms; save the fitted estimator."
-        )
+    estimator = _opened(bench)
     columns = columns_of(estimator, bench.sample, bench.part.signature)
     kind = _kind(estimator)
     graph = _graph(estimator, columns, classifier="probabilities" in kind)
     names = _outputs(kind, graph)
     finish(graph, bench.made / "model.onnx", names, classes=[str(name) for name in getattr(estimator, "classes_", ())])
     compared = {name: method for name, method in kind.items() if name in names}
-    original = _caller(estimator, columns, compared)
     first = list(compared)[-1]
+    specs = [spec.name for spec in columns.specs]
+    flat = specs == [TEXT]
     return Converted(
         entry="model.onnx",
         format="onnx",
         how=f"skl2onnx {skl2onnx.__version__}",
-        original=original,
-        once=_caller(estimator, columns, {first: compared[first]}),
+        original=calling(estimator, specs, framed=columns.framed, flat=flat, methods=compared),
+        once=calling(estimator, specs, framed=columns.framed, flat=flat, methods={first: compared[first]}),
         domains=columns.domains,
-        environment=versions("scikit-learn", *(module.partition(".")[0] for module in _modules(estimator))),
+        environment=_environment(estimator),
     )
 
 
-def _opened(path: Path) -> Any:
-    with path.open("rb") as file:
-        zipped = file.read(2) == b"PK"
-    try:
-        if zipped:
-            from skops.io import get_untrusted_types, load
+def original(bench: Bench) -> Original:
+    """The estimator itself."""
+    estimator = _opened(bench)
+    columns = columns_of(estimator, bench.sample, bench.part.signature)
+    methods = _kind(estimator)
+    return Original(
+        library="sklearn",
+        files=(bench.part.entry,),
+        inputs=columns.specs,
+        names=tuple(methods),
+        options={"framed": columns.framed, "flat": [spec.name for spec in columns.specs] == [TEXT], "methods": methods},
+        domains=columns.domains,
+        environment=_environment(estimator),
+    )
 
-            asked = get_untrusted_types(file=path)
-            unknown = [name for name in asked if name not in _PLAIN and not name.startswith(_LIBRARIES)]
-            if unknown:
-                raise Unsupported(f"The skops file holds types that nobody vouches for ({', '.join(unknown[:5])}); leave them out.")
-            return load(path, trusted=asked)
-        return joblib.load(path)
-    except (pickle.UnpicklingError, EOFError) as error:
-        raise InvalidArtifact(f"{path.name!r} is damaged ({' '.join(str(error).split())[:120]}); save or upload it again.") from None
-    except (AttributeError, ImportError) as error:
-        here = ", ".join(f"{name} {number}" for name, number in versions("scikit-learn", "numpy").items())
-        raise Unsupported(
-            f"{path.name!r} needs code that is not installed here ({' '.join(str(error).split())[:200]}); save it with {here}, or convert "
-            "it yourself."
-        ) from None
+
+def _opened(bench: Bench) -> Any:
+    estimator = open_estimator(bench.folder / bench.part.entry)
+    if is_booster(estimator):
+        raise Unsupported("This is a bare booster, not an estimator; save it in its library's own format (save_model) and push that.")
+    if not any(hasattr(estimator, method) for method in ("predict", "transform")):
+        raise InvalidArtifact(
+            f"The file holds a {type(estimator).__name__}, which neither predicts nor transforms; save the fitted estimator."
+        )
+    return estimator
+
+
+def _environment(estimator: Any) -> dict[str, str]:
+    return versions("scikit-learn", *(module.partition(".")[0] for module in _modules(estimator)))
 
 
 def _kind(estimator: Any) -> dict[str, str]:
@@ -150,26 +137,6 @@ def _type(spec: TensorSpec) -> Any:
 def _outputs(kind: dict[str, str], graph: onnx.ModelProto) -> dict[str, str]:
     """New name → the graph's own, for outputs of a known meaning."""
     return dict(zip(kind, [output.name for output in graph.graph.output], strict=False))
-
-
-def _caller(estimator: Any, columns: Columns, methods: dict[str, str]) -> Predict:
-    def call(inputs: Inputs) -> dict[str, Array]:
-        rows = _rows(columns, inputs)
-        return {name: _array(getattr(estimator, method)(rows)) for name, method in methods.items()}
-
-    return call
-
-
-def _rows(columns: Columns, inputs: Inputs) -> Any:
-    if columns.framed:
-        return pd.DataFrame({spec.name: inputs[spec.name].reshape(-1) for spec in columns.specs})
-    rows = inputs[columns.specs[0].name]
-    return rows.reshape(-1) if columns.specs[0].name == TEXT else rows
-
-
-def _array(found: Any) -> Array:
-    dense = found.toarray() if hasattr(found, "toarray") else found
-    return np.asarray(dense)
 
 
 def _modules(estimator: Any) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from modelyard.runtimes.onnx import CLASSES
 _PRODUCER = "modelyard import"
 JOINED = "modelyard_joined"
 """Name of the one input of a graph in front of which columns are joined."""
+_WORD = re.compile(r"[A-Za-z_]\w*")
 _LOCALE = "C.UTF-8"
 """Of nodes that change the case of text: converters ask for one that few servers have installed."""
 _INLINE_LIMIT = 1 << 30
@@ -61,6 +63,21 @@ def rename_inputs(graph: onnx.ModelProto, names: Sequence[str]) -> None:
         if value.name != name:
             _rename(graph.graph, value.name, name)
             value.name = name
+
+
+def name_sizes(path: Path) -> None:
+    """Gives open sizes names that say where they come from, in place of an exporter's numbers: ``rows``, or input and axis."""
+    graph = onnx.load(path)
+    names: dict[str, str] = {}
+    for value in graph.graph.input:
+        for at, size in enumerate(value.type.tensor_type.shape.dim):
+            if size.dim_param:
+                names.setdefault(size.dim_param, "rows" if at == 0 else f"{value.name}_{at}")
+    for value in (*graph.graph.input, *graph.graph.output, *graph.graph.value_info):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = _WORD.sub(lambda found: names.get(found[0], found[0]), size.dim_param)
+    save(graph, path)
 
 
 def save(graph: onnx.ModelProto, path: Path) -> None:

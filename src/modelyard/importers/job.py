@@ -62,7 +62,11 @@ def run(context: Context) -> dict[str, Any]:
         context.report("Converting", begun, f"Converting {what}")
         place = work / str(at)
         request = Request(
-            brought=str(brought.folder), part=part, sample=str(context.inputs.get("sample", "")), sample_name=spec.sample_name
+            brought=str(brought.folder),
+            part=part,
+            sample=str(context.inputs.get("sample", "")),
+            sample_name=spec.sample_name,
+            trust=spec.trust,
         )
         outcome = convert(place, request, partial(_report_stage, context, begun + 0.3 / len(parts)))
         (place / "made").rename(context.output / str(at))
@@ -89,7 +93,7 @@ def _recognised(brought: Brought, spec: ImportSpec, work: Path) -> tuple[Brought
     """The parts, with an archive unpacked that is no format by itself."""
     try:
         parts = recognise(brought, spec.format)
-    except (Unsupported, InvalidArtifact):
+    except Unsupported:
         if not brought.only or not is_archive(brought.folder / brought.only):
             raise
         unpacked = work / "unpacked"
@@ -121,7 +125,7 @@ def _check_trust(parts: list[Part], spec: ImportSpec) -> None:
     if not spec.trust:
         raise PermissionDenied(
             f"This is {risky.title}: {risky.runs_code}. If you know where it comes from, push it again with --trust, which needs the "
-            "right 'trust'; it is opened in a confined process then, and only its ONNX conversion is kept."
+            "right 'trust'; it is opened in a confined process then."
         )
     reason = why_not()
     if reason and not spec.unconfined:

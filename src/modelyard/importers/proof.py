@@ -63,6 +63,16 @@ def prove(original: Predict, model: Predict, inputs: Inputs, missing: Inputs, *,
     return Proof(reason, report, tuple(notes))
 
 
+def prove_resized(proof: Proof, original: Predict, model: Predict, inputs: Inputs) -> Proof:
+    """The proof with what ``inputs`` of other sizes show: an exporter may have taken the example's for the only ones."""
+    try:
+        wanted = original(inputs)
+    except _REFUSALS:
+        return Proof(proof.reason, proof.report | {"other_sizes": "refused by the original"}, proof.notes)
+    outputs, reason = _compare(wanted, _computed(model, inputs))
+    return Proof(f"{reason} at other sizes than the example's" if reason else "", proof.report | {"other_sizes": outputs}, proof.notes)
+
+
 def _compare_missing(original: Predict, model: Predict, missing: Inputs) -> tuple[Any, str]:
     try:
         wanted = original(missing)

@@ -19,6 +19,7 @@ MOST_ROWS = 2_000
 MADE_UP_ROWS = 512
 _SCALES = (0.1, 1.0, 1.0, 10.0, 100.0)
 _VARYING = 8
+_FEW, _OTHER = 5, 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +99,29 @@ class Sample:
         return found
 
 
-def made_up(signature: Signature, domains: Mapping[str, Domain], *, rows: int = MADE_UP_ROWS, seed: int = 7) -> Inputs:
-    """Rows that fit the signature, the same every time."""
+def made_up(
+    signature: Signature, domains: Mapping[str, Domain], *, rows: int = MADE_UP_ROWS, seed: int = 7, varying: int = _VARYING
+) -> Inputs:
+    """Rows that fit the signature, the same every time; open sizes other than that of rows are ``varying``."""
     random = np.random.default_rng(seed)
     first = (rows,) if signature.batched else ()
     found: Inputs = {}
     for spec in signature.inputs:
-        rest = tuple(size if isinstance(size, int) and size >= 0 else _VARYING for size in spec.shape[len(first) :])
+        rest = tuple(size if isinstance(size, int) and size >= 0 else varying for size in spec.shape[len(first) :])
         found[spec.name] = _tensor(spec, (*first, *rest), domains.get(spec.name, Domain()), random)
     return found
+
+
+def resized(signature: Signature, domains: Mapping[str, Domain]) -> Inputs:
+    """A few rows with other open sizes than usual; none where only the number of rows is open."""
+    if not any(size == -1 for spec in signature.inputs for size in spec.wire_shape[1:]):
+        return {}
+    return made_up(signature, domains, rows=_FEW, varying=_OTHER)
+
+
+def one_row(inputs: Inputs, signature: Signature) -> Inputs:
+    """The first row; everything where rows cannot be told apart."""
+    return {name: np.ascontiguousarray(array[:1]) for name, array in inputs.items()} if signature.batched else inputs
 
 
 def with_missing(inputs: Inputs, signature: Signature) -> Inputs:

@@ -48,6 +48,29 @@ _HARMLESS_BUILTINS = frozenset(
 )
 _NEVER = frozenset({"io", "_io", "importlib", "builtins", "__builtin__", "webbrowser", "pty", "pickle", "_pickle"})
 """Modules that no model needs a name of, beyond those that picklescan knows; of the builtins only the harmless ones."""
+_OPENERS = frozenset(
+    (
+        "compile",
+        "download_url_to_file",
+        "dump",
+        "dumps",
+        "eval",
+        "exec",
+        "fromfile",
+        "get_handle",
+        "load",
+        "loads",
+        "load_state_dict_from_url",
+        "memmap",
+        "open_memmap",
+        "run",
+        "save",
+        "system",
+        "tofile",
+    )
+)
+"""Functions of well-known libraries that open files, reach the network or run what they are given."""
+_OPENERS_BEGIN = ("fetch_", "read_", "save", "to_", "load_")
 _PICKLE_ERRORS = (
     struct.error,
     zipfile.BadZipFile,
@@ -109,7 +132,11 @@ def _judged(module: str, name: str) -> Verdict:
     judged = scan_pickle_bytes(one, "name")
     if judged.scan_err or any(item.safety is SafetyLevel.Dangerous for item in judged.globals):
         return Verdict.DANGEROUS
-    if all(item.safety is SafetyLevel.Innocuous for item in judged.globals) or module.partition(".")[0] in _KNOWN:
+    known = module.partition(".")[0] in _KNOWN
+    last = name.rpartition(".")[2]
+    if known and (last in _OPENERS or last.startswith(_OPENERS_BEGIN)):
+        return Verdict.DANGEROUS
+    if known or all(item.safety is SafetyLevel.Innocuous for item in judged.globals):
         return Verdict.KNOWN
     return Verdict.UNKNOWN
 

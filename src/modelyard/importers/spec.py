@@ -41,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     after_us: float = 0.0
     environment: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    reason: str = ""
+    """Why it was not converted, where its own library runs it."""
 
 
 class ImportSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

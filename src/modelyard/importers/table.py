@@ -17,6 +17,7 @@ IMPORTERS: PluginTable[Importer] = PluginTable(
         "mlserver": f"{_FORMATS}.wrapped:MLSERVER",
         "torchserve": f"{_FORMATS}.wrapped:TORCHSERVE",
         "hugging_face": f"{_FORMATS}.hugging_face:IMPORTER",
+        "tensorflow": f"{_FORMATS}.saved_model:IMPORTER",
         "keras": f"{_FORMATS}.keras:IMPORTER",
         "torch": f"{_FORMATS}.pytorch:IMPORTER",
         "sklearn": f"{_FORMATS}.pickled:IMPORTER",

@@ -15,8 +15,8 @@ from modelyard.core.tensors import Array
 from modelyard.importers.base import Bench, Converted
 from modelyard.importers.samples import Domain, Inputs
 from modelyard.importers.torch_models import export
-from modelyard.importers.versions import versions
 from modelyard.runtimes.hf_onnx import SETTINGS, TOKENIZER, TextSettings, TextTask, activate
+from modelyard.runtimes.versions import versions
 
 _CLASSES = {
     TextTask.EMBED: "AutoModel",
@@ -114,8 +114,13 @@ class _Original:
         return outputs
 
     def _row(self, *texts: str) -> tuple[Array, int]:
+        # As batches of one: a single pair whose second text is empty is taken for no pair.
         encoded = self._tokenizer(
-            *texts, truncation=True, max_length=self._settings.max_tokens, return_tensors="pt", return_token_type_ids=True
+            *([text] for text in texts),
+            truncation=True,
+            max_length=self._settings.max_tokens,
+            return_tensors="pt",
+            return_token_type_ids=True,
         )
         with torch.no_grad():
             found = self._network(encoded["input_ids"], encoded["attention_mask"], encoded["token_type_ids"])

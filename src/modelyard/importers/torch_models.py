@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pickle
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.core.signature import Signature, TensorSpec
-from modelyard.core.tensors import Array
-from modelyard.importers.base import Bench, Converted
-from modelyard.importers.samples import Inputs, made_up
-from modelyard.importers.versions import versions
+from modelyard.importers.base import Bench, Converted, Original
+from modelyard.importers.graphs import name_sizes
+from modelyard.importers.samples import made_up
+from modelyard.runtimes.original import declared
+from modelyard.runtimes.originals.torch_programs import calling, open_exported, open_program, tensors_of
+from modelyard.runtimes.versions import versions
 
 _EXPORT_ERRORS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, AssertionError)
 _ROWS = 3
@@ -28,14 +25,36 @@ _ROWS = 3
 
 def convert(bench: Bench) -> Converted:
     """The part as ``model.onnx``."""
-    torch.set_num_threads(1)
     kind = bench.part.options["kind"]
-    path = bench.folder / bench.part.entry
     if kind == "exported":
-        return _from_program(bench, _opened(torch.export.load, path))
-    if kind == "script":
-        return _from_module(bench, _opened(torch.jit.load, path).eval(), dynamo=False)
-    return _from_module(bench, _module(path, bench.folder / bench.part.options["weights"]), dynamo=True)
+        return _from_program(bench, open_exported(bench.folder / bench.part.entry))
+    return _from_module(bench, _opened(bench), dynamo=kind == "module")
+
+
+def original(bench: Bench) -> Original:
+    """The program itself."""
+    kind, weights = bench.part.options["kind"], bench.part.options.get("weights", "")
+    if kind == "exported":
+        program = open_exported(bench.folder / bench.part.entry)
+        example = _example(program)
+        inputs = tuple(_spec(name, tensor) for name, tensor in zip(program.graph_signature.user_inputs, example, strict=True))
+        outputs = _names(bench, tensors_of(program.module()(*example)))
+    else:
+        inputs = _specs(bench)
+        outputs = _names(bench, _run(_opened(bench), _tensors(inputs)))
+    return Original(
+        library="torch",
+        files=(bench.part.entry, *([weights] if weights else [])),
+        inputs=inputs,
+        names=tuple(outputs),
+        options={"kind": kind, "weights": weights},
+        environment=versions("torch", "safetensors"),
+    )
+
+
+def _opened(bench: Bench) -> Any:
+    options = bench.part.options
+    return open_program(bench.folder / bench.part.entry, options["kind"], bench.folder / options.get("weights", ""))
 
 
 def export(module: Any, example: dict[str, Any], path: Path, outputs: Sequence[str], *, dynamo: bool, varying: Any) -> None:
@@ -56,80 +75,103 @@ def export(module: Any, example: dict[str, Any], path: Path, outputs: Sequence[s
             )
             program.save(str(path), external_data=False)
         else:
-            axes = {name: dict.fromkeys(open_sizes, f"{name}_size") for name, open_sizes in zip(example, varying, strict=True)}
-            axes = {name: {at: ("rows" if at == 0 else f"{name}_{at}") for at in sizes} for name, sizes in axes.items()}
-            axes |= {name: {0: "rows"} for name in outputs}
+            axes = {name: {at: f"{name}_{at}" for at in sizes} for name, sizes in zip(example, varying, strict=True)}
             torch.onnx.export(
                 module,
                 tuple(example.values()),
                 str(path),
                 input_names=list(example),
                 output_names=list(outputs),
-                dynamic_axes=axes,
+                dynamic_axes=axes | {name: {0: "rows"} for name in outputs},
                 dynamo=False,
             )
     except _EXPORT_ERRORS as error:
-        raise Unsupported(f"The PyTorch model has no ONNX export: {' '.join(str(error).split())[:300]}") from None
+        raise _no_export(error) from None
+    name_sizes(path)
+
+
+def _no_export(error: Exception) -> Unsupported:
+    """The exporter's reason: the innermost one, without the graph that it prints."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return Unsupported(f"The PyTorch model has no exact ONNX export: {said[:300]}")
 
 
 def _from_program(bench: Bench, program: Any) -> Converted:
     module = program.module()
-    example = program.example_inputs[0] if program.example_inputs else ()
+    example = _example(program)
+    names = list(program.graph_signature.user_inputs)
+    outputs = _names(bench, tensors_of(module(*example)))
+    path = bench.made / "model.onnx"
+    try:
+        made: Any = torch.onnx.export(program, input_names=names, output_names=outputs, dynamo=True, verbose=False)
+        made.save(str(path), external_data=False)
+    except _EXPORT_ERRORS as error:
+        raise _no_export(error) from None
+    name_sizes(path)
+    return _converted(module, names, outputs, "dynamo exporter")
+
+
+def _example(program: Any) -> tuple[Any, ...]:
+    example: tuple[Any, ...] = program.example_inputs[0] if program.example_inputs else ()
     if not example or not all(isinstance(item, torch.Tensor) for item in example):
         raise Unsupported(
             "The archive keeps no example inputs, or not tensors only; export it again with torch.export.export(module, (x,))."
         )
-    names = list(program.graph_signature.user_inputs)
-    outputs = _names(bench, _tuple(module(*example)))
-    try:
-        made: Any = torch.onnx.export(program, input_names=names, output_names=outputs, dynamo=True, verbose=False)
-        made.save(str(bench.made / "model.onnx"), external_data=False)
-    except _EXPORT_ERRORS as error:
-        raise Unsupported(f"The PyTorch model has no ONNX export: {' '.join(str(error).split())[:300]}") from None
-    return _converted(module, names, outputs, "dynamo exporter")
+    return example
 
 
 def _from_module(bench: Bench, module: Any, *, dynamo: bool) -> Converted:
-    specs = bench.part.signature or (bench.sample.specs() if bench.sample else ())
-    if not specs:
-        raise Unsupported("The file does not say what the model takes; say it with --signature 'x:FP32[-1,4]' or a --sample of tensors.")
-    inputs = made_up(Signature(inputs=specs, outputs=(_row(specs[0]),)), {}, rows=_ROWS)
-    example = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
-    try:
-        outputs = _names(bench, _tuple(module(*example.values())))
-    except _EXPORT_ERRORS as error:
-        raise InvalidArtifact(f"The model cannot run on inputs of the signature: {' '.join(str(error).split())[:300]}") from None
+    specs = _specs(bench)
+    example = _tensors(specs)
+    outputs = _names(bench, _run(module, example))
     open_sizes = [[at for at, size in enumerate(spec.wire_shape) if size == -1] for spec in specs]
-    varying = [dict.fromkeys(sizes, torch.export.Dim.AUTO) for sizes in open_sizes] if dynamo else open_sizes
+    varying = [dict.fromkeys(sizes, torch.export.Dim.DYNAMIC) for sizes in open_sizes] if dynamo else open_sizes
     export(module, example, bench.made / "model.onnx", outputs, dynamo=dynamo, varying=varying)
     return _converted(module, list(example), outputs, "dynamo exporter" if dynamo else "TorchScript exporter")
+
+
+def _specs(bench: Bench) -> tuple[TensorSpec, ...]:
+    specs = bench.part.signature or (bench.sample.specs() if bench.sample else ())
+    if not specs:
+        raise InvalidArtifact(
+            "The file does not say what the model takes; say it with --signature 'x:FP32[-1,4]' or a --sample of tensors."
+        )
+    return specs
+
+
+def _tensors(specs: tuple[TensorSpec, ...]) -> dict[str, Any]:
+    inputs = made_up(Signature(inputs=specs, outputs=(_row(specs[0]),)), {}, rows=_ROWS)
+    return {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in inputs.items()}
+
+
+def _run(module: Any, example: dict[str, Any]) -> tuple[Any, ...]:
+    try:
+        with torch.no_grad():
+            return tensors_of(module(*example.values()))
+    except _EXPORT_ERRORS as error:
+        raise InvalidArtifact(f"The model cannot run on inputs of the signature: {' '.join(str(error).split())[:300]}") from None
 
 
 def _row(spec: TensorSpec) -> TensorSpec:
     return TensorSpec(name="output", datatype=spec.datatype, shape=(-1,))
 
 
-def _converted(module: Callable[..., Any], names: list[str], outputs: list[str], exporter: str) -> Converted:
-    def original(inputs: Inputs) -> dict[str, Array]:
-        with torch.no_grad():
-            found = _tuple(module(*(torch.from_numpy(np.array(inputs[name])) for name in names)))
-        return {name: tensor.detach().numpy() for name, tensor in zip(outputs, found, strict=True)}
+def _spec(name: str, tensor: Any) -> TensorSpec:
+    """Of an example: rows are left open."""
+    return declared(name, tensor.numpy(), rows=True)
 
+
+def _converted(module: Callable[..., Any], names: list[str], outputs: list[str], exporter: str) -> Converted:
     return Converted(
         entry="model.onnx",
         format="onnx",
         how=f"PyTorch {torch.__version__}, {exporter}",
-        original=original,
+        original=calling(module, names, outputs),
         missing=False,
         environment=versions("torch", "onnxscript", "safetensors"),
     )
-
-
-def _tuple(found: Any) -> tuple[Any, ...]:
-    many = tuple(found.values()) if isinstance(found, dict) else tuple(found) if isinstance(found, list | tuple) else (found,)
-    if not many or not all(isinstance(item, torch.Tensor) for item in many):
-        raise Unsupported("The model gives something else than tensors; wrap it in a module that gives tensors.")
-    return many
 
 
 def _names(bench: Bench, found: tuple[Any, ...]) -> list[str]:
@@ -137,41 +179,3 @@ def _names(bench: Bench, found: tuple[Any, ...]) -> list[str]:
     if said and len(said) != len(found):
         raise InvalidArtifact(f"The model gives {len(found)} tensors, but {len(said)} outputs are named.")
     return said or (["output"] if len(found) == 1 else [f"output_{at}" for at in range(len(found))])
-
-
-def _opened(load: Callable[..., Any], path: Path) -> Any:
-    try:
-        return load(str(path))
-    except (RuntimeError, ValueError, KeyError, EOFError, OSError, AttributeError, pickle.UnpicklingError) as error:
-        raise InvalidArtifact(f"PyTorch cannot read {path.name!r}: {' '.join(str(error).split())[:200]}") from None
-
-
-def _module(code: Path, weights: Path) -> Any:
-    """The only module that the file defines, made without arguments, with its weights."""
-    defined = [
-        item
-        for item in vars(_imported(code)).values()
-        if isinstance(item, type) and issubclass(item, torch.nn.Module) and item.__module__ == "brought"
-    ]
-    last = defined[-1:]
-    if not last:
-        raise InvalidArtifact(f"{code.name!r} defines no torch.nn.Module.")
-    try:
-        made = last[0]()
-        made.load_state_dict(load_file(str(weights)))
-    except (TypeError, RuntimeError) as error:
-        raise InvalidArtifact(
-            f"{last[0].__name__} of {code.name!r} cannot be made without arguments, or its weights do not fit: "
-            f"{' '.join(str(error).split())[:300]}"
-        ) from None
-    return made.eval()
-
-
-def _imported(path: Path) -> ModuleType:
-    found = importlib.util.spec_from_file_location("brought", path)
-    if found is None or found.loader is None:
-        raise InvalidArtifact(f"{path.name!r} is no Python file.")
-    module = importlib.util.module_from_spec(found)
-    sys.modules["brought"] = module
-    found.loader.exec_module(module)
-    return module

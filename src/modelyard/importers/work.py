@@ -6,14 +6,13 @@ import warnings
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
-from modelyard.core.errors import Unsupported
-from modelyard.core.signature import Signature
-from modelyard.importers.base import Bench, Converted
+from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.importers.base import Bench, Converted, Importer
 from modelyard.importers.confined import Answer, Request
-from modelyard.importers.proof import Proof, median_us, prove
-from modelyard.importers.samples import Inputs, Sample, has_missing, made_up, with_missing
+from modelyard.importers.kept import kept
+from modelyard.importers.proof import Proof, median_us, prove, prove_resized
+from modelyard.importers.samples import Inputs, Sample, has_missing, made_up, one_row, resized, with_missing
 from modelyard.importers.spec import Outcome, Part
 from modelyard.importers.table import IMPORTERS
 from modelyard.runtimes.base import LoadedModel, LoadOptions
@@ -27,20 +26,39 @@ def run(folder: Path, confinement: tuple[str, ...]) -> bytes:
     _stage(folder, "Converting")
     sample = Sample.read(Path(request.sample), request.sample_name) if request.sample else None
     bench = Bench(folder=Path(request.brought) / part.folder, made=folder / "made", part=part, sample=sample)
+    importer = IMPORTERS.get(part.importer)
     with warnings.catch_warnings():
         warnings.simplefilter("default")
-        converted = IMPORTERS.get(part.importer).convert(bench)
-    model = RUNTIMES.get(converted.format).load(bench.made, converted.entry, LoadOptions(threads=1))
+        try:
+            outcome = _converted(importer, bench, confinement)
+        except Unsupported as error:
+            original = importer.original(bench)
+            if original is None:
+                raise
+            if not request.trust:
+                raise Unsupported(
+                    f"{error.message.rstrip('.')}. Push it again with --trust, which needs the right 'trust', to have it served "
+                    "as it is, by its own library in a replica process."
+                ) from None
+            _stage(folder, "Keeping it as it is")
+            outcome = kept(original, bench, confinement, error.message)
+    return msgspec.json.encode(Answer(outcome=outcome))
+
+
+def _converted(importer: Importer, bench: Bench, confinement: tuple[str, ...]) -> Outcome:
+    folder, part = bench.made.parent, bench.part
+    converted = importer.convert(bench)
+    model = _loaded(converted, bench)
     if converted.proven is not None:
-        return msgspec.json.encode(Answer(outcome=_proven_outcome(converted, model, part, confinement)))
+        return _proven_outcome(converted, model, part, confinement)
     _stage(folder, "Comparing with the original")
-    proof, inputs = _proved(converted, model, sample)
+    proof, inputs = _proved(converted, model, bench.sample)
     if proof.reason:
         raise Unsupported(f"The ONNX conversion ({converted.how}) does not answer as the original: {proof.reason}.")
     _stage(folder, "Measuring")
-    one = _one_row(inputs, model.signature)
+    one = one_row(inputs, model.signature)
     once = converted.once or converted.original
-    outcome = Outcome(
+    return Outcome(
         entry=converted.entry,
         format=converted.format,
         how=converted.how,
@@ -51,12 +69,19 @@ def run(folder: Path, confinement: tuple[str, ...]) -> bytes:
         environment=dict(converted.environment),
         notes=(*part.notes, *converted.notes, *proof.notes),
     )
-    return msgspec.json.encode(Answer(outcome=outcome))
+
+
+def _loaded(converted: Converted, bench: Bench) -> LoadedModel:
+    """What a worker would load. A converter may write what no runtime knows."""
+    try:
+        return RUNTIMES.get(converted.format).load(bench.made, converted.entry, LoadOptions(threads=1))
+    except InvalidArtifact as error:
+        raise Unsupported(f"There is no exact ONNX conversion: what {converted.how} made does not load: {error.message}") from None
 
 
 def _proven_outcome(converted: Converted, model: LoadedModel, part: Part, confinement: tuple[str, ...]) -> Outcome:
     """Of a conversion that has compared itself with its original; only what was made is timed."""
-    one = _one_row(made_up(model.signature, converted.domains), model.signature)
+    one = one_row(made_up(model.signature, converted.domains), model.signature)
     after_us = round(median_us(lambda: model.infer(one)), 1)
     model.close()
     return Outcome(
@@ -80,11 +105,11 @@ def _proved(converted: Converted, model: LoadedModel, sample: Sample | None) -> 
     missing = with_missing(inputs, signature) if signature.batched and converted.missing else {}
     # Whoever gives rows without a gap has shown what will come; made-up rows show nothing of the kind.
     strict = sample is None or has_missing(inputs)
-    return prove(converted.original, model.infer, inputs, missing, source=source, strict=strict), inputs
-
-
-def _one_row(inputs: Inputs, signature: Signature) -> Inputs:
-    return {name: np.ascontiguousarray(array[:1]) for name, array in inputs.items()} if signature.batched else inputs
+    proof = prove(converted.original, model.infer, inputs, missing, source=source, strict=strict)
+    if signature.batched and not proof.reason:
+        other = resized(signature, converted.domains)
+        proof = prove_resized(proof, converted.original, model.infer, other) if other else proof
+    return proof, inputs
 
 
 def _stage(folder: Path, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,13 +16,12 @@ from modelyard.core.events import Actor
 from modelyard.core.jobs import Job, JobStatus, Limits
 from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.kinds import JobKind
-from modelyard.observability.logging import redact
+from modelyard.observability.log_files import read_log
 from modelyard.store.database import Store
 from modelyard.store.home import Home
 
 logger = logging.getLogger(__name__)
 MAX_SPEC_BYTES = 2**20
-CHUNK_BYTES = 2**18
 PRIORITIES = range(-1000, 1001)
 
 
@@ -121,12 +119,4 @@ class JobQueue:
     def log(self, workspace_id: int, job_id: int, offset: int = 0) -> LogChunk:
         """What the job's processes have written from byte ``offset`` on, a limited piece at a time. Raises NotFound."""
         self.get(workspace_id, job_id)
-        try:
-            with JobFolder(self._home.jobs / str(job_id)).log.open("rb") as file:
-                file.seek(max(0, offset))
-                data = file.read(CHUNK_BYTES)
-        except FileNotFoundError:
-            return LogChunk(text="", next_offset=offset)
-        decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        text = decoder.decode(data)
-        return LogChunk(text=redact(text), next_offset=max(0, offset) + len(data) - len(decoder.getstate()[0]))
+        return read_log(JobFolder(self._home.jobs / str(job_id)).log, offset)

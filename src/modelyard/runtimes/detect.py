@@ -15,6 +15,7 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
         "onnx": "modelyard.runtimes.onnx:RUNTIME",
         "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
         "openvino": "modelyard.runtimes.openvino:RUNTIME",
+        "original": "modelyard.runtimes.original:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
         "remote": "modelyard.runtimes.remote:RUNTIME",
     },
@@ -31,9 +32,9 @@ CHECKS: PluginTable[Callable[[Path, str], None]] = PluginTable(
 Run in the confined probe only, before anything is loaded; may import heavy libraries. A format without a line has no such check.
 """
 
-RUNS_CODE = frozenset({"python"})
+RUNS_CODE = frozenset({"python", "original"})
 """Formats whose files are programs."""
-NEEDS_TRUST = {"python": "is a program", "remote": "sends calls to other hosts"}
+NEEDS_TRUST = {"python": "is a program", "original": "is opened by its own library", "remote": "sends calls to other hosts"}
 """Formats that only somebody with the right ``trust`` may push, and why."""
 SEALED = frozenset({"remote"})
 """Formats whose files may hold sealed secrets."""

@@ -154,8 +154,20 @@ class Client:
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
 
-    def deploy(self, reference: str, name: str = "", *, weight: int = 100, wait: bool = True, timeout: float = 60.0) -> DeploymentView:
-        """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name."""
+    def deploy(
+        self,
+        reference: str,
+        name: str = "",
+        *,
+        weight: int = 100,
+        wait: bool = True,
+        timeout: float = 60.0,
+        accept_flagged: bool = False,
+    ) -> DeploymentView:
+        """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name.
+
+        A version that was flagged beside the one it was optimized from is refused unless ``accept_flagged``.
+        """
         target = target_of(reference, weight)
-        wished = self.deployments.put(name or target.model, [target])
+        wished = self.deployments.put(name or target.model, [target], accept_flagged=accept_flagged)
         return self.deployments.wait(wished.name, timeout=timeout) if wait else wished

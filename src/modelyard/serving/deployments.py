@@ -17,6 +17,7 @@ from modelyard.core.policy import Policy, named_by, parse_policy, target_of
 from modelyard.core.signature import TensorSpec
 from modelyard.gate.shares import end_share
 from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
+from modelyard.registry.service import flagged
 from modelyard.serving.publisher import references_of
 from modelyard.serving.reports import Reports, WorkerReport
 from modelyard.serving.status import DeploymentStatus, merge
@@ -39,13 +40,17 @@ class DeploymentService:
         targets: Sequence[Target],
         policy: dict[str, Any] | None = None,
         expect_revision: int | None = None,
+        *,
+        accept_flagged: bool = False,
     ) -> DeploymentView:
         """Makes ``name`` route to ``targets``, as a new deployment or a new revision; asking for what stands changes nothing.
 
         A target's version is a number or an alias; ``latest`` is the newest now, fixed; empty is the alias ``champion`` where that
         is set, and otherwise the newest now. ``policy`` None leaves it as it is.
+        A version that was flagged beside its parent answers callers only with ``accept_flagged``, which the audit row tells; what is
+        served already, and what only shadows, needs no such word.
         Raises NotFound (naming the nearest), InvalidRequest when the targets do not fit together or the policy cannot be read,
-        Conflict when the deployment is not at ``expect_revision``.
+        Conflict when the deployment is not at ``expect_revision``, and for a flagged version.
         """
         check_name(name, "deployment")
         if policy is not None:
@@ -60,8 +65,13 @@ class DeploymentService:
             wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=rules)
             check_fit(wish)
             _check_public(session, wish)
-            check_versions(wish, [find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)])
-            made = _write(session, actor, wish, current, expect_revision)
+            versions = [find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)]
+            check_versions(wish, versions)
+            doubtful = _doubtful(wish, current, versions)
+            if doubtful and not accept_flagged:
+                raise _flagged(doubtful[0])
+            accepted = [version.reference for version in doubtful]
+            made = _write(session, actor, wish, current, expect_revision, accepted=accepted)
             return _view(session, made, self._reports())
 
     def undeploy(self, actor: Actor, name: str) -> None:
@@ -84,6 +94,11 @@ class DeploymentService:
         reports = self._reports()
         with self._store.read() as session:
             return [_view(session, deployment, reports) for deployment in session.deployments.list(workspace_id)]
+
+    def versions(self, workspace_id: int, name: str) -> list[Version]:
+        """What it routes to now, in the order of its targets. Raises NotFound."""
+        with self._store.read() as session:
+            return _resolved(session, need(session, workspace_id, name))[0]
 
     def status(self, workspace_id: int, name: str) -> DeploymentStatus:
         """State and reasons by version and worker. Raises NotFound."""
@@ -125,6 +140,28 @@ def needed(deployment: Deployment) -> list[Target]:
     """Its targets, and what its policy names besides, without a share."""
     names = {named_by(target) for target in deployment.targets}
     return [*deployment.targets, *(target_of(written) for written in references_of(deployment) if written not in names)]
+
+
+def _doubtful(wish: Deployment, current: Deployment | None, versions: Sequence[Version]) -> list[Version]:
+    """Flagged versions that would begin to answer callers."""
+    new = _answering(wish) - (_answering(current) if current is not None else set())
+    return [version for target, version in zip(needed(wish), versions, strict=True) if named_by(target) in new and flagged(version)]
+
+
+def _answering(deployment: Deployment) -> set[str]:
+    """What answers callers, or will once a rollout comes to it; what only shadows does not."""
+    policy = Policy.of(deployment.policy)
+    names = {named_by(target) for target in needed(deployment)}
+    if policy.shadow is not None and not (policy.rollout is not None and policy.rollout.candidate == policy.shadow.version):
+        names.discard(policy.shadow.version)
+    return names
+
+
+def _flagged(version: Version) -> Conflict:
+    return Conflict(
+        f"{version.reference} was flagged beside its parent: {flagged(version)}. Deploy another version, or say that you accept it: "
+        "--accept-flagged, or accept_flagged in the API."
+    )
 
 
 def _check_policy(policy: dict[str, Any]) -> None:
@@ -195,18 +232,21 @@ def _unlike(first: Version, other: Version, why: str) -> str:
     return f"{first.reference} and {other.reference} cannot share a deployment, because callers could not tell them apart: {why}."
 
 
-def _write(session: Session, actor: Actor, wish: Deployment, current: Deployment | None, expect_revision: int | None) -> Deployment:
+def _write(
+    session: Session, actor: Actor, wish: Deployment, current: Deployment | None, expect_revision: int | None, *, accepted: list[str]
+) -> Deployment:
+    told = {"accepted_flagged": accepted} if accepted else {}
     if current is None:
         if expect_revision is not None:
             raise Conflict(f"There is no deployment {wish.name!r} any more; leave the revision out to create it.")
         made = session.deployments.add(wish)
-        session.audit.append(actor, "deployment.create", wish.name, after=_told(made))
+        session.audit.append(actor, "deployment.create", wish.name, after=_told(made) | told)
         return made
     expected = current.revision if expect_revision is None else expect_revision
     if current.targets == wish.targets and current.policy == wish.policy and expected == current.revision:
         return current
     made = session.deployments.update(msgspec.structs.replace(current, targets=wish.targets, policy=wish.policy), expected)
-    session.audit.append(actor, "deployment.update", wish.name, before=_told(current), after=_told(made))
+    session.audit.append(actor, "deployment.update", wish.name, before=_told(current), after=_told(made) | told)
     return made
 
 

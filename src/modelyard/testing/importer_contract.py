@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,8 @@ from modelyard.importers.table import recognise
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
 
+ORIGINAL = "original"
+
 
 @dataclass(frozen=True)
 class Case:
@@ -35,9 +39,11 @@ class Case:
     said: dict[str, Any] = field(default_factory=dict)
     """What must be said beside the files: signature, sample."""
     runs_code: bool = True
-    unsupported: Mapping[str, bytes] | None = None
-    """A sound artifact that ONNX cannot say; None where the format has no such thing."""
+    unsupported: Mapping[str, bytes] = field(default_factory=dict)
+    """For ``KeptContract``: a sound artifact that ONNX cannot say."""
     unsupported_reason: str = ""
+    unsupported_inputs: dict[str, Array] = field(default_factory=dict)
+    unsupported_outputs: dict[str, Array] = field(default_factory=dict)
     main: str = ""
     """The file to damage; the first by default."""
 
@@ -90,9 +96,11 @@ class ImporterContract:
         assert all(part.title for part in parts)
         assert all(bool(part.runs_code) == case.runs_code for part in parts)
 
-    def test_it_is_not_opened_without_trust_where_that_runs_code(self, case: Case, tmp_path: Path) -> None:
+    def test_it_is_opened_without_trust_only_where_nothing_in_it_can_run(self, case: Case, tmp_path: Path) -> None:
         if not case.runs_code:
-            pytest.skip("nothing in this format can run")
+            outcome = imported(tmp_path, case.files, **case.said)[0].outcome
+            assert outcome.format != ORIGINAL
+            return
         with pytest.raises(PermissionDenied, match="--trust"):
             imported(tmp_path, case.files, **case.said)
         assert list((tmp_path / "output").iterdir()) == []
@@ -109,12 +117,7 @@ class ImporterContract:
         model.signature.check_inputs(case.inputs)
         found = model.infer(case.inputs)
         model.close()
-        for name, wanted in case.outputs.items():
-            if wanted.dtype.kind == "f":
-                given = found[name].reshape(wanted.shape).astype(np.float64)
-                np.testing.assert_allclose(given, wanted.astype(np.float64), rtol=1e-3, atol=1e-4)
-            else:
-                assert [str(item) for item in found[name].reshape(-1).tolist()] == [str(item) for item in wanted.reshape(-1).tolist()]
+        _check(found, case.outputs)
 
     def test_a_damaged_file_is_refused_in_one_sentence(self, case: Case, tmp_path: Path) -> None:
         main = case.main or next(iter(case.files))
@@ -125,8 +128,34 @@ class ImporterContract:
         assert "Traceback" not in caught.value.message
         assert str(tmp_path) not in caught.value.message
 
+
+class KeptContract:
+    """What formats must do that can be served by their own library: the same ``case``, with ``unsupported`` and what is given for it."""
+
     def test_what_onnx_cannot_say_is_refused_with_the_reason(self, case: Case, tmp_path: Path) -> None:
-        if case.unsupported is None:
-            pytest.skip("everything of this format can be said")
-        with pytest.raises(Unsupported, match=case.unsupported_reason):
-            imported(tmp_path, case.unsupported, trust=case.runs_code, **case.said)
+        with pytest.raises(Unsupported if not case.runs_code else PermissionDenied, match="--trust") as caught:
+            imported(tmp_path, case.unsupported, **case.said)
+        if not case.runs_code:
+            assert re.search(case.unsupported_reason, caught.value.message)
+
+    def test_with_trust_its_own_library_serves_it_and_the_reason_is_kept(self, case: Case, tmp_path: Path) -> None:
+        (made,) = imported(tmp_path, case.unsupported, trust=True, **case.said)
+        outcome = made.outcome
+        assert outcome.format == ORIGINAL
+        assert re.search(case.unsupported_reason, outcome.reason)
+        assert outcome.after_us > 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what libraries warn of is theirs
+            model = RUNTIMES.get(ORIGINAL).load(tmp_path / "output" / "0", outcome.entry, LoadOptions())
+            model.signature.check_inputs(case.unsupported_inputs)
+            _check(model.infer(case.unsupported_inputs), case.unsupported_outputs)
+            model.close()
+
+
+def _check(found: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+    for name, wanted in outputs.items():
+        if wanted.dtype.kind == "f":
+            given = found[name].reshape(wanted.shape).astype(np.float64)
+            np.testing.assert_allclose(given, wanted.astype(np.float64), rtol=1e-3, atol=1e-4)
+        else:
+            assert [str(item) for item in found[name].reshape(-1).tolist()] == [str(item) for item in wanted.reshape(-1).tolist()]

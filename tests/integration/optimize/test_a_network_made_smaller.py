@@ -63,6 +63,10 @@ def test_a_child_that_is_worse_is_kept_as_evidence_and_takes_no_alias(client, pl
     with pytest.raises(Conflict, match=r"cannot take an alias.*worse: f1_macro"):
         client.models.promote(child.reference, "champion")
     assert "champion" not in client.models.get("net").aliases
+    refused = platform.run("deploy", child.reference, "--name", "worse", check=False)
+    assert "--accept-flagged" in refused.stderr
+    assert client.deploy(child.reference, "worse", accept_flagged=True).versions == (child.number,)
+    client.deployments.delete("worse")
     with pytest.raises(Conflict, match="was flagged"):
         client.optimize(child.reference, ["graph"])
 

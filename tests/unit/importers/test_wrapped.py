@@ -8,9 +8,11 @@ import pytest
 import yaml
 
 import estimators
+import hostile
 import onnx_graphs
 from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.importers.brought import Brought
+from modelyard.importers.mlflow_signature import read_signature
 from modelyard.importers.table import recognise
 from modelyard.importers.text_proto import parse
 from modelyard.testing.importer_contract import imported
@@ -82,8 +84,13 @@ def test_an_mlflow_model_keeps_signature_example_and_environment(tmp_path):
     assert kept["signature"] == document["signature"]
     assert kept["environment"]["requirements.txt"].startswith("scikit-learn")
     assert json.loads(kept["input_example"]) == {"columns": ["x"]}
-    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {"python_function": {}}}))
-    with pytest.raises(Unsupported, match="python_function"):
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {"python_function": {"loader_module": "own"}, "spacy": {}}}))
+    (part,) = recognise(Brought(tmp_path))
+    assert (part.importer, part.title) == ("mlflow", "an MLflow function (own)")
+    assert part.runs_code
+    assert "spacy" in part.options["reason"]
+    (tmp_path / "MLmodel").write_text(yaml.safe_dump({"flavors": {"spacy": {}}}))
+    with pytest.raises(Unsupported, match="spacy; sklearn"):
         recognise(Brought(tmp_path))
 
 
@@ -158,4 +165,37 @@ def test_the_task_of_an_encoder_is_what_it_was_trained_for(tmp_path, architectur
     assert (part.importer, part.options["task"], part.runs_code) == ("hugging_face", task, "")
     (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": {"AutoModel": "own.py"}}))
     with pytest.raises(Unsupported, match="auto_map"):
+        recognise(Brought(tmp_path))
+
+
+def test_a_signature_of_mlflow_is_read_as_columns_or_tensors():
+    columns = {"inputs": '[{"name": "a", "type": "double"}, {"name": "b", "type": "string"}]', "outputs": '[{"type": "long"}]'}
+    inputs, outputs, framed = read_signature(columns)
+    assert [str(spec.datatype) for spec in (*inputs, *outputs)] == ["FP64", "BYTES", "INT64"]
+    assert (inputs[0].shape, outputs[0].name, outputs[0].shape, framed) == ((-1, 1), "output", (-1,), True)
+    tensor = '[{"type": "tensor", "tensor-spec": {"dtype": "float32", "shape": [-1, 4]}}]'
+    inputs, _, framed = read_signature({"inputs": tensor, "outputs": tensor})
+    assert (inputs[0].name, inputs[0].shape, framed) == ("input", (-1, 4), False)
+
+
+@pytest.mark.parametrize(
+    "signature",
+    [
+        None,
+        {},
+        {"inputs": "[]", "outputs": "[]"},
+        {"inputs": "{", "outputs": "[{}]"},
+        {"inputs": '[{"name": "a", "type": "datetime"}]', "outputs": '[{"type": "long"}]'},
+        {"inputs": '[{"type": "tensor"}]', "outputs": '[{"type": "long"}]'},
+        {"inputs": '[{"type": {"x": 1}}]', "outputs": '[{"type": "long"}]'},
+    ],
+)
+def test_a_signature_that_says_too_little_is_refused(signature):
+    with pytest.raises(InvalidArtifact, match="MLflow model"):
+        read_signature(signature)
+
+
+def test_references_of_yaml_do_not_multiply(tmp_path):
+    (tmp_path / "MLmodel").write_bytes(hostile.laughing()["MLmodel"])
+    with pytest.raises(InvalidArtifact, match="too many"):
         recognise(Brought(tmp_path))

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from modelyard.core.clock import ManualClock
@@ -45,6 +46,15 @@ def add(store, model="m", inputs=(spec("x", -1, 4),), outputs=(spec("y", -1, 3),
             id=0, workspace_id=1, model_id=made.id, model=model, number=0, artifact=artifact, signature=signature, profile=profile
         )
         return session.versions.add(version)
+
+
+def add_flagged(store):
+    """A version whose optimization was judged worse than its parent."""
+    made = add(store)
+    verdict = {"kept": False, "reasons": ["worse: accuracy loses 0.2, more than 0.01"]}
+    with store.write() as session:
+        report = {"optimization": {"verdict": verdict}}
+        return session.versions.add(msgspec.structs.replace(made, id=0, number=0, report=report))
 
 
 def to(version="1", model="m", weight=100):
@@ -283,3 +293,25 @@ def test_a_graph_is_checked_when_it_is_deployed_and_takes_no_targets(service, st
     with pytest.raises(InvalidRequest, match="1 to 100 targets"):
         service.deploy(ACTOR, "g", [], policy={})
     assert service.deploy(ACTOR, "g", [to()], policy={}).versions == (1,)
+
+
+@pytest.mark.parametrize("version", ["2", "latest", ""])
+def test_a_flagged_version_answers_callers_only_when_somebody_accepts_it(service, store, version):
+    add_flagged(store)
+    with pytest.raises(Conflict, match=r"m@2 was flagged beside its parent: worse: accuracy.*--accept-flagged"):
+        service.deploy(ACTOR, "d", [to(version)])
+    assert audit(store) == []
+    assert service.deploy(ACTOR, "d", [to(version)], accept_flagged=True).versions == (2,)
+    with store.read() as session:
+        assert session.audit.list(1)[0].after["accepted_flagged"] == ["m@2"]
+    # What is served stands, and other parts of its deployment may change.
+    assert service.deploy(ACTOR, "d", [to("2")], policy={"cache": {"seconds": 5}}).revision == 2
+
+
+def test_a_flagged_version_may_shadow_but_not_join(service, store):
+    add_flagged(store)
+    assert service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}}).revision == 1
+    with pytest.raises(Conflict, match="was flagged"):
+        service.deploy(ACTOR, "d", [to("1"), to("2")], policy={})
+    with pytest.raises(Conflict, match="was flagged"):
+        service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}, "rollout": {"candidate": "m@2"}})

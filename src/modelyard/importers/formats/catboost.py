@@ -17,7 +17,8 @@ class CatBoost(Importer):
         return [Part(importer=self.name, entry=path, title="a CatBoost model")] if brought.head(path, 4) == b"CBM1" else []
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.boosters:convert_catboost_file", "catboost")(bench)
+        made: Converted = heavy("modelyard.importers.boosters:convert_catboost_file", "catboost")(bench)
+        return made
 
 
 IMPORTER = CatBoost()

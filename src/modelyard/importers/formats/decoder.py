@@ -26,7 +26,8 @@ class Decoder(Importer):
         return [Part(importer=self.name, entry="config.json", title=f"a language model ({str(named[0])[:60]})")]
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.decoders:convert_decoder_folder", "llm")(bench)
+        made: Converted = heavy("modelyard.importers.decoders:convert_decoder_folder", "llm")(bench)
+        return made
 
 
 IMPORTER = Decoder()

@@ -49,7 +49,8 @@ class HuggingFace(Importer):
         ]
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.text_models:convert", "transformers")(bench)
+        made: Converted = heavy("modelyard.importers.text_models:convert", "transformers")(bench)
+        return made
 
 
 IMPORTER = HuggingFace()

@@ -20,7 +20,8 @@ class LightGbm(Importer):
         return [Part(importer=self.name, entry=path, title="a LightGBM model (text)")]
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.boosters:convert_lightgbm_file", "boost")(bench)
+        made: Converted = heavy("modelyard.importers.boosters:convert_lightgbm_file", "boost")(bench)
+        return made
 
 
 IMPORTER = LightGbm()

@@ -12,8 +12,8 @@ from modelyard.importers.base import Bench, Converted, Importer
 from modelyard.importers.brought import Brought
 from modelyard.importers.samples import Inputs
 from modelyard.importers.spec import Part
-from modelyard.importers.versions import versions
 from modelyard.runtimes.onnx_check import check_onnx
+from modelyard.runtimes.versions import versions
 
 
 class Onnx(Importer):

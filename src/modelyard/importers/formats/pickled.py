@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
-from modelyard.importers.base import Bench, Converted, Importer, heavy
+from modelyard.importers.base import Bench, Converted, Importer, Original, heavy
 from modelyard.importers.brought import Brought
 from modelyard.importers.spec import Part
 
@@ -33,7 +33,12 @@ class PickledEstimator(Importer):
         return []
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.estimators:convert", "sklearn")(bench)
+        made: Converted = heavy("modelyard.importers.estimators:convert", "sklearn")(bench)
+        return made
+
+    def original(self, bench: Bench) -> Original:
+        found: Original = heavy("modelyard.importers.estimators:original", "sklearn")(bench)
+        return found
 
 
 IMPORTER = PickledEstimator()

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from modelyard.core.errors import Unsupported
-from modelyard.importers.base import Bench, Converted, Importer, heavy
+from modelyard.core.errors import InvalidArtifact
+from modelyard.importers.base import Bench, Converted, Importer, Original, heavy
 from modelyard.importers.brought import Brought
 from modelyard.importers.spec import Part
 
@@ -49,14 +49,19 @@ class PyTorch(Importer):
                 )
             ]
         if "data.pkl" in inner:
-            raise Unsupported(
+            raise InvalidArtifact(
                 f"{path!r} is what torch.save writes: weights or a pickled module, no program. Export it with torch.export, or push "
                 "a folder with the module's Python file and its weights as safetensors."
             )
         return []
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.torch_models:convert", "torch")(bench)
+        made: Converted = heavy("modelyard.importers.torch_models:convert", "torch")(bench)
+        return made
+
+    def original(self, bench: Bench) -> Original:
+        found: Original = heavy("modelyard.importers.torch_models:original", "torch")(bench)
+        return found
 
 
 IMPORTER = PyTorch()

@@ -9,15 +9,28 @@ from typing import Any
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, Unsupported
-from modelyard.importers.base import Bench, Converted, Importer
+from modelyard.importers.base import Bench, Converted, Importer, Original
 from modelyard.importers.brought import Brought
+from modelyard.importers.formats.catboost import IMPORTER as CATBOOST
+from modelyard.importers.formats.keras import IMPORTER as KERAS
 from modelyard.importers.formats.lightgbm import IMPORTER as LIGHTGBM
 from modelyard.importers.formats.onnx import IMPORTER as ONNX
 from modelyard.importers.formats.pickled import is_pickle, is_skops, pickled_part
 from modelyard.importers.formats.pytorch import IMPORTER as TORCH
 from modelyard.importers.formats.xgboost import IMPORTER as XGBOOST
+from modelyard.importers.mlflow_signature import read_signature
 from modelyard.importers.spec import Part
+from modelyard.runtimes.versions import versions
 
+_FLAVORS = {
+    "sklearn": ("pickled_model", "model.pkl"),
+    "xgboost": ("data", ""),
+    "lightgbm": ("data", ""),
+    "catboost": ("data", ""),
+    "onnx": ("data", ""),
+    "keras": ("data", "data"),
+}
+"""Flavors with a format of their own: where MLmodel names the file, and its usual name."""
 _ENVIRONMENT = ("requirements.txt", "conda.yaml", "python_env.yaml")
 
 
@@ -35,7 +48,7 @@ class Wrapped(Importer):
 
 
 def _mlflow(brought: Brought) -> list[Part]:
-    """The flavour's own format. Signature, input example and environment are kept."""
+    """The flavor's own format, or MLflow's function around it. Signature, input example and environment are kept."""
     model = brought.document("MLmodel")
     flavors = model.get("flavors")
     if not isinstance(flavors, dict):
@@ -47,12 +60,35 @@ def _mlflow(brought: Brought) -> list[Part]:
     example = model.get("saved_input_example_info") or {}
     if isinstance(example, dict) and brought.has(str(example.get("artifact_path", ""))):
         kept["input_example"] = brought.text(str(example["artifact_path"]))[:100_000]
-    for flavor, key in (("sklearn", "pickled_model"), ("xgboost", "data"), ("lightgbm", "data"), ("onnx", "data")):
+    reason = ""
+    for flavor, (key, usual) in _FLAVORS.items():
         said = flavors.get(flavor)
         if isinstance(said, dict):
-            part = _file(brought, str(said.get(key) or ("model.pkl" if flavor == "sklearn" else "")))
+            try:
+                part = _file(brought, str(said.get(key) or usual))
+            except Unsupported as error:
+                reason = error.message
+                break
             return [msgspec.structs.replace(part, title=f"an MLflow model ({flavor}: {part.title})", kept={"mlflow": kept})]
-    raise Unsupported(f"The MLflow model has the flavors {', '.join(map(str, flavors))}; sklearn, xgboost, lightgbm and onnx are imported.")
+    function = flavors.get("python_function")
+    if not isinstance(function, dict):
+        raise Unsupported(
+            f"The MLflow model has the flavors {', '.join(map(str, flavors))}; {', '.join(_FLAVORS)} and python_function are imported."
+        )
+    loader = str(function.get("loader_module") or "of its maker's")[:60]
+    return [
+        Part(
+            importer="mlflow",
+            entry="MLmodel",
+            title=f"an MLflow function ({loader})",
+            runs_code="its maker's code runs whenever it is loaded",
+            options={
+                "signature": model.get("signature"),
+                "reason": reason or f"its flavors ({', '.join(map(str, flavors))}) are served by MLflow only",
+            },
+            kept={"mlflow": kept},
+        )
+    ]
 
 
 def _mlserver(brought: Brought) -> list[Part]:
@@ -83,9 +119,9 @@ def _file(brought: Brought, path: str) -> Part:
     inside = [name for name in brought.files if name == path or name.startswith(f"{path}/")] if path else []
     if not inside:
         raise InvalidArtifact(f"The model's file {path!r} is not among what was pushed.")
-    chosen = next((name for name in inside if name.endswith(".onnx")), inside[0])
+    chosen = next((name for name in inside if name.endswith((".onnx", ".keras"))), inside[0])
     alone = _Alone(brought, chosen)
-    for importer in (XGBOOST, LIGHTGBM, TORCH, ONNX):
+    for importer in (XGBOOST, LIGHTGBM, CATBOOST, KERAS, TORCH, ONNX):
         found = importer.find(alone)
         if found:
             return found[0]
@@ -96,6 +132,25 @@ def _file(brought: Brought, path: str) -> Part:
     raise Unsupported(f"{PurePosixPath(chosen).name!r} is of no format that is imported.")
 
 
+class MlflowFunction(Wrapped):
+    """MLflow models; what no importer converts is served by MLflow's own ``python_function`` in a replica process."""
+
+    def convert(self, bench: Bench) -> Converted:
+        raise Unsupported(f"The MLflow model is not converted: {bench.part.options['reason']}.")
+
+    def original(self, bench: Bench) -> Original:
+        inputs, outputs, framed = read_signature(bench.part.options.get("signature"))
+        return Original(
+            library="mlflow",
+            files=(),
+            inputs=inputs,
+            outputs=outputs,
+            options={"framed": framed},
+            whole=True,
+            environment=versions("mlflow-skinny"),
+        )
+
+
 class _Alone(Brought):
     """One file of a folder, looked at as if it were all."""
 
@@ -104,6 +159,6 @@ class _Alone(Brought):
         self.__dict__["files"] = (path,)
 
 
-MLFLOW = Wrapped("mlflow", "MLmodel", _mlflow)
+MLFLOW = MlflowFunction("mlflow", "MLmodel", _mlflow)
 MLSERVER = Wrapped("mlserver", "model-settings.json", _mlserver)
 TORCHSERVE = Wrapped("torchserve", "MAR-INF/MANIFEST.json", _torchserve)

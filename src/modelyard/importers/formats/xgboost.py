@@ -24,7 +24,8 @@ class XGBoost(Importer):
         return [Part(importer=self.name, entry=path, title=f"an XGBoost model ({kind})")]
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy("modelyard.importers.boosters:convert_xgboost_file", "boost")(bench)
+        made: Converted = heavy("modelyard.importers.boosters:convert_xgboost_file", "boost")(bench)
+        return made
 
 
 IMPORTER = XGBoost()

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from modelyard.core.api import DeploymentView
+from modelyard.core.api import DeploymentView, LogChunk
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.errors import DeadlineExceeded, Unavailable
 from modelyard.core.rollout import RolloutView
@@ -30,19 +30,35 @@ class AsyncDeployments:
         return await self._transport.fetch(DeploymentView, "GET", f"/api/v1/deployments/{quoted(name)}")
 
     async def put(
-        self, name: str, targets: Sequence[Target | str], *, policy: Mapping[str, Any] | None = None, revision: int = 0
+        self,
+        name: str,
+        targets: Sequence[Target | str],
+        *,
+        policy: Mapping[str, Any] | None = None,
+        revision: int = 0,
+        accept_flagged: bool = False,
     ) -> DeploymentView:
-        """Makes the deployment ``name`` route to ``targets``; with ``revision``, only if nobody changed it since."""
-        body = {
+        """Makes the deployment ``name`` route to ``targets``; with ``revision``, only if nobody changed it since.
+
+        A version that was flagged beside the one it was optimized from is refused unless ``accept_flagged``.
+        """
+        body: dict[str, Any] = {
             "targets": [msgspec.to_builtins(_target(target)) for target in targets],
             "policy": None if policy is None else dict(policy),
             "revision": revision,
         }
+        if accept_flagged:
+            body["accept_flagged"] = True
         return await self._transport.fetch(DeploymentView, "PUT", f"/api/v1/deployments/{quoted(name)}", json=body)
 
     async def delete(self, name: str) -> None:
         """Stops serving ``name``; calls that are under way are answered."""
         await self._transport.fetch(type(None), "DELETE", f"/api/v1/deployments/{quoted(name)}")
+
+    async def log(self, name: str, version: str = "", offset: int = 0) -> LogChunk:
+        """What the replica processes of a version (``model@number``; the first one by default) wrote from ``offset`` on."""
+        params = {"version": version, "offset": offset}
+        return await self._transport.fetch(LogChunk, "GET", f"/api/v1/deployments/{quoted(name)}/log", params=params)
 
     async def rollout(self, name: str) -> RolloutView:
         """Where its versions stand against each other, and what its rules would do now."""

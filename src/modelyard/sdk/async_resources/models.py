@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, Unpack
@@ -29,6 +30,7 @@ from modelyard.sdk.files import (
     served_as_is,
     size_of,
 )
+from modelyard.sdk.mlflow_models import fetch_mlflow_model, is_mlflow_reference
 from modelyard.sdk.waiting import async_call, async_sleep
 
 OnPush = Callable[[str, int, int], None]
@@ -104,8 +106,14 @@ class AsyncModels:
     ) -> Version:
         """Uploads a model file or folder and registers it as the next version of ``name``.
 
-        What is no ONNX model is imported: see ``Said`` for what may be said of it. Raises JobFailed with the reason when it cannot be.
+        ``path`` may also be a reference of MLflow's, like ``models:/churn/3``, which is fetched with the client's own MLflow. What is no
+        ONNX model is imported: see ``Said`` for what may be said of it. Raises JobFailed with the reason when it cannot be.
         """
+        if is_mlflow_reference(str(path)):
+            with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+                fetched = await async_call(fetch_mlflow_model, str(path), Path(folder))
+                noted = {"mlflow": str(path), **(tags or {})}
+                return await self.push(fetched, name, card=card, tags=noted, metrics=metrics, on_progress=on_progress, **said)
         files = await async_call(collect, Path(path))
         format_name = said.get("format", "auto")
         runtime = said.get("runtime", "")

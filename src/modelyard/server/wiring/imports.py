@@ -95,6 +95,7 @@ def _new_version(job: Job, spec: ImportSpec, folder: Path, made: Made) -> NewVer
             "after_us": outcome.after_us,
             "environment": outcome.environment,
             "notes": outcome.notes,
+            "reason": outcome.reason,
         }
     }
     return NewVersion(

@@ -1,0 +1,94 @@
+"""Models that ONNX cannot say run with their own library in replica processes; models come from a tracking server by reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+import estimators
+from acceptance.test_kills import eventually
+from makers import make
+from modelyard import Client
+from modelyard.core.errors import JobFailed, PermissionDenied
+from modelyard.testing.platform import RunningPlatform, running_platform
+
+
+@pytest.fixture(scope="module")
+def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tracked")
+    return make("mlflow_models", folder, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/tracking.db")
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, tracked: Path) -> Iterator[RunningPlatform]:
+    with running_platform(tmp_path_factory.mktemp("kept") / "home", workers=1) as platform:
+        platform.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tracked}/tracking.db"
+        yield platform
+
+
+@pytest.fixture(scope="module")
+def client(platform: RunningPlatform) -> Iterator[Client]:
+    with Client(platform.url, platform.admin_key, timeout=600) as client:
+        yield client
+
+
+def call(platform: RunningPlatform, name: str, inputs: list[dict[str, object]]) -> dict[str, object]:
+    headers = {"authorization": f"Bearer {platform.admin_key}"}
+    reply = httpx.post(f"{platform.inference}/v2/models/{name}/infer", json={"inputs": inputs}, headers=headers, timeout=120)
+    assert reply.status_code == 200, reply.text
+    return {output["name"]: output["data"] for output in reply.json()["outputs"]}
+
+
+@pytest.mark.timeout(400)
+def test_an_estimator_without_a_converter_is_served_as_it_is_and_the_reason_is_shown(platform, client, tmp_path):
+    path = tmp_path / "odd.pkl"
+    path.write_bytes(estimators.unsupported())
+    with pytest.raises((JobFailed, PermissionDenied), match="--trust"):
+        client.push(path, "odd")
+    printed = platform.run("push", str(path), "--name", "odd", "--trust").stdout
+    assert "not converted: runs as it is in a replica process" in printed
+    assert "no exact ONNX conversion: FunctionTransformer" in printed
+    platform.run("deploy", "odd@1")
+    rows = estimators.frame()[0][["body mass", "bill.length"]].to_numpy(np.float32)[:3]
+    found = call(platform, "odd", [{"name": "input", "shape": [3, 2], "datatype": "FP32", "data": rows.ravel().tolist()}])
+    assert set(found["label"]) <= {"Adelie", "Gentoo"}
+    assert len(found["probabilities"]) == 6
+    eventually(lambda: "Serves as process" in platform.run("logs", "odd").stdout, 30, "the deployment's log is shown")
+    document = json.loads(platform.run("logs", "odd", "--json").stdout)
+    assert "Serves as process" in document["logs"]["odd@1"]
+    refused = platform.run("logs", "odd", "--version", "odd@7", check=False)
+    assert "does not serve odd@7" in refused.stderr
+    client.deployments.delete("odd")
+
+
+@pytest.mark.timeout(400)
+def test_a_reference_of_a_tracking_server_becomes_a_version_with_what_mlflow_kept(platform, client):
+    platform.run("push", "models:/churn@champion", "--trust", "--tag", "team=crm")
+    version = client.models.version("churn@1")
+    assert version.artifact.format == "onnx"
+    assert version.tags == {"mlflow": "models:/churn@champion", "team": "crm"}
+    kept = version.lineage.detail["mlflow"]
+    assert '"high"' in kept["signature"]["inputs"]
+    assert "scikit-learn" in kept["environment"]["requirements.txt"]
+    assert "input_example" in kept
+    refused = platform.run("push", "models:/nothing/1", check=False)
+    assert "cannot be fetched" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.timeout(400)
+def test_a_function_of_mlflow_runs_in_a_replica(platform, client, tracked):
+    (tracked / "function" / "requirements.txt").unlink()  # its packages are the platform's own here
+    version = client.push(tracked / "function", "spread", trust=True)
+    assert version.artifact.format == "original"
+    client.deploy("spread@1", timeout=120)
+    columns = [
+        {"name": name, "shape": [2, 1], "datatype": "FP64", "data": data} for name, data in (("high", [3.0, 1.0]), ("low", [1.0, 0.5]))
+    ]
+    assert call(platform, "spread", columns) == {"spread": [2.0, 0.5], "wide": [True, False]}
+    client.deployments.delete("spread")
