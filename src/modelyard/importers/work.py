@@ -8,8 +8,9 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.engines.confined import REQUEST, STAGE, Errand
 from modelyard.importers.base import Bench, Converted, Importer
-from modelyard.importers.confined import Answer, Request
+from modelyard.importers.confined import Request
 from modelyard.importers.kept import kept
 from modelyard.importers.proof import Proof, median_us, prove, prove_resized
 from modelyard.importers.samples import Inputs, Sample, has_missing, made_up, one_row, resized, with_missing
@@ -20,8 +21,9 @@ from modelyard.runtimes.detect import RUNTIMES
 
 
 def run(folder: Path, confinement: tuple[str, ...]) -> bytes:
-    """The answer, encoded."""
-    request = msgspec.json.decode((folder / "request.json").read_bytes(), type=Request)
+    """The outcome, encoded."""
+    errand = msgspec.json.decode((folder / REQUEST).read_bytes(), type=Errand)
+    request = msgspec.json.decode(errand.details, type=Request)
     part = request.part
     _stage(folder, "Converting")
     sample = Sample.read(Path(request.sample), request.sample_name) if request.sample else None
@@ -42,7 +44,7 @@ def run(folder: Path, confinement: tuple[str, ...]) -> bytes:
                 ) from None
             _stage(folder, "Keeping it as it is")
             outcome = kept(original, bench, confinement, error.message)
-    return msgspec.json.encode(Answer(outcome=outcome))
+    return msgspec.json.encode(outcome)
 
 
 def _converted(importer: Importer, bench: Bench, confinement: tuple[str, ...]) -> Outcome:
@@ -113,4 +115,4 @@ def _proved(converted: Converted, model: LoadedModel, sample: Sample | None) -> 
 
 
 def _stage(folder: Path, text: str) -> None:
-    (folder / "stage").write_text(text)
+    (folder / STAGE).write_text(text)

@@ -1,34 +1,24 @@
-"""The job kind ``optimize``: applies passes in order, and measures what each makes beside the version it began with."""
+"""The job kind ``optimize``: a confined child applies passes in order, and measures what each makes beside the version it began with.
+
+This process opens no graph: a brought model may crash, or worse, what runs it.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
-import onnx
-from google.protobuf.message import EncodeError
-from onnx import ModelProto
 
-from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
-from modelyard.core.plugins import load_string
-from modelyard.core.tensors import Array
-from modelyard.optimize.base import Calibration, Pass, Work
-from modelyard.optimize.measure import Outputs, answers, difference, latency, race, rows_of
-from modelyard.optimize.spec import Made, OptimizeSpec
-from modelyard.optimize.table import read_pass
-from modelyard.optimize.verdict import reasons_against
+from modelyard.core.errors import Internal
+from modelyard.engines.confined import Errand, run_confined
+from modelyard.optimize.spec import Made, OptimizeSpec, Request
 from modelyard.registry.artifacts import check_path
-from modelyard.registry.trial import find_guess, make_inputs
-from modelyard.runtimes.base import LoadedModel, LoadOptions
-from modelyard.runtimes.detect import RUNTIMES
 
-ENTRY = "model.onnx"
-_BATCH = 32
-_MADE_UP_ROWS = 64
+_WORK = "modelyard.optimize.work:run"
+_SECONDS = 6 * 3600.0
 
 
 class Context(Protocol):
@@ -46,151 +36,44 @@ class Context(Protocol):
         """Tells how far the work is."""
 
 
-class Judge(Protocol):
-    """``held_out.HeldOut``, which this module does not import: it needs the libraries of training."""
-
-    @property
-    def inputs(self) -> dict[str, Array]: ...
-    def calibration(self) -> dict[str, Array]: ...
-    def check_inputs(self, names: list[str]) -> None: ...
-    def metrics(self, outputs: Outputs) -> dict[str, float]: ...
-    def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A model as a worker would load it."""
-
-    graph: ModelProto
-    model: LoadedModel
-    size: int
-
-    @classmethod
-    def load(cls, folder: Path, entry: str) -> Candidate:
-        """Raises InvalidArtifact."""
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return cls(onnx.load(folder / entry), RUNTIMES.get("onnx").load(folder, entry, LoadOptions(threads=1)), size)
-
-
-@dataclass(frozen=True)
-class Bench:
-    """What every child is measured with."""
-
-    parent: Candidate
-    inputs: dict[str, Array]
-    judge: Judge | None
-
-    @property
-    def batched(self) -> bool:
-        return self.parent.model.signature.batched
-
-    def measure(self, child: Candidate) -> tuple[dict[str, Any], dict[str, float]]:
-        """The report without a verdict, and the child's metrics."""
-        report: dict[str, Any] = {"parent": _facts(self.parent), "child": _facts(child), "races": {}}
-        for rows in (1, _BATCH) if self.batched else (1,):
-            inputs = rows_of(self.inputs, rows) if self.batched else self.inputs
-            run = race(self.parent.model.infer, child.model.infer, inputs)
-            report["races"][str(rows)] = run.report()
-            report["parent"][f"batch_{rows}"] = latency(run.parent, rows)
-            report["child"][f"batch_{rows}"] = latency(run.child, rows)
-        before, after = (answers(model.model.infer, self.inputs, batched=self.batched) for model in (self.parent, child))
-        report["difference"] = difference(before, after)
-        report["quality"] = self.judge.compare(before, after) if self.judge else None
-        return report, self.judge.metrics(after) if self.judge else {}
-
-
 def run(context: Context) -> dict[str, Any]:
     """Gives ``{"made": [...]}``; the files of each child are in ``output/N``.
 
     Raises ModelyardError with one sentence for whatever the owner can mend; nothing is stored then.
     """
     spec = msgspec.convert(context.spec, OptimizeSpec)
-    passes = [read_pass(written) for written in spec.passes]
     context.report("read", 0.02, f"reading {spec.model}@{spec.number}")
-    parent = Candidate.load(_laid_out(context, spec), spec.entry)
-    judge = _judge(context, spec)
-    if judge is not None:
-        judge.check_inputs([tensor.name for tensor in parent.model.signature.inputs])
-    bench = Bench(parent, judge.inputs if judge else _made_up(parent.model), judge)
-    calibration = Calibration(judge.calibration()) if judge else None
-    made: list[Made] = []
-    graph = parent.graph
-    for at, (written, chosen) in enumerate(zip(spec.passes, passes, strict=True)):
-        context.report(written, 0.05 + 0.9 * at / len(spec.passes), f"applying {written} and measuring it")
-        graph = _applied(chosen, Work(graph, calibration), f"The pass {written!r} cannot be applied to {spec.model}@{spec.number}")
-        child = _written(graph, context.output / str(at), parent)
-        report, metrics = bench.measure(child)
-        report["exact"] = all(earlier.exact for earlier in passes[: at + 1])
-        reasons = reasons_against(report, spec.tolerance)
-        report["verdict"] = {"kept": not reasons, "reasons": reasons, "tolerance": msgspec.to_builtins(spec.tolerance)}
-        made.append(Made(written=written, report=report, metrics=metrics))
-        child.model.close()
-        if "recipe" in context.inputs:
-            (context.output / str(at) / "attachments").mkdir()
-            shutil.copy(context.inputs["recipe"], context.output / str(at) / "attachments" / "recipe.yaml")
+    work = context.folder / "work"
+    shutil.rmtree(work, ignore_errors=True)  # an earlier attempt's
+    shutil.rmtree(context.output, ignore_errors=True)
+    parent = _laid_out(context, spec, work / "parent")
+    rows = {name: str(context.inputs[name]) for name in ("data", "recipe") if spec.rows is not None}
+    request = Request(spec=spec, parent=str(parent), **rows)
+    errand = Errand(work=_WORK, details=msgspec.Raw(msgspec.json.encode(request)), readable=tuple(rows.values()), seconds=_SECONDS)
+
+    def on_stage(told: str) -> None:
+        stage, _, rest = told.partition("\n")
+        fraction, _, message = rest.partition("\n")
+        context.report(stage, float(fraction) if fraction.replace(".", "", 1).isdigit() else -1.0, message)
+
+    outcome = run_confined(work, errand, on_stage, doing="Optimizing the model")
+    try:
+        made = msgspec.json.decode(outcome, type=list[Made])
+    except msgspec.DecodeError as error:
+        raise Internal("What optimized the model answered with nothing that can be read; the job's log has its last words.") from error
+    (work / "output").rename(context.output)
+    for at in range(len(made)) if "recipe" in context.inputs else ():
+        (context.output / str(at) / "attachments").mkdir()
+        shutil.copy(context.inputs["recipe"], context.output / str(at) / "attachments" / "recipe.yaml")
     context.report("store", 0.97, "trying the children and storing them")
+    shutil.rmtree(work, ignore_errors=True)
     found: dict[str, Any] = msgspec.to_builtins({"made": made})
     return found
 
 
-def _laid_out(context: Context, spec: OptimizeSpec) -> Path:
-    folder = context.folder / "parent"
-    shutil.rmtree(folder, ignore_errors=True)  # an earlier attempt's
-    shutil.rmtree(context.output, ignore_errors=True)
+def _laid_out(context: Context, spec: OptimizeSpec, folder: Path) -> Path:
     for at, path in enumerate(sorted(spec.files)):
         place = folder / check_path(path)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.link(context.inputs[str(at)], place)
     return folder
-
-
-def _judge(context: Context, spec: OptimizeSpec) -> Judge | None:
-    if spec.rows is None:
-        return None
-    try:
-        read = load_string("modelyard.optimize.held_out:HeldOut").read
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("modelyard"):
-            raise
-        raise Unsupported(
-            f"Measuring on held-out rows needs the Python package {error.name!r}; install it with: pip install 'modelyard[train]'"
-        ) from error
-    found: Judge = read(context.inputs["data"], spec.rows.filename, context.inputs["recipe"].read_text(encoding="utf-8"))
-    return found
-
-
-def _made_up(model: LoadedModel) -> dict[str, Array]:
-    return make_inputs(model.signature, find_guess(model), _MADE_UP_ROWS)
-
-
-def _applied(chosen: Pass, work: Work, refusal: str) -> ModelProto:
-    if reason := chosen.supports(work):
-        raise Unsupported(f"{refusal}: {reason}.")
-    made = chosen.run(work)
-    if not made.metadata_props:  # class names and descriptions: what a caller should know stays in the file
-        made.metadata_props.extend(work.model.metadata_props)
-    return made
-
-
-def _written(graph: ModelProto, folder: Path, parent: Candidate) -> Candidate:
-    """The child as it will be stored, with the same faces as its parent."""
-    (folder / "artifact").mkdir(parents=True)
-    try:
-        (folder / "artifact" / ENTRY).write_bytes(graph.SerializeToString(deterministic=True))
-    except (EncodeError, ValueError):
-        raise Unsupported("The optimized model is larger than 2 GiB, which is more than one ONNX file holds.") from None
-    try:
-        child = Candidate.load(folder / "artifact", ENTRY)
-    except ModelyardError as error:
-        raise Unsupported(f"The pass made a model that ONNX Runtime does not load: {error.message}") from error
-    if _faces(child.model) != _faces(parent.model):
-        raise InvalidArtifact("The pass changed the model's inputs or outputs, so it would not answer the same calls.")
-    return child
-
-
-def _faces(model: LoadedModel) -> list[tuple[str, str]]:
-    return [(tensor.name, str(tensor.datatype)) for tensor in (*model.signature.inputs, *model.signature.outputs)]
-
-
-def _facts(candidate: Candidate) -> dict[str, Any]:
-    return {"size_bytes": candidate.size, "nodes": len(candidate.graph.graph.node)}

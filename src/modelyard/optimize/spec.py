@@ -49,6 +49,17 @@ class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Nothing for a version that was not trained here."""
 
 
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """What the job asks its confined child for."""
+
+    spec: OptimizeSpec
+    parent: str
+    """The folder of the parent's files."""
+    data: str = ""
+    recipe: str = ""
+    """Files that the held-out rows are found with, where the spec has ``rows``."""
+
+
 class Made(msgspec.Struct, frozen=True, kw_only=True):
     """One child to be; its files are in ``output/N``, counted from 0."""
 

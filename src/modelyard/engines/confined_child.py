@@ -1,7 +1,7 @@
-"""The confined child of an import: ``python -P -m modelyard.importers.child FOLDER``.
+"""The confined child: ``python -P -m modelyard.engines.confined_child FOLDER``.
 
-Confines itself before it imports anything heavy, reads ``request.json``, and writes ``answer.json`` whatever happens, short of the
-end of the process.
+Confines itself before it imports anything heavy, does the errand in ``request.json``, and writes ``answer.json`` whatever happens, short
+of the end of the process. Whoever started it believes the answer as far as what it opened is believed.
 """
 
 from __future__ import annotations
@@ -23,16 +23,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(folder: Path) -> None:
-    """Converts one part."""
+    """Does one errand."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     _answer_failures(folder)
-    request = json.loads((folder / "request.json").read_bytes())
-    bounds = Bounds(cpu_seconds=int(request["seconds"]), file_bytes=int(request["file_bytes"]))
-    readable = [request["brought"], *([request["sample"]] if request["sample"] else [])]
-    held = confine(folder, bounds, readable)
-    answer: bytes = load_string("modelyard.importers.work:run")(folder, held)
-    _write(folder, answer)
+    errand = json.loads((folder / "request.json").read_bytes())
+    bounds = Bounds(cpu_seconds=int(errand["seconds"]), file_bytes=int(errand["file_bytes"]))
+    held = confine(folder, bounds, errand["readable"])
+    outcome: bytes = load_string(errand["work"])(folder, held)
+    _write(folder, b'{"outcome":' + outcome + b"}")
     os._exit(0)  # what the model's libraries would do at the end is of no use to anybody
 
 
