@@ -40,7 +40,7 @@ class Place:
             "MODELYARD_WORKERS": "2",
         }
 
-    def run(self, script: str, seconds: float = 150) -> str:
+    def run(self, script: str, seconds: float = 450) -> str:
         done = subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder,
@@ -95,7 +95,7 @@ def test_the_quickstart_works_as_written(empty_place: Place) -> None:
     assert (empty_place.folder / "restored" / "modelyard.db").is_file()
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(500)
 @pytest.mark.parametrize("page", HOWTOS, ids=lambda page: page.stem)
 def test_a_page_works_as_written(page: Path, served_place: Place) -> None:
     served_place.page(page)

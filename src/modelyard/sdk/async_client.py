@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,7 @@ import httpx
 from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
-from modelyard.core.models import Version, check_name
+from modelyard.core.models import Card, Version, check_name
 from modelyard.sdk.async_inference import AsyncInference
 from modelyard.sdk.async_resources.certificates import AsyncCertificates
 from modelyard.sdk.async_resources.datasets import AsyncDatasets
@@ -21,7 +22,7 @@ from modelyard.sdk.async_resources.jobs import AsyncJobs, OnProgress
 from modelyard.sdk.async_resources.keys import AsyncKeys
 from modelyard.sdk.async_resources.limits import AsyncPrices, AsyncUsageLimits
 from modelyard.sdk.async_resources.me import AsyncOneself
-from modelyard.sdk.async_resources.models import AsyncModels
+from modelyard.sdk.async_resources.models import AsyncModels, Said
 from modelyard.sdk.async_resources.people import AsyncPeople, AsyncProviders
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_resources.pools import AsyncPools
@@ -29,7 +30,9 @@ from modelyard.sdk.async_resources.shares import AsyncShares
 from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
 from modelyard.sdk.async_transport import AsyncTransport
 from modelyard.sdk.files import model_name_for, target_of
+from modelyard.sdk.saving import save_model
 from modelyard.sdk.settings import client_settings
+from modelyard.sdk.waiting import async_call
 
 
 class AsyncClient:
@@ -152,6 +155,28 @@ class AsyncClient:
         job = await self.jobs.submit("optimize", spec)
         done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [await self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
+
+    async def log_model(
+        self,
+        model: Any,
+        name: str,
+        *,
+        sample: Any = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        card: Card | None = None,
+        trust: bool = False,
+    ) -> Version:
+        """Registers a model in memory as the next version of ``name``: saved by its own library, pushed, and converted by the platform.
+
+        It may be of ONNX, scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch, Keras or Hugging Face (a pipeline, or model and tokenizer).
+        ``sample`` is a data frame, an array, or arrays by name, on which the conversion is compared; PyTorch needs one. What can
+        hold code (PyTorch, and estimators where skops is not installed) needs ``trust``, and the right to it.
+        """
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+            saved = await async_call(save_model, model, sample, Path(folder))
+            said: Said = {"trust": trust} if saved.sample is None else {"trust": trust, "sample": saved.sample}
+            return await self.models.push(saved.path, name, card=card, tags=tags, metrics=metrics, **said)
 
     async def deploy(
         self,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ import httpx
 from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
-from modelyard.core.models import Version, check_name
+from modelyard.core.models import Card, Version, check_name
 from modelyard.sdk.files import model_name_for, target_of
 from modelyard.sdk.inference import Inference
 from modelyard.sdk.resources.certificates import Certificates
@@ -23,14 +24,16 @@ from modelyard.sdk.resources.jobs import Jobs, OnProgress
 from modelyard.sdk.resources.keys import Keys
 from modelyard.sdk.resources.limits import Prices, UsageLimits
 from modelyard.sdk.resources.me import Oneself
-from modelyard.sdk.resources.models import Models
+from modelyard.sdk.resources.models import Models, Said
 from modelyard.sdk.resources.people import People, Providers
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.resources.pools import Pools
 from modelyard.sdk.resources.shares import Shares
 from modelyard.sdk.resources.workspaces import Members, Workspaces
+from modelyard.sdk.saving import save_model
 from modelyard.sdk.settings import client_settings
 from modelyard.sdk.transport import Transport
+from modelyard.sdk.waiting import call
 
 
 class Client:
@@ -153,6 +156,28 @@ class Client:
         job = self.jobs.submit("optimize", spec)
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
+
+    def log_model(
+        self,
+        model: Any,
+        name: str,
+        *,
+        sample: Any = None,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        card: Card | None = None,
+        trust: bool = False,
+    ) -> Version:
+        """Registers a model in memory as the next version of ``name``: saved by its own library, pushed, and converted by the platform.
+
+        It may be of ONNX, scikit-learn, XGBoost, LightGBM, CatBoost, PyTorch, Keras or Hugging Face (a pipeline, or model and tokenizer).
+        ``sample`` is a data frame, an array, or arrays by name, on which the conversion is compared; PyTorch needs one. What can
+        hold code (PyTorch, and estimators where skops is not installed) needs ``trust``, and the right to it.
+        """
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+            saved = call(save_model, model, sample, Path(folder))
+            said: Said = {"trust": trust} if saved.sample is None else {"trust": trust, "sample": saved.sample}
+            return self.models.push(saved.path, name, card=card, tags=tags, metrics=metrics, **said)
 
     def deploy(
         self,

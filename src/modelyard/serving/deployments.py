@@ -25,6 +25,7 @@ from modelyard.store.database import Session, Store
 
 MAX_TARGETS = 100
 MAX_POLICY_BYTES = 65536
+Versions = list[Version]
 
 
 class DeploymentService:
@@ -95,7 +96,7 @@ class DeploymentService:
         with self._store.read() as session:
             return [_view(session, deployment, reports) for deployment in session.deployments.list(workspace_id)]
 
-    def versions(self, workspace_id: int, name: str) -> list[Version]:
+    def versions(self, workspace_id: int, name: str) -> Versions:
         """What it routes to now, in the order of its targets. Raises NotFound."""
         with self._store.read() as session:
             return _resolved(session, need(session, workspace_id, name))[0]
