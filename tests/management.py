@@ -36,6 +36,7 @@ from modelyard.ledger.audit import AuditLog
 from modelyard.ledger.refusals import RefusalIntake
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import Prober
+from modelyard.server.resources import ResourceMonitor
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.reports import VersionReport, WorkerReport
 from modelyard.serving.rollout import RolloutService
@@ -125,6 +126,7 @@ def running(root: Path) -> Iterator[Platform]:
         authenticate=Authenticator(keys, clock).authenticate,
         clock=clock,
         status=lambda workspace_id: {"workers": [{"slot": 0, "state": "ready"}]},
+        resources=ResourceMonitor(store, home, clock).read,
         propagate=lambda: True,
         ready=lambda: made.ready,
         metrics=lambda: b"modelyard_up 1\n",

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
+from modelyard.core.machine import Resources
 from modelyard.gate.limits import LimitService, PriceService
 from modelyard.gate.refusals import Refusals
 from modelyard.gate.shares import ShareService
@@ -60,6 +61,8 @@ class Services:
     clock: Clock
     status: Callable[[int], dict[str, Any]]
     """What ``GET /api/v1/status`` answers to a workspace."""
+    resources: Callable[[int | None], Resources]
+    """What the machine and the platform's processes use; jobs and replicas of one workspace only, or all for None."""
     propagate: Callable[[], bool]
     """Returns when all workers act on what is committed, or after a second; whether they do."""
     ready: Callable[[], str]

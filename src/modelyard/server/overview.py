@@ -11,6 +11,7 @@ from modelyard.core.jobs import JobStatus
 from modelyard.observability.exports import read_exports
 from modelyard.observability.exposition import render
 from modelyard.server.channel import Handover
+from modelyard.server.resources import ResourceMonitor
 from modelyard.serving.reports import read_reports
 from modelyard.store.database import Store
 from modelyard.store.home import Home
@@ -21,8 +22,9 @@ MANY = 1000
 class Overview:
     """Reads; changes nothing. Safe to use from several threads."""
 
-    def __init__(self, store: Store, home: Home, handover: Handover, clock: Clock) -> None:
+    def __init__(self, store: Store, home: Home, handover: Handover, resources: ResourceMonitor, clock: Clock) -> None:
         self._store, self._home, self._handover, self._clock = store, home, handover, clock
+        self._resources = resources
         self._started_ns = clock.time_ns()
 
     def controller_ready(self) -> str:
@@ -61,7 +63,7 @@ class Overview:
         }
 
     def metrics(self) -> bytes:
-        """The Prometheus page over all workers and the queue of jobs."""
+        """The Prometheus page over all workers, the queue of jobs, the machine and every process of the platform."""
         with self._store.read() as session:
             unended = session.jobs.unended()
         running = sum(job.status is JobStatus.RUNNING for job in unended)
@@ -74,4 +76,4 @@ class Overview:
                 (self._clock.time_ns() - self._started_ns) / 1e9,
             ),
         }
-        return render(read_exports(self._home.run), extra)
+        return render([*read_exports(self._home.run), self._resources.export()], extra)

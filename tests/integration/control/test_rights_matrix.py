@@ -56,6 +56,7 @@ LINES = {
     "GET /metrics": Line(ADMINS, 200),
     "GET /api/v1/whoami": Line(EVERYBODY, 200),
     "GET /api/v1/status": Line(READERS, 200),
+    "GET /api/v1/resources": Line(READERS, 200),
     "POST /api/v1/backup": Line(ADMINS, 200),
     "POST /api/v1/gc": Line(ADMINS, 200, {}),
     "GET /api/v1/schemas/recipe": Line(READERS, 200),

@@ -15,6 +15,7 @@ from modelyard.control.archive import Archive
 from modelyard.control.schemas import GarbageBody, SealBody
 from modelyard.core.access import Action
 from modelyard.core.api import Sealed, Whoami
+from modelyard.core.machine import Resources
 from modelyard.core.policy import Policy
 from modelyard.runtimes.remote_settings import origin_of, sealing_context
 from modelyard.train.recipe import Recipe
@@ -55,6 +56,12 @@ def seal(caller: Developer, body: SealBody) -> Response:
 @router.get("/status", summary="Processes, deployments, jobs and sizes")
 def status(caller: Reader) -> dict[str, Any]:
     return {**caller.services.status(caller.workspace_id), "version": __version__, "inference_url": caller.inference_url}
+
+
+@router.get("/resources", summary="What the machine and each process of the platform use", responses=returns(Resources))
+def resources(caller: Reader) -> Response:
+    """Jobs and replicas are those of the caller's workspace; administrators see all. Totals only grow: two answers give rates."""
+    return answer(caller.services.resources(None if caller.grant.allows(Action.ADMIN) else caller.workspace_id))
 
 
 @router.post("/backup", summary="An archive of everything that restoring needs", responses=BYTES)

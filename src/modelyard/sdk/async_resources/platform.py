@@ -9,6 +9,7 @@ from urllib.parse import quote
 from modelyard.core.api import Applied, Sealed, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
+from modelyard.core.machine import Resources
 from modelyard.core.usage import Trace, UsageRow, UsageStep
 from modelyard.sdk.async_transport import AsyncTransport, OnBytes
 
@@ -32,6 +33,10 @@ class AsyncPlatform:
     async def status(self) -> dict[str, Any]:
         """Processes, deployments, jobs and sizes."""
         return await self._transport.fetch(dict[str, Any], "GET", "/api/v1/status")
+
+    async def resources(self) -> Resources:
+        """What the machine and each process of the platform use; ask twice for rates."""
+        return await self._transport.fetch(Resources, "GET", "/api/v1/resources")
 
     async def audit(self, *, limit: int = 100, before: int = 0) -> list[AuditEvent]:
         """Changes, newest first."""

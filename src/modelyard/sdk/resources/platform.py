@@ -10,6 +10,7 @@ from urllib.parse import quote
 from modelyard.core.api import Applied, Sealed, Whoami
 from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
+from modelyard.core.machine import Resources
 from modelyard.core.usage import Trace, UsageRow, UsageStep
 from modelyard.sdk.transport import OnBytes, Transport
 
@@ -33,6 +34,10 @@ class Platform:
     def status(self) -> dict[str, Any]:
         """Processes, deployments, jobs and sizes."""
         return self._transport.fetch(dict[str, Any], "GET", "/api/v1/status")
+
+    def resources(self) -> Resources:
+        """What the machine and each process of the platform use; ask twice for rates."""
+        return self._transport.fetch(Resources, "GET", "/api/v1/resources")
 
     def audit(self, *, limit: int = 100, before: int = 0) -> list[AuditEvent]:
         """Changes, newest first."""

@@ -39,6 +39,7 @@ from modelyard.registry.validate import ProbeLimits, Prober, Starting
 from modelyard.runtimes.environments import Environments
 from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
+from modelyard.server.resources import ResourceMonitor
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.batches import BatchJobs
 from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
@@ -105,7 +106,8 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     kinds = _kinds(foundation, registry, deployments)
     home.private_url_file.write_text(handover.private_url)
     scheduler = _scheduler(foundation, kinds, environment)
-    overview = Overview(store, home, handover, clock)
+resources = ResourceMonitor(store, home, clock)
+    overview = Overview(store, home, handover, resources, clock)
     feedback = FeedbackIntake(store, LineFolder(home.feedback), Tracer(store, home.journal))
     services = Services(
         home=home,
@@ -131,6 +133,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         authenticate=Authenticator(foundation.keys, clock).authenticate,
         clock=clock,
         status=overview.status,
+        resources=resources.read,
         propagate=propagation.wait,
         ready=overview.controller_ready,
         metrics=overview.metrics,
