@@ -106,7 +106,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
     kinds = _kinds(foundation, registry, deployments)
     home.private_url_file.write_text(handover.private_url)
     scheduler = _scheduler(foundation, kinds, environment)
-resources = ResourceMonitor(store, home, clock)
+    resources = ResourceMonitor(store, home, clock)
     overview = Overview(store, home, handover, resources, clock)
     feedback = FeedbackIntake(store, LineFolder(home.feedback), Tracer(store, home.journal))
     services = Services(
