@@ -35,11 +35,13 @@ def _group() -> None:
 def apply(
     file: Annotated[str, typer.Option("--file", "-f", help="The YAML document, or - for standard input.")] = "modelyard.yaml",
     plan_only: Annotated[bool, typer.Option("--plan", help="Show what would change, and change nothing.")] = False,
-    prune: Annotated[bool, typer.Option("--prune", help="Also delete deployments, aliases and keys that the file does not name.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Also delete what the sections of the file do not name.")] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Make the platform what a file says: models, aliases, deployments, keys. The plan is shown first; doing it again changes nothing."""
+    """Make the platform what a file says: models, deployments, members, keys, limits, prices, shares. The plan is shown first; doing it
+    again changes nothing.
+    """
     document = read_document(file, " with 'models', 'deployments' or 'keys'")
     folder = Path() if file == "-" else Path(file).parent
     with connected(timeout=600.0) as client:

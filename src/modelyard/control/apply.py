@@ -19,6 +19,8 @@ from modelyard.control.declared import (
     Step,
 )
 from modelyard.control.document import Document
+from modelyard.control.governed import carry_out
+from modelyard.control.governed_state import read_governed
 from modelyard.control.registering import register
 from modelyard.control.routes.keys import issue, revoke
 from modelyard.control.schemas import NewVersionBody
@@ -39,11 +41,13 @@ def read_state(caller: Caller, document: Document) -> State:
         models = {model.name: model for model in session.models.list(workspace)}
         named = [name for name in document.models or {} if name in models]
         keys = [key for key in session.keys.list(workspace) if not key.revoked_ns and (not key.expires_ns or key.expires_ns > now)]
+        by_label = {key.label: key for key in keys}
         return State(
             models=models,
             versions={name: session.versions.list(workspace, name) for name in named},
             deployments={found.name: (found.targets, found.policy) for found in session.deployments.list(workspace)},
-            keys={key.label: key for key in keys},
+            keys=by_label,
+            governed=read_governed(caller, document, session, by_label),
             sizes=_sizes(services.blobs, document),
             caller_key=caller.grant.public_id,
         )
@@ -58,6 +62,8 @@ def check_rights(caller: Caller, steps: Iterable[Step]) -> None:
     """Raises PermissionDenied unless the caller may do every step that changes something."""
     for step in steps:
         scope = step.change.name if step.needs is Action.DEPLOY else None
+        if step.command is not None and step.needs is Action.MANAGE and caller.grant.deployments:
+            raise PermissionDenied(f"To {step.change.change} {step.change.kind}s a key must be for all deployments of the workspace.")
         if step.command is not None and not caller.grant.allows(step.needs, scope):
             raise PermissionDenied(
                 f"To {step.change.change} {step.change.kind} {step.change.name!r} a key needs the right {step.needs.value!r}"
@@ -92,6 +98,8 @@ def _run(caller: Caller, command: Command) -> IssuedKey | None:
             revoke(caller, key_id)
         case IssueKey():
             return _reissue(caller, command)
+        case _:
+            carry_out(caller, command)
     return None
 
 
@@ -110,6 +118,7 @@ def _reissue(caller: Caller, command: IssueKey) -> IssuedKey:
         label=command.label,
         actions=tuple(declared.actions),
         deployments=tuple(declared.deployments),
+        networks=tuple(declared.networks),
         expires_seconds=parse_duration(declared.expires),
     )
     made = issue(caller, new)

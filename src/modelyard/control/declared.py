@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from modelyard.control.document import DeclaredKey, DeclaredModel, DeclaredVersion, Document
+from modelyard.control.governed import Governed, Governing, Line, plan_members, plan_pruning, plan_rules, plan_workspaces
 from modelyard.core.access import Action, Key
 from modelyard.core.api import Change, ChangeKind
 from modelyard.core.deployments import Target
@@ -73,7 +74,7 @@ class RevokeKey:
     key_id: str
 
 
-Command = SetModel | AddVersion | SetAlias | RemoveAlias | SetDeployment | RemoveDeployment | IssueKey | RevokeKey
+Command = SetModel | AddVersion | SetAlias | RemoveAlias | SetDeployment | RemoveDeployment | IssueKey | RevokeKey | Governing
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class State:
     sizes: Mapping[str, int] = field(default_factory=dict)
     caller_key: str = ""
     """Public id of the key that asks: pruning never revokes it."""
+    governed: Governed = field(default_factory=Governed)
 
 
 def plan(document: Document, state: State, *, prune: bool = False) -> list[Step]:
@@ -103,7 +105,7 @@ def plan(document: Document, state: State, *, prune: bool = False) -> list[Step]
 
     Raises InvalidRequest or NotFound when the document names what neither is nor will be.
     """
-    steps: list[Step] = []
+    steps = _steps(plan_workspaces(document, state.governed))
     for name, model in (document.models or {}).items():
         check_name(name, "model")
         steps += _model(name, model, state)
@@ -116,11 +118,19 @@ def plan(document: Document, state: State, *, prune: bool = False) -> list[Step]
         if wanted.policy is not None:
             parse_policy(wanted.policy)
         steps.append(_deployment(name, settled, wanted.policy, state))
-    for label, key in (document.keys or {}).items():
-        steps.append(_key(label, key, state))
+    steps += _steps(plan_members(document, state.governed))
+    keys = {label: _key(label, key, state) for label, key in (document.keys or {}).items()}
+    steps += keys.values()
+    fresh = dict.fromkeys(state.keys, False) | {label: step.command is not None for label, step in keys.items()}
+    steps += _steps(plan_rules(document, state.governed, [*state.deployments, *(document.deployments or {})], fresh))
     if prune:
+        steps += _steps(plan_pruning(document, state.governed))
         steps += _pruned(document, state)
     return steps
+
+
+def _steps(lines: Iterable[Line]) -> list[Step]:
+    return [_step(line.kind, line.what, line.name, line.command, line.detail, needs=line.needs) for line in lines]
 
 
 def _model(name: str, wanted: DeclaredModel, state: State) -> Iterator[Step]:
@@ -221,10 +231,11 @@ def _settled(target: Target, document: Document, state: State) -> Target:
 def _key(label: str, wanted: DeclaredKey, state: State) -> Step:
     known = state.keys.get(label)
     scope = ", ".join(wanted.deployments) or "every deployment"
-    detail = f"{', '.join(wanted.actions)} on {scope}"
+    detail = f"{', '.join(wanted.actions)} on {scope}" + (f" from {', '.join(wanted.networks)}" if wanted.networks else "")
     if known is None:
         return _step(ChangeKind.CREATE, "key", label, IssueKey(label, wanted), detail, needs=Action.KEYS)
-    if set(known.actions) == set(wanted.actions) and set(known.deployments) == set(wanted.deployments):
+    same = set(known.actions) == set(wanted.actions) and set(known.deployments) == set(wanted.deployments)
+    if same and set(known.networks) == set(wanted.networks):
         return _step(ChangeKind.UNCHANGED, "key", label, None, "", needs=Action.KEYS)
     detail += "; a new secret is issued and the old key revoked"
     return _step(ChangeKind.UPDATE, "key", label, IssueKey(label, wanted, known.public_id), detail, needs=Action.KEYS)

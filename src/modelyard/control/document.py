@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import BeforeValidator, Field, StringConstraints, field_validator
 
 from modelyard.control.schemas import Body, Called, CardBody, Name, Short, Tags, TargetBody, Text, UploadedFile
-from modelyard.core.access import Action
+from modelyard.core.access import Action, Role
 from modelyard.core.durations import parse_duration
 from modelyard.core.errors import ModelyardError
 from modelyard.core.models import Reference
+from modelyard.core.shares import LONGEST
 
+Amount = Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
+"""Money, as text so that nothing is rounded; YAML may have made a number of it."""
 Label = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
@@ -53,6 +56,8 @@ class DeclaredKey(Body):
 
     actions: Annotated[list[Action], Field(min_length=1)] = [Action.INFER]
     deployments: Annotated[list[Called], Field(max_length=1000)] = []
+    networks: Annotated[list[Short], Field(max_length=100)] = Field([], examples=[["10.0.0.0/8"]])
+    """Where it may be used from; empty for everywhere."""
     expires: str = Field("", examples=["90d"])
     """Time from its creation, like ``90d``; empty for never. Changing it does not touch a key that exists."""
 
@@ -64,6 +69,45 @@ class DeclaredKey(Body):
         except ModelyardError as error:
             raise ValueError(error.message) from None
         return value
+
+
+class DeclaredMember(Body):
+    """What a person, or a service of the workspace, is in it."""
+
+    roles: Annotated[list[Role], Field(min_length=1, max_length=8)] = Field(examples=[["developer"]])
+    trust: bool | None = None
+    """Left as it is when left out."""
+    service: bool = False
+    """Make a service of this name if there is none."""
+
+
+class DeclaredLimit(Body):
+    """A limit: for one key, member or deployment, for the whole platform, or, when none of these is named, for the workspace."""
+
+    limit: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(examples=["100/min"])
+    key: Short = ""
+    """A key's label."""
+    member: Short = ""
+    deployment: str = Field("", max_length=LONGEST)
+    platform: bool = False
+
+
+class DeclaredPrice(Body):
+    """What calls cost from now on, where it is not what they cost already."""
+
+    deployment: str = Field("", max_length=63, examples=["penguins"])
+    """Empty for every deployment that has no price of its own."""
+    version: str = Field("", max_length=80, examples=["penguins@2"])
+    """For one version only."""
+    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(examples=["USD"])
+    call: Amount = Field("0", examples=["0.0005"])
+    row: Amount = "0"
+    tokens_in: Amount = "0"
+    """For 1000 tokens, like the next two."""
+    tokens_out: Amount = "0"
+    tokens_cached: Amount = "0"
+    compute_second: Amount = "0"
+    explanation: Amount = "0"
 
 
 def _by_name(value: Any, field: str) -> Any:
@@ -95,7 +139,7 @@ def _expanded(value: Any) -> Any:
 class Document(Body):
     """The state that shall be. Sections that are left out are left alone.
 
-    Each section is a mapping by name; a list of entries that carry their ``name`` (keys: their ``label``) says the same.
+    Sections of named things are mappings by name; a list of entries that carry their ``name`` (keys: their ``label``) says the same.
     """
 
     models: dict[Name, DeclaredModel] | None = None
@@ -103,6 +147,14 @@ class Document(Body):
     """The short form of a deployment is ``name@version``."""
     keys: dict[Short, DeclaredKey] | None = None
     """By label."""
+    workspaces: Annotated[list[Name], Field(max_length=1000)] | None = None
+    """Workspaces that shall exist, for administrators; everything else in the document is of the workspace that it is applied to."""
+    members: dict[Short, DeclaredMember] | None = None
+    """By name."""
+    limits: Annotated[list[DeclaredLimit], Field(max_length=8192)] | None = None
+    prices: Annotated[list[DeclaredPrice], Field(max_length=8192)] | None = None
+    shares: dict[Name, list[Name]] | None = Field(None, examples=[{"penguins": ["birds"]}])
+    """Deployment → the workspaces that may call it."""
 
     @field_validator("models", mode="before")
     @classmethod
@@ -115,6 +167,11 @@ class Document(Body):
         named = _by_name(value, "name")
         return {name: _expanded(wanted) for name, wanted in named.items()} if isinstance(named, dict) else named
 
+    @field_validator("members", mode="before")
+    @classmethod
+    def _members(cls, value: Any) -> Any:
+        return _by_name(value, "name")
+
     @field_validator("keys", mode="before")
     @classmethod
     def _keys(cls, value: Any) -> Any:
@@ -126,4 +183,4 @@ class DocumentBody(Body):
 
     document: Document
     prune: bool = False
-    """Also delete the deployments, aliases and keys that the sections of the document do not name."""
+    """Also delete the deployments, aliases, keys, members, limits and shares that the sections of the document do not name."""
