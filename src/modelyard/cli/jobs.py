@@ -10,8 +10,9 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.assignments import read_settings
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, print_json, print_table, shortened, when
+from modelyard.cli.output import Json, examples, print_json, print_table, progress, shortened, when
 from modelyard.core.api import LogChunk
 from modelyard.core.jobs import Job, JobStatus
 from modelyard.sdk.client import Client
@@ -79,6 +80,25 @@ def cancel(job: JobArgument, as_json: Json = False) -> None:
         print(f"Job {job} is cancelled.")
     else:
         print(f"Job {job} is being ended.")
+
+
+@app.command("resume", epilog=examples("modelyard resume 3", "modelyard resume 3 --set learning.optimizer.learning_rate=0.0001"))
+def resume(
+    job: JobArgument,
+    settings: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe to change, like learning.epochs=50.")] = [],  # noqa: B006
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Go on where a job that failed or was cancelled has ended, from its last checkpoint, as a new job."""
+    with connected() as client:
+        queued = client.jobs.resume(job, {"recipe": read_settings(settings)} if settings else {})
+        if wait:
+            with progress("Resuming") as step:
+                queued = client.jobs.wait(queued.id, on_progress=lambda now: step(now.message or now.stage, now.fraction))
+    if as_json:
+        print_json(queued)
+    else:
+        print(f"Job {queued.id} goes on where job {job} has ended" + (f": {queued.status}." if wait else "."))
 
 
 def _row(job: Job) -> tuple[object, ...]:

@@ -9,6 +9,7 @@ import typer
 
 from modelyard.cli.connection import connected
 from modelyard.cli.output import Json, examples, note, print_json, print_table, progress
+from modelyard.cli.pictures import are_pictures, predict_pictures, shortened_prediction
 from modelyard.cli.rows import AT_ONCE, Records, Table, csv_parts, read_rows, without_others
 from modelyard.core.errors import ModelyardError, NotFound, did_you_mean
 from modelyard.sdk.client import Client
@@ -26,16 +27,27 @@ def _group() -> None:
     epilog=examples(
         "modelyard predict penguins --data rows.csv",
         "modelyard predict penguins --data rows.json --json",
+        "modelyard predict photos --data photo.jpg",
         "cat rows.csv | modelyard predict penguins --data -",
     ),
 )
 def predict(
     deployment: Annotated[str, typer.Argument(help="Name of the deployment.")],
-    data: Annotated[str, typer.Option("--data", "-d", help="A CSV file with a header, a JSON file with records, or - for standard input.")],
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            "-d",
+            help="A CSV file with a header, a JSON file with records, an image or a folder of them, or - for standard input.",
+        ),
+    ],
     version: Annotated[str, typer.Option(help="Ask this version (a number or an alias) instead of letting it be routed.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Call a deployment with the rows of a file, and print one prediction a row."""
+    """Call a deployment with the rows of a file, or with images, and print one prediction a row."""
+    if are_pictures(data):
+        _predict_pictures(deployment, data, version, as_json=as_json)
+        return
     rows = read_rows(data)
     found: list[dict[str, Any]] = []
     answer: dict[str, Any] = {}
@@ -53,6 +65,17 @@ def predict(
         return
     flat = [_flat(row) for row in found]
     headings = list(dict.fromkeys(name for row in flat for name in row))
+    print_table(headings, [[row.get(name) for name in headings] for row in flat])
+
+
+def _predict_pictures(deployment: str, data: str, version: str, *, as_json: bool) -> None:
+    with connected() as client:
+        found = list(predict_pictures(client, deployment, data, version))
+    if as_json:
+        print_json({"deployment": deployment, "predictions": found})
+        return
+    flat = [shortened_prediction(row) for row in found]
+    headings = list(flat[0])
     print_table(headings, [[row.get(name) for name in headings] for row in flat])
 
 

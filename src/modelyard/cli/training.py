@@ -1,4 +1,4 @@
-"""From a table to a version."""
+"""From data to a version."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from modelyard.cli.assignments import laid_over, read_settings
 from modelyard.cli.connection import connected
 from modelyard.cli.models import version_document
 from modelyard.cli.output import Json, examples, note, print_json, print_table, progress
@@ -32,28 +33,33 @@ def _group() -> None:
     epilog=examples(
         "modelyard train penguins.csv --target species --name penguins",
         "modelyard train houses.csv --target price --family forest --family linear --folds 10",
+        "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
         "modelyard train --recipe recipe.yaml",
     ),
 )
 def train(
-    file: Annotated[Path | None, typer.Argument(help="The table, as CSV (or Parquet); may stand in the recipe as 'data'.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A table (CSV, Parquet), or images (a folder, .npz, .zip); may stand in the recipe as 'data'."),
+    ] = None,
     target: Annotated[str, typer.Option(help="The column to predict.")] = "",
     name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with everything; options given beside it win.")] = None,
     family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
+    settings: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe, like learning.epochs=20.")] = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train a model on a table, evaluate it on rows it has not seen, and register it as a version."""
-    wanted = _recipe(recipe, target=target, families=family or None, folds=folds)
-    table = _table(file, wanted.pop("data", ""), recipe)
-    model = name or wanted.pop("name", "") or model_name_for(table)
+    """Train a model on a table or on images, evaluate it on what it has not seen, and register it as a version."""
+    wanted = laid_over(_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
+    data = _data(file, wanted.pop("data", ""), recipe)
+    model = name or wanted.pop("name", "") or model_name_for(data)
     wanted.pop("name", None)
     with connected() as client:
-        with progress("Uploading the table") as step:
-            step("Uploading the table", 0.0)
-            job = client.submit_training(table, name=model, recipe=wanted, limits=Limits())
+        with progress("Uploading the data") as step:
+            step("Uploading the data", 0.0)
+            job = client.submit_training(data, name=model, recipe=wanted, limits=Limits())
             if wait:
                 job = _followed(client, job, step)
         if not wait:
@@ -84,18 +90,15 @@ def _recipe(path: Path | None, **options: Any) -> dict[str, Any]:
             raise InvalidRequest(f"The recipe {str(path)!r} cannot be read: {' '.join(str(error).split())}.") from None
     if not isinstance(found, dict):
         raise InvalidRequest(f"The recipe {str(path)!r} must be a mapping, like 'target: species'.")
-    found |= {key: value for key, value in options.items() if value}
-    if not found.get("target"):
-        raise InvalidRequest("Say which column to predict: --target COLUMN, or 'target: COLUMN' in the recipe.")
-    return found
+    return found | {key: value for key, value in options.items() if value}
 
 
-def _table(given: Path | None, named: object, recipe: Path | None) -> Path:
+def _data(given: Path | None, named: object, recipe: Path | None) -> Path:
     if given is not None:
         return given
     if isinstance(named, str) and named and recipe is not None:
         return recipe.parent / named
-    raise InvalidRequest("Say which table to train on: modelyard train FILE --target COLUMN")
+    raise InvalidRequest("Say what to train on: modelyard train FILE --target COLUMN, or modelyard train FOLDER of images")
 
 
 def _print_queued(job: Job, as_json: bool) -> None:
@@ -112,5 +115,9 @@ def _print_trained(version: Version, job: Job) -> None:
         print("leaderboard (cross-validation)")
         print_table([heading.replace("_", " ") for heading in headings], [[row.get(key) for key in headings] for row in board])
     print(f"\n{version.reference}, on held-out rows (job {job.id})")
-    print_table(["metric", "value"], list(version.metrics.items()))
+    intervals = version.report.get("evaluation", {}).get("intervals", {})
+    print_table(
+        ["metric", "value", "95 % from", "to"],
+        [(name, value, *(intervals.get(name, {}).get(end, "") for end in ("low", "high"))) for name, value in version.metrics.items()],
+    )
     print(f"\nServe it with: modelyard deploy {version.reference}")

@@ -115,6 +115,13 @@ class NewJobBody(Body):
     limits: LimitsBody = LimitsBody()
 
 
+class ResumeBody(Body):
+    """How a job goes on."""
+
+    changes: dict[str, Any] = Field({}, examples=[{"recipe": {"learning": {"optimizer": {"learning_rate": 0.0001}}}}])
+    """Laid over the spec of the job that ended."""
+
+
 class TargetBody(Body):
     """A share of a deployment's traffic."""
 

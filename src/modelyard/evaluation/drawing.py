@@ -11,13 +11,20 @@ from typing import NoReturn
 
 import msgspec
 
+from modelyard.evaluation.canvas import Picture
+from modelyard.evaluation.curves import calibration_picture, learning_picture
+from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
-from modelyard.evaluation.plots import Picture, confusion_picture, leaderboard_picture, residual_picture
+from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture, selection_picture
 
 KINDS: dict[str, Callable[..., Picture]] = {
+    "calibration": calibration_picture,
     "confusion": confusion_picture,
+    "gallery": gallery_picture,
+    "learning": learning_picture,
     "leaderboard": leaderboard_picture,
     "residuals": residual_picture,
+    "selection": selection_picture,
 }
 
 

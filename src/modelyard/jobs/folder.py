@@ -5,6 +5,7 @@ inputs/          files fetched for it
 progress.jsonl   appended by the process
 log.txt          its standard output and error
 output/          what it makes
+state/           what an attempt leaves for the next one, like checkpoints; gone when the job has succeeded
 result.json      written last and atomically: {"ok": …} or {"error": {"code", "message"}}
 """
 
@@ -36,14 +37,15 @@ class JobFolder:
         self.progress = root / "progress.jsonl"
         self.log = root / "log.txt"
         self.output = root / "output"
+        self.state = root / "state"
         self.result = root / "result.json"
 
     def prepare(self, spec: dict[str, Any], attempt: int) -> None:
-        """Makes the folder as an attempt finds it: no traces of an earlier one but its log."""
+        """Makes the folder as an attempt finds it: no traces of an earlier one but its log and its state."""
         self.discard()
         self.result.unlink(missing_ok=True)
         self.progress.unlink(missing_ok=True)
-        for folder in (self.root, self.inputs, self.output):
+        for folder in (self.root, self.inputs, self.output, self.state):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if attempt > 1 and self.log.exists():
             with self.log.open("a", encoding="utf-8") as log:
@@ -58,9 +60,23 @@ class JobFolder:
             return None
 
     def discard(self) -> None:
-        """Removes inputs and output; log, spec and result stay."""
+        """Removes inputs and output; log, spec, result and state stay."""
         shutil.rmtree(self.inputs, ignore_errors=True)
         shutil.rmtree(self.output, ignore_errors=True)
+
+    def forget(self) -> None:
+        """Removes the state: nobody will go on from it."""
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether an attempt left anything to go on from."""
+        return self.state.is_dir() and any(path.is_file() for path in self.state.rglob("*"))
+
+    def inherit(self, other: JobFolder) -> None:
+        """Takes the state of a job that has ended."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        other.state.rename(self.state)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

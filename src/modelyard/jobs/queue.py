@@ -116,7 +116,45 @@ class JobQueue:
         self._wake()
         return job
 
+    def resume(self, actor: Actor, job_id: int, changes: Mapping[str, Any] | None = None) -> Job:
+        """Queues a job that goes on where one that failed or was cancelled has ended; ``changes`` are laid over its spec.
+
+        Raises NotFound, and Conflict when it has not ended so, or left nothing to go on from.
+        """
+        old = self.get(actor.workspace_id, job_id)
+        if not old.status.ended or old.status is JobStatus.SUCCEEDED:
+            raise Conflict(f"Job {job_id} is {old.status}; only a job that failed or was cancelled can be resumed.")
+        folder = JobFolder(self._home.jobs / str(job_id))
+        if not folder.resumable:
+            raise Conflict(f"Job {job_id} left nothing to go on from, or was resumed already; submit it anew.")
+        checked = self._kinds[old.kind].check(actor.workspace_id, _laid_over(old.spec, changes or {}))
+        job = Job(
+            id=0,
+            workspace_id=actor.workspace_id,
+            kind=old.kind,
+            spec=checked,
+            priority=old.priority,
+            limits=old.limits,
+            created_by=actor.name,
+            created_ns=self._clock.time_ns(),
+        )
+        with self._store.write() as session:
+            job = session.jobs.add(job)
+            session.audit.append(actor, "job.resume", f"job/{job.id}", before={"job": job_id}, after={"kind": old.kind})
+            JobFolder(self._home.jobs / str(job.id)).inherit(folder)
+        self._wake()
+        return job
+
     def log(self, workspace_id: int, job_id: int, offset: int = 0) -> LogChunk:
         """What the job's processes have written from byte ``offset`` on, a limited piece at a time. Raises NotFound."""
         self.get(workspace_id, job_id)
         return read_log(JobFolder(self._home.jobs / str(job_id)).log, offset)
+
+
+def _laid_over(spec: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec with what the changes say instead, field by field."""
+    merged = dict(spec)
+    for name, value in changes.items():
+        old = merged.get(name)
+        merged[name] = _laid_over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged

@@ -308,6 +308,8 @@ class JobScheduler:
         self._dispatcher.ended(self._change(active.job, status=status, error=error, pid=0, ended_ns=self._clock.time_ns(), **changes))
         logger.info("Job %d %s%s", active.job.id, status, f": {error}" if error else "")
         active.folder.discard()
+        if status is JobStatus.SUCCEEDED or not active.folder.resumable:
+            active.folder.forget()
         self._drop(active)
 
     def _drop(self, active: _Active) -> None:

@@ -36,6 +36,11 @@ class JobContext:
         """Where to put what the job makes; exists already."""
         return self.folder / "output"
 
+    @property
+    def state(self) -> Path:
+        """What a job that goes on after a kill or a cancellation finds again; empty at first, and gone when it has succeeded."""
+        return self.folder / "state"
+
     def report(self, stage: str, fraction: float = -1.0, message: str = "") -> None:
         """Tells how far the whole job is; cheap to call in a loop, since calls close together within a stage are dropped."""
         now = time.time_ns()

@@ -5,20 +5,24 @@ Needs the extra ``train``: the job loads this only for versions that were traine
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.core.errors import InvalidData
+from modelyard.core.errors import InvalidData, Unsupported
+from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.datasets.profile import profile_table
 from modelyard.datasets.read import read_table
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
-from modelyard.train.problem import Problem, Task, pose
+from modelyard.train.problem import Task, pose
 from modelyard.train.proof import feed
-from modelyard.train.recipe import parse_recipe
+from modelyard.train.recipes.images import ImageRecipe
+from modelyard.train.recipes.parse import parse_recipe
+from modelyard.train.recipes.table import TableRecipe
 
 _CALIBRATION_ROWS = 512
 _RESAMPLES = 200
@@ -26,40 +30,69 @@ _MOST_ROWS = 20_000
 Score = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
 class HeldOut:
-    """One problem as its training posed it: the same recipe and data split the same rows."""
+    """Rows as their training split them: the same recipe and data split the same rows."""
 
-    def __init__(self, problem: Problem) -> None:
-        self._problem = problem
-        self._rows = problem.test[:_MOST_ROWS]
-        self.truth = problem.values[self._rows]
+    task: Task
+    metric: str
+    """What decides."""
+    seed: int
+    inputs: dict[str, Array]
+    """The held-out rows, as the graph takes them."""
+    truth: NDArray[Any]
+    training: dict[str, Array]
+    """Some of the rows that training saw, the same ones every time."""
 
     @classmethod
-    def read(cls, data: Path, filename: str, recipe: str) -> HeldOut:
-        """Raises InvalidData or InvalidRequest when the table cannot be read as it was."""
-        wanted = parse_recipe(recipe)
-        table = read_table(data, wanted.read_options(), filename)
-        return cls(pose(table, profile_table(table), wanted))
+    def read(cls, data: Path, filename: str, recipe: str, scratch: Path) -> HeldOut:
+        """``scratch`` is a folder for what does not stay in memory.
 
-    @property
-    def inputs(self) -> dict[str, Array]:
-        """The held-out rows, as the graph takes them."""
-        return feed(self._problem.features.take(self._rows))
+        Raises InvalidData or InvalidRequest when the data cannot be read as it was.
+        """
+        wanted = parse_recipe(recipe)
+        if isinstance(wanted, ImageRecipe):
+            return cls._of_images(data, filename, wanted, scratch)
+        return cls._of_table(data, filename, wanted)
+
+    @classmethod
+    def _of_table(cls, data: Path, filename: str, recipe: TableRecipe) -> HeldOut:
+        table = read_table(data, recipe.read_options(), filename)
+        problem = pose(table, profile_table(table), recipe)
+        rows = problem.test[:_MOST_ROWS]
+        inputs, training = (feed(problem.features.take(part)) for part in (rows, _some(problem.train, problem.seed)))
+        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training)
+
+    @classmethod
+    def _of_images(cls, data: Path, filename: str, recipe: ImageRecipe, scratch: Path) -> HeldOut:
+        try:
+            pose_images = load_string("modelyard.train.networks.image_data:pose_images")
+        except ModuleNotFoundError as error:
+            raise Unsupported(
+                f"Reading images needs the Python package {error.name!r}; install it with: pip install 'modelyard[torch]'"
+            ) from error
+        problem = pose_images(data, filename, recipe, scratch / "pixels.npy", lambda *_: None)
+        rows, images = problem.test[:_MOST_ROWS], problem.images
+        inputs, training = ({"image": np.ascontiguousarray(images.pixels[part])} for part in (rows, _some(problem.learned, recipe.seed)))
+        return cls(Task.CLASSIFICATION, recipe.metric, recipe.seed, inputs, images.labels[rows], training)
 
     def calibration(self) -> dict[str, Array]:
-        """Some of the training rows, the same ones every time."""
-        train = self._problem.train
-        chosen = np.random.default_rng(self._problem.seed).permutation(len(train))[:_CALIBRATION_ROWS]
-        return feed(self._problem.features.take(train[np.sort(chosen)]))
+        """Rows to look at while a model is changed."""
+        return self.training
 
-    def check_inputs(self, names: list[str]) -> None:
-        """Raises InvalidData when the model does not take the columns that the recipe gives."""
-        if sorted(names) != sorted(self._problem.features.names):
-            raise InvalidData("The model's inputs are not the columns that its recipe chooses today, so its held-out rows cannot be found.")
+    def taking(self, names: list[str]) -> HeldOut:
+        """The same with the inputs that a model takes: training may have left columns out.
+
+        Raises InvalidData when it takes others.
+        """
+        if not set(names) <= set(self.inputs):
+            raise InvalidData("The model's inputs are not what its recipe gives today, so its held-out rows cannot be found.")
+        inputs, training = ({name: every[name] for name in names} for every in (self.inputs, self.training))
+        return replace(self, inputs=inputs, training=training)
 
     def metrics(self, outputs: dict[str, Array]) -> dict[str, float]:
         """Every measure on the held-out rows."""
-        if self._problem.task is Task.REGRESSION:
+        if self.task is Task.REGRESSION:
             return regression_metrics(self.truth.astype(np.float64), outputs["prediction"].reshape(-1).astype(np.float64))
         return classification_metrics(self.truth.astype(np.int64), outputs["probabilities"].astype(np.float64))
 
@@ -68,8 +101,8 @@ class HeldOut:
 
         Both are judged on the same resampled rows, so that the interval of the loss is as narrow as it can be.
         """
-        metric, every = self._problem.metric, np.arange(len(self.truth))
-        random = np.random.default_rng(self._problem.seed)
+        metric, every = self.metric, np.arange(len(self.truth))
+        random = np.random.default_rng(self.seed)
         drawn = [every, *(random.integers(0, len(every), len(every)) for _ in range(_RESAMPLES))]
         before, after = (np.array([self._score(outputs, rows) for rows in drawn]) for outputs in (parent, child))
         better = HIGHER_IS_BETTER[metric]
@@ -78,12 +111,17 @@ class HeldOut:
         return {"metric": metric, "rows": len(every), "parent": _interval(before), "child": _interval(after), "loss": _interval(loss)}
 
     def _score(self, outputs: dict[str, Array], rows: NDArray[np.intp]) -> float:
-        metric = self._problem.metric
-        if self._problem.task is Task.REGRESSION:
+        metric = self.metric
+        if self.task is Task.REGRESSION:
             truth, predicted = self.truth[rows].astype(np.float64), outputs["prediction"].reshape(-1)[rows].astype(np.float64)
             return regression_metrics(truth, predicted, [metric]).get(metric, np.nan)
         found = classification_metrics(self.truth[rows].astype(np.int64), outputs["probabilities"][rows].astype(np.float64), [metric])
         return found.get(metric, np.nan)
+
+
+def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:_CALIBRATION_ROWS]
+    return rows[np.sort(chosen)]
 
 
 def _interval(scores: Score) -> dict[str, float]:

@@ -35,7 +35,7 @@ class Judge(Protocol):
     @property
     def inputs(self) -> dict[str, Array]: ...
     def calibration(self) -> dict[str, Array]: ...
-    def check_inputs(self, names: list[str]) -> None: ...
+    def taking(self, names: list[str]) -> Judge: ...
     def metrics(self, outputs: Outputs) -> dict[str, float]: ...
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]: ...
 
@@ -92,9 +92,9 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     spec = request.spec
     passes = [read_pass(written) for written in spec.passes]
     parent = Candidate.load(Path(request.parent), spec.entry)
-    judge = _judge(request)
+    judge = _judge(request, folder)
     if judge is not None:
-        judge.check_inputs([tensor.name for tensor in parent.model.signature.inputs])
+        judge = judge.taking([tensor.name for tensor in parent.model.signature.inputs])
     bench = Bench(parent, judge.inputs if judge else _made_up(parent.model), judge)
     calibration = Calibration(judge.calibration()) if judge else None
     made: list[Made] = []
@@ -112,7 +112,7 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     return msgspec.json.encode(made)
 
 
-def _judge(request: Request) -> Judge | None:
+def _judge(request: Request, scratch: Path) -> Judge | None:
     rows = request.spec.rows
     if rows is None:
         return None
@@ -124,7 +124,7 @@ def _judge(request: Request) -> Judge | None:
         raise Unsupported(
             f"Measuring on held-out rows needs the Python package {error.name!r}; install it with: pip install 'modelyard[train]'"
         ) from error
-    found: Judge = read(Path(request.data), rows.filename, Path(request.recipe).read_text(encoding="utf-8"))
+    found: Judge = read(Path(request.data), rows.filename, Path(request.recipe).read_text(encoding="utf-8"), scratch)
     return found
 
 

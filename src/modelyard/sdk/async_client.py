@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -29,7 +29,7 @@ from modelyard.sdk.async_resources.pools import AsyncPools
 from modelyard.sdk.async_resources.shares import AsyncShares
 from modelyard.sdk.async_resources.workspaces import AsyncMembers, AsyncWorkspaces
 from modelyard.sdk.async_transport import AsyncTransport
-from modelyard.sdk.files import model_name_for, target_of
+from modelyard.sdk.files import holds_images, model_name_for, target_of
 from modelyard.sdk.saving import save_model
 from modelyard.sdk.settings import client_settings
 from modelyard.sdk.waiting import async_call
@@ -102,20 +102,22 @@ class AsyncClient:
         return await self.models.push(path, name, **options)
 
     async def submit_training(
-        self, table: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
+        self, data: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
     ) -> Job:
-        """Uploads a table and queues a training job for it; ``recipe`` holds everything else a recipe may say."""
+        """Uploads a table, or a folder or file of images, and queues a training job for it; ``recipe`` says everything else."""
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
-        if not wanted.get("target"):
+        if "kind" not in wanted and holds_images(Path(data)):
+            wanted["kind"] = "images"
+        if wanted.get("kind", "table") == "table" and not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(table)), "model")
-        dataset = await self.datasets.upload(table, wanted["name"])
+        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(data)), "model")
+        dataset = await self.datasets.upload(data, wanted["name"])
         spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return await self.jobs.submit("train", spec, limits=limits)
 
     async def train(
         self,
-        table: str | Path,
+        data: str | Path,
         target: str = "",
         *,
         name: str = "",
@@ -123,11 +125,11 @@ class AsyncClient:
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> Version:
-        """Trains on a table, waits, and gives the version that was registered.
+        """Trains on a table or a set of images, waits, and gives the version that was registered.
 
         Raises JobFailed when training fails, DeadlineExceeded after ``timeout`` seconds (0 for no limit).
         """
-        job = await self.submit_training(table, target, name=name, recipe=recipe)
+        job = await self.submit_training(data, target, name=name, recipe=recipe)
         return await self.trained(await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout))
 
     async def trained(self, job: Job) -> Version:
@@ -177,6 +179,30 @@ class AsyncClient:
             saved = await async_call(save_model, model, sample, Path(folder))
             said: Said = {"trust": trust} if saved.sample is None else {"trust": trust, "sample": saved.sample}
             return await self.models.push(saved.path, name, card=card, tags=tags, metrics=metrics, **said)
+
+    async def predict_file(
+        self,
+        version: str,
+        data: str | Path,
+        to: BinaryIO,
+        *,
+        options: Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: float = 0.0,
+    ) -> Job:
+        """Answers every row of a CSV or Parquet file, or of the stored data set ``name@number``, in a job; its result goes to ``to``.
+
+        ``version`` is a version or a deployment. ``options``: ``keep`` (columns beside the predictions), ``form`` (``csv`` or ``parquet``),
+        ``partitioned``. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        """
+        dataset = str(data)
+        if await async_call(Path(data).exists):
+            uploaded = await self.datasets.upload(data, model_name_for(Path(data)))
+            dataset = f"{uploaded.name}@{uploaded.number}"
+        job = await self.jobs.submit("predict", {"version": version, "dataset": dataset, **(options or {})})
+        done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
+        await self.datasets.download(str(done.result["dataset"]), to)
+        return done
 
     async def deploy(
         self,

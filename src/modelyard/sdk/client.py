@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import httpx
 
@@ -15,7 +15,7 @@ from modelyard.core.api import DeploymentView, Whoami
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.core.jobs import Job, Limits
 from modelyard.core.models import Card, Version, check_name
-from modelyard.sdk.files import model_name_for, target_of
+from modelyard.sdk.files import holds_images, model_name_for, target_of
 from modelyard.sdk.inference import Inference
 from modelyard.sdk.resources.certificates import Certificates
 from modelyard.sdk.resources.datasets import Datasets
@@ -103,20 +103,22 @@ class Client:
         return self.models.push(path, name, **options)
 
     def submit_training(
-        self, table: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
+        self, data: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
     ) -> Job:
-        """Uploads a table and queues a training job for it; ``recipe`` holds everything else a recipe may say."""
+        """Uploads a table, or a folder or file of images, and queues a training job for it; ``recipe`` says everything else."""
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
-        if not wanted.get("target"):
+        if "kind" not in wanted and holds_images(Path(data)):
+            wanted["kind"] = "images"
+        if wanted.get("kind", "table") == "table" and not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(table)), "model")
-        dataset = self.datasets.upload(table, wanted["name"])
+        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(data)), "model")
+        dataset = self.datasets.upload(data, wanted["name"])
         spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return self.jobs.submit("train", spec, limits=limits)
 
     def train(
         self,
-        table: str | Path,
+        data: str | Path,
         target: str = "",
         *,
         name: str = "",
@@ -124,11 +126,11 @@ class Client:
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> Version:
-        """Trains on a table, waits, and gives the version that was registered.
+        """Trains on a table or a set of images, waits, and gives the version that was registered.
 
         Raises JobFailed when training fails, DeadlineExceeded after ``timeout`` seconds (0 for no limit).
         """
-        job = self.submit_training(table, target, name=name, recipe=recipe)
+        job = self.submit_training(data, target, name=name, recipe=recipe)
         return self.trained(self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout))
 
     def trained(self, job: Job) -> Version:
@@ -178,6 +180,30 @@ class Client:
             saved = call(save_model, model, sample, Path(folder))
             said: Said = {"trust": trust} if saved.sample is None else {"trust": trust, "sample": saved.sample}
             return self.models.push(saved.path, name, card=card, tags=tags, metrics=metrics, **said)
+
+    def predict_file(
+        self,
+        version: str,
+        data: str | Path,
+        to: BinaryIO,
+        *,
+        options: Mapping[str, Any] | None = None,
+        on_progress: OnProgress | None = None,
+        timeout: float = 0.0,
+    ) -> Job:
+        """Answers every row of a CSV or Parquet file, or of the stored data set ``name@number``, in a job; its result goes to ``to``.
+
+        ``version`` is a version or a deployment. ``options``: ``keep`` (columns beside the predictions), ``form`` (``csv`` or ``parquet``),
+        ``partitioned``. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        """
+        dataset = str(data)
+        if call(Path(data).exists):
+            uploaded = self.datasets.upload(data, model_name_for(Path(data)))
+            dataset = f"{uploaded.name}@{uploaded.number}"
+        job = self.jobs.submit("predict", {"version": version, "dataset": dataset, **(options or {})})
+        done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
+        self.datasets.download(str(done.result["dataset"]), to)
+        return done
 
     def deploy(
         self,

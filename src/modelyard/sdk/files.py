@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import tempfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -112,14 +114,41 @@ def open_file(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def open_table(path: Path) -> BinaryIO:
-    """A data file, opened to be sent.
+def open_data(path: Path) -> BinaryIO:
+    """A data file, opened to be sent; a folder becomes one archive, the same for the same files.
 
     Raises InvalidData when there is none.
     """
+    if path.is_dir():
+        return _packed(path)
     if not path.is_file():
-        raise InvalidData(f"There is no file {str(path)!r}; give the path of a table, like data.csv.")
+        raise InvalidData(f"There is no file {str(path)!r}; give the path of a table, like data.csv, or of a folder of images.")
     return path.open("rb")
+
+
+def data_filename(path: Path) -> str:
+    """What the file that ``open_data`` gives is called."""
+    return f"{path.resolve().name}.zip" if path.is_dir() else path.name
+
+
+def holds_images(path: Path) -> bool:
+    """Whether a path looks like a set of images rather than a table."""
+    return path.is_dir() or path.suffix.lower() in {".npz", ".zip"}
+
+
+def _packed(folder: Path) -> BinaryIO:
+    try:
+        files = collect(folder)
+    except InvalidArtifact as error:
+        raise InvalidData(error.message) from None
+    if not files:
+        raise InvalidData(f"The folder {str(folder)!r} is empty; put the images of each class into a sub-folder of it.")
+    stream: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for file in files:
+            archive.writestr(zipfile.ZipInfo(file.path), file.source.read_bytes())
+    stream.seek(0)
+    return stream
 
 
 def model_name_for(path: Path) -> str:

@@ -21,7 +21,10 @@ _BUILTIN = {
     "boosting": f"{_HERE}.boosting:TRAINER",
     "knn": f"{_HERE}.knn:TRAINER",
     "mlp": f"{_HERE}.mlp:TRAINER",
+    "network": f"{_HERE}.network:TRAINER",
 }
+ON_REQUEST = frozenset({"network"})
+"""Families that are tried only when a recipe names them: loading their libraries alone takes longer than a usual search."""
 
-FAMILIES: PluginTable[Trainer] = PluginTable("modelyard.trainers", _BUILTIN, dict.fromkeys(_BUILTIN, "train"))
+FAMILIES: PluginTable[Trainer] = PluginTable("modelyard.trainers", _BUILTIN, dict.fromkeys(_BUILTIN, "train") | {"network": "torch"})
 """Every family by the name recipes use."""

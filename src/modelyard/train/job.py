@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
+from modelyard.train.recipes.parse import parse_recipe
 
 
 class Context(Protocol):
@@ -20,10 +21,18 @@ class Context(Protocol):
     folder: Path
     """The job's folder; results go to ``output`` in it."""
     inputs: dict[str, Path]
-    """``data``: the table's file."""
+    """``data``: the file of the data set."""
+
+    @property
+    def state(self) -> Path:
+        """Where checkpoints go."""
 
     def report(self, stage: str, fraction: float, message: str) -> None:
         """Tells how far the work is."""
+
+
+_WORK = {"table": ("modelyard.train.pipeline:train", "train"), "images": ("modelyard.train.networks.image_job:train", "torch")}
+"""Kind of recipe → what does the work, and the extra that it needs."""
 
 
 def run(context: Context) -> dict[str, Any]:
@@ -33,12 +42,15 @@ def run(context: Context) -> dict[str, Any]:
     ``classes`` and ``dataset_digest``. Raises ModelyardError with one sentence for whatever the owner can mend.
     """
     if "data" not in context.inputs:
-        raise InvalidRequest("A training job needs its table as the input 'data'; submit it with a dataset.")
+        raise InvalidRequest("A training job needs its data as the input 'data'; submit it with a dataset.")
+    reference, extra = _WORK[parse_recipe(context.spec["recipe"]).kind]
     try:
-        train = load_string("modelyard.train.pipeline:train")
+        train = load_string(reference)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("modelyard"):
             raise
-        raise Unsupported(f"Training needs the Python package {error.name!r}; install it with: pip install 'modelyard[train]'") from error
+        raise Unsupported(
+            f"This training needs the Python package {error.name!r}; install it with: pip install 'modelyard[{extra}]'"
+        ) from error
     result: dict[str, Any] = train(context)
     return result

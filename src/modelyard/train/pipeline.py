@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,19 +19,30 @@ from modelyard.datasets.profile import ColumnProfile, profile_table
 from modelyard.datasets.read import read_table
 from modelyard.datasets.table import Table
 from modelyard.evaluation.illustrator import Illustrator
+from modelyard.evaluation.intervals import classification_intervals, regression_intervals
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
 from modelyard.train.families import FAMILIES
 from modelyard.train.graph import build_graph
 from modelyard.train.job import Context
 from modelyard.train.model import PreparedRows, TrainedModel, fit_model, prepare_rows, shape_of
+from modelyard.train.naming import model_name
 from modelyard.train.problem import Problem, Task, column_docs, pose
 from modelyard.train.proof import Proof, prove
-from modelyard.train.recipe import Recipe, parse_recipe
+from modelyard.train.recipes.parse import parse_table_recipe
+from modelyard.train.recipes.table import TableRecipe
 from modelyard.train.search import Report, Search, Standing, first_line, threads_for
+from modelyard.train.selection.select import select_features
 
 logger = logging.getLogger(__name__)
 
-_SPANS = {"read": (0.0, 0.04), "profile": (0.04, 0.06), "search": (0.06, 0.86), "fit": (0.86, 0.92), "evaluate": (0.92, 0.97)}
+_SPANS = {
+    "read": (0.0, 0.04),
+    "profile": (0.04, 0.06),
+    "select": (0.06, 0.2),
+    "search": (0.2, 0.86),
+    "fit": (0.86, 0.92),
+    "evaluate": (0.92, 0.97),
+}
 """The share of the whole that each stage takes."""
 _KEPT_RESIDUALS = 1_000
 
@@ -49,7 +59,7 @@ class Winner:
 
 def train(context: Context) -> dict[str, Any]:
     """Runs the whole training inside a job's process; see ``job.run``."""
-    recipe = parse_recipe(context.spec["recipe"])
+    recipe = parse_table_recipe(context.spec["recipe"])
     dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
     path = context.inputs["data"]
     name = str(dataset.get("filename") or path.name)
@@ -63,6 +73,9 @@ def train(context: Context) -> dict[str, Any]:
     report("profile", 0.0, f"{len(table):,} rows, {len(table.columns)} columns")
     profiles = profile_table(table)
     problem = pose(table, profiles, recipe)
+    selection = select_features(problem, recipe, report)
+    if selection is not None:
+        problem = selection.problem
     output = context.folder / "output"
     for part in ("artifact", "attachments"):
         (output / part).mkdir(parents=True, exist_ok=True)
@@ -71,6 +84,8 @@ def train(context: Context) -> dict[str, Any]:
         winner = _choose(problem, recipe, standings, profiles, report)
         leaderboard = [standing.to_json() for standing in standings]
         better = HIGHER_IS_BETTER[problem.metric]
+        if selection is not None:
+            illustrator.draw("selection", "selection", **selection.report)
         illustrator.draw("leaderboard", "leaderboard", rows=leaderboard, metric=problem.metric, higher_is_better=better)
         report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
         metrics, evaluation = _evaluate(problem, winner, illustrator)
@@ -79,7 +94,9 @@ def train(context: Context) -> dict[str, Any]:
             "entry": "model.onnx",
             "format": "onnx",
             "metrics": metrics,
-            "report": _report(problem, recipe, winner) | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation},
+            "report": _report(problem, recipe, winner)
+            | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation}
+            | ({"selection": selection.report} if selection else {}),
             "classes": list(problem.classes),
             "dataset_digest": str(dataset.get("digest") or ""),
         }
@@ -89,15 +106,9 @@ def train(context: Context) -> dict[str, Any]:
     return result
 
 
-def model_name(text: str) -> str:
-    """A model's name made of a file's or dataset's name."""
-    stem = re.sub(r"\.(csv|tsv|txt|parquet|data)$", "", Path(text).name, flags=re.IGNORECASE).lower()
-    return re.sub(r"[^a-z0-9._-]+", "-", stem)[:63].strip("-._") or "model"
-
-
 def _choose(
     problem: Problem,
-    recipe: Recipe,
+    recipe: TableRecipe,
     standings: list[Standing],
     profiles: Mapping[str, ColumnProfile],
     report: Report,
@@ -144,6 +155,7 @@ def _evaluate(problem: Problem, winner: Winner, illustrator: Illustrator) -> tup
         details: dict[str, Any] = {
             "residual_quantiles": {f"p{share}": float(np.percentile(residuals, share)) for share in (1, 5, 25, 50, 75, 95, 99)},
             "residuals": [round(float(value), 6) for value in residuals[:_KEPT_RESIDUALS]],
+            "intervals": regression_intervals(truth, predicted, problem.seed),
         }
         illustrator.draw("residuals", "residuals", true=truth, estimates=predicted, target=problem.target)
         return regression_metrics(truth, predicted), details
@@ -153,13 +165,14 @@ def _evaluate(problem: Problem, winner: Winner, illustrator: Illustrator) -> tup
     details = {
         "classes": per_class(codes, chosen, problem.classes),
         "confusion_matrix": {"classes": list(problem.classes), "counts": counts.tolist()},
+        "intervals": classification_intervals(codes, predicted, problem.seed),
     }
     title = f"{problem.target}: {len(codes):,} held-out rows"
     illustrator.draw("confusion", "confusion_matrix", counts=counts, names=problem.classes, title=title)
     return classification_metrics(codes, predicted), details
 
 
-def _report(problem: Problem, recipe: Recipe, winner: Winner) -> dict[str, Any]:
+def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, Any]:
     """What was trained on what, and how it was chosen, as plain data."""
     standing = winner.standing
     main = "residuals" if problem.task is Task.REGRESSION else "confusion_matrix"
@@ -176,12 +189,12 @@ def _report(problem: Problem, recipe: Recipe, winner: Winner) -> dict[str, Any]:
         "excluded": dict(problem.excluded),
         "proof": dict(winner.proof.report),
         "seed": problem.seed,
-        "plots": {main: f"{main}.svg", "leaderboard": "leaderboard.svg"},
+        "plots": {name: f"{name}.svg" for name in (main, "leaderboard", *(("selection",) if recipe.features.select != "none" else ()))},
     }
 
 
 def _documents(
-    recipe: Recipe, problem: Problem, profiles: Mapping[str, ColumnProfile], leaderboard: list[dict[str, Any]]
+    recipe: TableRecipe, problem: Problem, profiles: Mapping[str, ColumnProfile], leaderboard: list[dict[str, Any]]
 ) -> dict[str, bytes]:
     """The texts among the attachments."""
     columns = [

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -15,7 +15,7 @@ from modelyard.datasets.profile import ColumnProfile
 from modelyard.datasets.schema import Field, Kind, infer_schema
 from modelyard.datasets.split import folds, hold_out
 from modelyard.datasets.table import Column, Rows, Table
-from modelyard.train.recipe import CLASSIFICATION_METRICS, REGRESSION_METRICS, Recipe
+from modelyard.train.recipes.table import CLASSIFICATION_METRICS, REGRESSION_METRICS, TableRecipe
 
 OUTPUT_NAMES = frozenset({"label", "probabilities", "prediction"})
 _FEWEST_ROWS = 10
@@ -55,6 +55,10 @@ class Problem:
     metric: str
     seed: int
 
+    def with_features(self, names: Sequence[str]) -> Problem:
+        """The same with these columns only."""
+        return replace(self, features=self.features.select(names))
+
     def folds(self, wanted: int | None) -> list[tuple[Rows, Rows]]:
         """The cross-validation's splits of the training rows, as row numbers of the whole table."""
         count = wanted or (3 if len(self.train) > _MANY_ROWS else 5)
@@ -66,7 +70,7 @@ class Problem:
         return np.array([int(name) for name in self.classes], np.int64) if self.integer_classes else np.array(self.classes, dtype=object)
 
 
-def pose(table: Table, profiles: Mapping[str, ColumnProfile], recipe: Recipe) -> Problem:
+def pose(table: Table, profiles: Mapping[str, ColumnProfile], recipe: TableRecipe) -> Problem:
     """Makes the problem.
 
     Raises InvalidData or InvalidRequest with one sentence for whatever makes it unsolvable.
@@ -104,7 +108,7 @@ def pose(table: Table, profiles: Mapping[str, ColumnProfile], recipe: Recipe) ->
     )
 
 
-def _check_columns(table: Table, recipe: Recipe) -> None:
+def _check_columns(table: Table, recipe: TableRecipe) -> None:
     """Raises InvalidData for named columns that are not there and for features that hold nothing."""
     for name in (*(recipe.features.include or ()), *recipe.features.exclude, *recipe.types):
         if name not in table.names:
@@ -116,12 +120,12 @@ def _check_columns(table: Table, recipe: Recipe) -> None:
             raise InvalidData(f"Column {column.name!r} has no value in any row; fill it, remove it, or list it under features.exclude.")
 
 
-def _wanted(name: str, recipe: Recipe) -> bool:
+def _wanted(name: str, recipe: TableRecipe) -> bool:
     include = recipe.features.include
     return name not in recipe.features.exclude and (include is None or name in include)
 
 
-def _task(target: Column, recipe: Recipe) -> Task:
+def _task(target: Column, recipe: TableRecipe) -> Task:
     if recipe.task != "auto":
         task = Task(recipe.task)
         if task is Task.REGRESSION and not target.is_number:
@@ -136,7 +140,7 @@ def _task(target: Column, recipe: Recipe) -> Task:
     return Task.CLASSIFICATION if few else Task.REGRESSION
 
 
-def _features(fields: Mapping[str, Field], recipe: Recipe) -> tuple[list[str], dict[str, str]]:
+def _features(fields: Mapping[str, Field], recipe: TableRecipe) -> tuple[list[str], dict[str, str]]:
     """The columns to use, and why the others are not."""
     chosen: list[str] = []
     excluded: dict[str, str] = {}
@@ -190,7 +194,7 @@ def _quantities(target: Column) -> tuple[NDArray[np.float64], tuple[str, ...], b
     return values, (), False
 
 
-def _metric(task: Task, recipe: Recipe) -> str:
+def _metric(task: Task, recipe: TableRecipe) -> str:
     known, default = (CLASSIFICATION_METRICS, "f1_macro") if task is Task.CLASSIFICATION else (REGRESSION_METRICS, "rmse")
     if recipe.metric is None:
         return default

@@ -17,14 +17,14 @@ import numpy as np
 import sklearn
 from threadpoolctl import threadpool_limits
 
-from modelyard.core.errors import InvalidRequest, JobFailed, TooLarge
+from modelyard.core.errors import InvalidRequest, JobFailed, TooLarge, did_you_mean
 from modelyard.datasets.prepare import Matrix
 from modelyard.datasets.table import Rows
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
-from modelyard.train.families import FAMILIES
+from modelyard.train.families import FAMILIES, ON_REQUEST
 from modelyard.train.model import PreparedRows, fit_model, prepare_rows, shape_of
 from modelyard.train.problem import Problem, Task
-from modelyard.train.recipe import Recipe
+from modelyard.train.recipes.table import TableRecipe
 from modelyard.train.trainers.base import Settings, Shape, Trainer
 
 logger = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def threads_for(rows: int, features: int) -> int:
 class Search:
     """Ranks model families on a problem's training rows. Held-out rows are never looked at."""
 
-    def __init__(self, problem: Problem, recipe: Recipe, report: Report) -> None:
+    def __init__(self, problem: Problem, recipe: TableRecipe, report: Report) -> None:
         self.problem = problem
         self.recipe = recipe
         self._report = report
@@ -148,17 +148,25 @@ class Search:
         self._report("search", 1.0, "families ranked")
         return self._ranked(standings)
 
+    def _check_settings(self, tried: Sequence[str]) -> None:
+        for name in self.recipe.settings:
+            if name not in tried:
+                raise InvalidRequest(
+                    f"settings names the family {name!r}, which is not tried.{did_you_mean(name, tried)} Tried: {', '.join(tried)}."
+                )
+
     @property
     def _spent(self) -> bool:
         return self._ends is not None and time.monotonic() > self._ends
 
     def _trainers(self) -> dict[str, Trainer]:
         """The families to try, by name; those of the other task are left out unless asked for."""
-        names = self.recipe.families or tuple(FAMILIES.names())
+        names = self.recipe.families or tuple(name for name in FAMILIES.names() if name not in ON_REQUEST)
+        self._check_settings(names)
         found = {name: FAMILIES.get(name) for name in dict.fromkeys(names)}
         unfit = [name for name, trainer in found.items() if self.problem.task not in trainer.tasks]
         if unfit and self.recipe.families:
-            known = [name for name in FAMILIES.names() if self.problem.task in FAMILIES.get(name).tasks]
+            known = [name for name in FAMILIES.names() if name not in ON_REQUEST and self.problem.task in FAMILIES.get(name).tasks]
             raise InvalidRequest(f"Family {unfit[0]!r} does not do {self.problem.task}; these do: {', '.join(known)}.")
         return {name: trainer for name, trainer in found.items() if name not in unfit}
 
@@ -170,8 +178,11 @@ class Search:
             return f"{reluctance}; list {name!r} under families to try it all the same"
         rows = len(self.problem.train)
         trials = self.recipe.budget.trials or (2 if rows <= 20_000 else 1)
+        given = self.recipe.settings.get(name, {})
+        trainer.check(given, shape)
         candidates: list[Settings] = []
-        for settings in trainer.candidates(shape):
+        for candidate in trainer.candidates(shape):
+            settings = dict(candidate) | given
             if settings not in candidates:
                 candidates.append(settings)
         return candidates[:trials]

@@ -19,7 +19,7 @@ from modelyard.core.deployments import Deployment, Target
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.limits import Measure, Quantity, Scope, Window
-from modelyard.core.models import Artifact, ArtifactFile, Card, Profile, Version
+from modelyard.core.models import Artifact, ArtifactFile, Card, Dataset, Profile, Version
 from modelyard.core.principals import Membership, Principal, PrincipalKind
 from modelyard.core.signature import Signature
 from modelyard.identity.bounds import NewKey
@@ -99,11 +99,13 @@ LINES = {
     "PATCH /api/v1/uploads/{digest}": Line(DEVELOPERS, 200, b"bytes", {"offset": "0", "size": "5"}, foreign=False),
     "POST /api/v1/datasets": Line(DEVELOPERS, 201, b"a,b\n1,2\n", {"name": "d-ROLE"}),
     "GET /api/v1/datasets": Line(READERS, 200),
+    "GET /api/v1/datasets/{name}/{version}/content": Line(READERS, 200),
     "POST /api/v1/jobs": Line(DEVELOPERS, 201, {"kind": "train", "spec": {"recipe": {}}}),
     "GET /api/v1/jobs": Line(READERS, 200),
     "GET /api/v1/jobs/{job}": Line(READERS, 200),
     "GET /api/v1/jobs/{job}/log": Line(READERS, 200),
     "POST /api/v1/jobs/{job}/cancel": Line(DEVELOPERS, 200),
+    "POST /api/v1/jobs/{job}/resume": Line(DEVELOPERS, 409, {}),
     "GET /api/v1/models": Line(READERS, 200),
     "GET /api/v1/models/{name}": Line(READERS, 200),
     "PATCH /api/v1/models/{name}": Line(DEVELOPERS, 200, {"description": "mine"}),
@@ -192,6 +194,8 @@ class World:
         session.versions.add(version)
         target = Target(model=model.name, version="1")
         session.deployments.add(Deployment(id=0, workspace_id=workspace_id, name=f"s-{which}", targets=(target,)))
+        table = Dataset(id=0, workspace_id=workspace_id, name=f"t-{which}", number=0, digest=blob.digest, size=blob.size, filename="t.csv")
+        session.datasets.add(table)
         job = session.jobs.add(Job(id=0, workspace_id=workspace_id, kind="train", spec={}))
         key, _ = add_key(session, Actor(name="test", workspace_id=workspace_id), workspace_id, principal, NewKey(actions=(Action.SELF,)), 1)
         service = session.principals.add(Principal(id=0, workspace_id=workspace_id, kind=PrincipalKind.SERVICE, name=f"svc-{which}"))
@@ -201,6 +205,7 @@ class World:
             "deployment": f"s-{which}",
             "member": service.name,
             "key_id": key.public_id,
+            "dataset": table.name,
             "job": str(job.id),
             "workspace": "other",
         }
@@ -225,6 +230,7 @@ MISSING = {
     "deployment": "s-missing",
     "member": "svc-missing",
     "key_id": "0123456789",
+    "dataset": "t-missing",
     "job": "987654",
     "limit_id": "987654",
     "workspace": "missing",

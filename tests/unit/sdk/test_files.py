@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelyard.core.errors import InvalidArtifact, InvalidData, InvalidRequest
 from modelyard.core.models import NAME
-from modelyard.sdk.files import FileToPush, collect, entry_of, model_name_for, open_table
+from modelyard.sdk.files import FileToPush, collect, entry_of, model_name_for, open_data
 from modelyard.sdk.settings import client_settings
 
 
@@ -41,7 +41,7 @@ def test_nothing_to_push_says_so(tmp_path: Path) -> None:
     with pytest.raises(InvalidArtifact, match="no file or folder"):
         collect(tmp_path / "missing")
     with pytest.raises(InvalidData, match="no file"):
-        open_table(tmp_path)
+        open_data(tmp_path / "missing.csv")
 
 
 def test_an_address_must_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import pytest
 from modelyard.datasets.profile import profile_table
 from modelyard.datasets.read import read_table
 from modelyard.train.problem import pose
-from modelyard.train.recipe import parse_recipe
+from modelyard.train.recipes.parse import parse_table_recipe as parse_recipe
 
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 

@@ -47,8 +47,9 @@ def test_a_class_that_a_fold_lacks_has_probability_zero():
 
 def test_naming_families_and_checking_recipes_load_no_machine_learning_library():
     code = (
-        "import sys; import modelyard.train.recipe, modelyard.train.job; from modelyard.train.families import FAMILIES; FAMILIES.names();"
-        "print([name for name in ('sklearn', 'skl2onnx', 'matplotlib', 'onnx', 'pyarrow') if name in sys.modules])"
+        "import sys; import modelyard.train.recipes.parse, modelyard.train.job;"
+        "from modelyard.train.families import FAMILIES; FAMILIES.names();"
+        "print([name for name in ('sklearn', 'skl2onnx', 'matplotlib', 'onnx', 'pyarrow', 'torch', 'PIL') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

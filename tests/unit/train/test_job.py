@@ -4,7 +4,7 @@ import pytest
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.train import job
-from modelyard.train.pipeline import model_name
+from modelyard.train.naming import model_name
 
 
 def test_a_job_without_its_table_is_refused(tmp_path):
@@ -18,7 +18,7 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
 
     monkeypatch.setattr(job, "load_string", missing)
     with pytest.raises(Unsupported, match=r"'sklearn'; install it with: pip install 'modelyard\[train\]'"):
-        job.run(SimpleNamespace(spec={}, folder=tmp_path, inputs={"data": tmp_path}, report=print))
+        job.run(SimpleNamespace(spec={"recipe": {"target": "y"}}, folder=tmp_path, inputs={"data": tmp_path}, report=print))
 
 
 @pytest.mark.parametrize(

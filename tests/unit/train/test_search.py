@@ -2,7 +2,7 @@ import pytest
 
 from modelyard.core.errors import InvalidRequest, JobFailed, NotFound, TooLarge
 from modelyard.train import search as module
-from modelyard.train.recipe import parse_recipe
+from modelyard.train.recipes.parse import parse_table_recipe as parse_recipe
 from modelyard.train.search import Search, Standing
 
 

@@ -9,12 +9,13 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from modelyard.control.access import Caller, Needs
-from modelyard.control.answers import answer, returns
+from modelyard.control.answers import BYTES, answer, returns
 from modelyard.control.resuming import MOST_PIECE, PartialUpload
+from modelyard.control.sending import sent
 from modelyard.control.uploads import receive
 from modelyard.core.access import Action
 from modelyard.core.api import Upload, UploadProgress
-from modelyard.core.errors import InvalidData, TooLarge
+from modelyard.core.errors import InvalidData, NotFound, TooLarge
 from modelyard.core.models import Dataset, check_name
 from modelyard.store.blobs import Blob
 
@@ -75,6 +76,15 @@ async def create(
 def listed(caller: Reader, name: str = "") -> Response:
     with caller.services.store.read() as session:
         return answer(session.datasets.list(caller.workspace_id, name))
+
+
+@router.get("/datasets/{name}/{version}/content", summary="The file of a data set", responses=BYTES)
+def content(caller: Reader, name: str, version: int) -> Response:
+    with caller.services.store.read() as session:
+        found = session.datasets.get(caller.workspace_id, name, version)
+    if found is None:
+        raise NotFound(f"There is no data set {name}@{version}.")
+    return sent(caller.services.blobs.open_blob(found.digest), found.filename, found.digest, found.size)
 
 
 def _stored(caller: Caller, name: str, filename: str, blob: Blob) -> tuple[Dataset, bool]:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import answer, returns
-from modelyard.control.schemas import NewJobBody
+from modelyard.control.schemas import NewJobBody, ResumeBody
 from modelyard.core.access import Action
 from modelyard.core.api import LogChunk
 from modelyard.core.jobs import Job, JobStatus, Limits
@@ -50,3 +50,11 @@ def log(caller: Reader, job: int, offset: Annotated[int, Query(ge=0)] = 0) -> Re
 @router.post("/{job}/cancel", summary="Asks for the end of a job", responses=returns(Job))
 def cancel(caller: Developer, job: int) -> Response:
     return answer(caller.services.jobs.cancel(caller.actor, job))
+
+
+@router.post("/{job}/resume", summary="Queues a job that goes on where one has ended", status_code=201, responses=returns(Job, 201))
+def resume(caller: Developer, job: int, body: ResumeBody) -> Response:
+    old = caller.services.jobs.get(caller.workspace_id, job)
+    for right in sorted(caller.services.jobs.rights(old.kind, old.spec | body.changes)):
+        caller.check(right)
+    return answer(caller.services.jobs.resume(caller.actor, job, body.changes), 201)

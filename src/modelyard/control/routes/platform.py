@@ -18,7 +18,7 @@ from modelyard.core.api import Sealed, Whoami
 from modelyard.core.machine import Resources
 from modelyard.core.policy import Policy
 from modelyard.runtimes.remote_settings import origin_of, sealing_context
-from modelyard.train.recipe import Recipe
+from modelyard.train.recipes.parse import recipe_schema
 
 router = APIRouter(prefix="/api/v1", tags=["platform"])
 Anybody = Annotated[Caller, Depends(Needs())]
@@ -84,8 +84,8 @@ def collect_garbage(caller: Administrator, body: GarbageBody) -> Response:
 
 
 @router.get("/schemas/recipe", summary="The JSON Schema of a training recipe")
-def recipe_schema(_: Reader) -> dict[str, Any]:
-    return Recipe.model_json_schema()
+def recipe(_: Reader) -> dict[str, Any]:
+    return recipe_schema()
 
 
 @router.get("/schemas/policy", summary="The JSON Schema of a deployment's policy")

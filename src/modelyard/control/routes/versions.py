@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import mimetypes
-from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Annotated, BinaryIO
 
 from fastapi import APIRouter, Depends, Query, Response
-from fastapi.responses import StreamingResponse
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import BYTES, DONE, answer, done, returns
 from modelyard.control.references import reference
 from modelyard.control.registering import register
 from modelyard.control.schemas import NewVersionBody
+from modelyard.control.sending import sent
 from modelyard.core.access import Action
 from modelyard.core.models import ArtifactFile, Lineage, Version
 
 router = APIRouter(prefix="/api/v1/models/{name}/versions", tags=["versions"])
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
 Developer = Annotated[Caller, Depends(Needs(Action.DEVELOP))]
-PIECE = 1 << 20
-INLINE = frozenset({"image/png", "application/json", "text/plain"})
-"""What a browser may show; anything else, SVG with its scripts too, is only for keeping."""
 
 
 @router.post("", summary="Registers uploaded files as the next version", status_code=201, responses=returns(Version, 201))
@@ -68,20 +62,4 @@ def attachment(caller: Reader, name: str, version: str, path: str) -> Response:
 
 def _sent(stream: BinaryIO, files: tuple[ArtifactFile, ...], path: str) -> Response:
     known = next(file for file in files if file.path == path)
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
-    shown = "inline" if kind in INLINE else "attachment"
-    filename = PurePosixPath(path).name.encode("ascii", "replace").decode().replace('"', "'").replace("?", "_")
-    headers = {
-        "content-length": str(known.size),
-        "content-disposition": f'{shown}; filename="{filename}"',
-        "etag": f'"{known.digest}"',
-        "x-content-type-options": "nosniff",
-        "content-security-policy": "sandbox; default-src 'none'",
-    }
-    return StreamingResponse(_pieces(stream), headers=headers, media_type=kind)
-
-
-def _pieces(stream: BinaryIO) -> Iterator[bytes]:
-    with stream:
-        while piece := stream.read(PIECE):
-            yield piece
+    return sent(stream, path, known.digest, known.size)

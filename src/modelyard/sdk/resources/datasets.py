@@ -4,24 +4,30 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 from modelyard.core.models import Dataset
-from modelyard.sdk.files import open_table
+from modelyard.sdk.files import data_filename, open_data, quoted
 from modelyard.sdk.transport import OnBytes, Transport
 from modelyard.sdk.waiting import call
 
 
 class Datasets:
-    """Versioned tables, by content."""
+    """Versioned tables and other data, by content."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
     def upload(self, path: str | Path, name: str, *, on_bytes: OnBytes | None = None) -> Dataset:
-        """Stores a file as the next version of the data set ``name``; the same content again is the same version."""
-        params = {"name": name, "filename": Path(path).name}
-        with call(open_table, Path(path)) as stream:
+        """Stores a file, or a folder as one archive, as the next version of the data set ``name``; the same content again is the same."""
+        params = {"name": name, "filename": data_filename(Path(path))}
+        with call(open_data, Path(path)) as stream:
             return self._transport.upload(Dataset, "POST", "/api/v1/datasets", stream, params=params, on_bytes=on_bytes)
+
+    def download(self, reference: str, to: BinaryIO) -> int:
+        """Writes the file of ``name@number`` to ``to``; its size in bytes."""
+        name, _, number = reference.partition("@")
+        return self._transport.download(f"/api/v1/datasets/{quoted(name)}/{quoted(number)}/content", to)
 
     def list(self) -> list[Dataset]:
         return self._transport.fetch(list[Dataset], "GET", "/api/v1/datasets")

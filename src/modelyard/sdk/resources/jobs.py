@@ -44,6 +44,10 @@ class Jobs:
         """Asks for the end of a job; its whole process group is stopped."""
         return self._transport.fetch(Job, "POST", f"/api/v1/jobs/{job}/cancel")
 
+    def resume(self, job: int, changes: Mapping[str, Any] | None = None) -> Job:
+        """Queues a job that goes on where one that failed or was cancelled has ended; ``changes`` are laid over its spec."""
+        return self._transport.fetch(Job, "POST", f"/api/v1/jobs/{job}/resume", json={"changes": dict(changes or {})})
+
     def wait(self, job: int, *, on_progress: OnProgress | None = None, timeout: float = 0.0, every: float = 0.5) -> Job:
         """The job as it ended well, looked at ``every`` seconds.
 

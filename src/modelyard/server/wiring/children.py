@@ -16,6 +16,10 @@ JOB = (sys.executable, "-m", "modelyard.server.entrypoints.job")
 PASSED_ON = ("PATH", "PYTHONPATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "VIRTUAL_ENV")
 
 
+JOB_ENVIRONMENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads of a job's sums that wait sleep meanwhile: beside workers, and other jobs, waiting in a loop takes the cores that others need."""
+
+
 def passed_on(environment: Mapping[str, str]) -> dict[str, str]:
     """The part of ``environment`` that such a process may see: nothing with a secret in it."""
     return {name: environment[name] for name in PASSED_ON if name in environment}

@@ -42,12 +42,13 @@ from modelyard.server.overview import Overview
 from modelyard.server.resources import ResourceMonitor
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.batches import BatchJobs
-from modelyard.server.wiring.children import JOB, PROBE, PROBE_MODULE, interpreter_of, passed_on
+from modelyard.server.wiring.children import JOB, JOB_ENVIRONMENT, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.foundation import Foundation
 from modelyard.server.wiring.hosting import model_host
 from modelyard.server.wiring.imports import ImportJobs
 from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.optimizing import OptimizeJobs
+from modelyard.server.wiring.scoring import ScoreJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
 from modelyard.serving.batches.files import BatchFiles
 from modelyard.serving.batches.intake import BatchIntake
@@ -163,6 +164,7 @@ def _kinds(foundation: Foundation, registry: Registry, deployments: DeploymentSe
         "train": TrainJobs(store, registry, deployments).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
         "optimize": OptimizeJobs(registry, blobs).kind(),
+        "predict": ScoreJobs(store, registry, blobs).kind(),
         "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
     }
 
@@ -203,7 +205,7 @@ def _scheduler(foundation: Foundation, kinds: Mapping[str, JobKind], environment
     return JobScheduler(
         store=foundation.store,
         home=foundation.home,
-        engine=LocalEngine(passed_on(environment)),
+        engine=LocalEngine(JOB_ENVIRONMENT | passed_on(environment)),
         kinds=kinds,
         fetch=foundation.blobs.fetch,
         options=_job_options(foundation.settings),

@@ -19,7 +19,7 @@ from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
 from modelyard.serving.deployments import DeploymentService
 from modelyard.store.database import Store
-from modelyard.train.recipe import parse_recipe
+from modelyard.train.recipes.parse import parse_recipe
 
 _FIELDS = ("model", "dataset", "recipe", "alias", "deploy", "card", "tags")
 TRAINING_DATA = "Version {number} of the data set {name}, SHA-256 {digest}."
@@ -61,7 +61,8 @@ class TrainJobs:
             raise InvalidRequest('A training job needs a \'recipe\' that names at least its target: {"target": "COLUMN"}.')
         model = spec.get("model") or raw.get("name") or ""
         recipe = parse_recipe({**raw, **({"name": model} if model else {})})
-        dataset = self._dataset(workspace_id, spec.get("dataset") or recipe.data)
+        found = find_dataset(self.store, workspace_id, spec.get("dataset") or recipe.data)
+        dataset = {name: getattr(found, name) for name in ("name", "number", "digest", "size", "filename")}
         checked: dict[str, Any] = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "dataset": dataset}
         if spec.get("alias"):
             checked["alias"] = check_name(str(spec["alias"]), "alias")
@@ -104,26 +105,27 @@ class TrainJobs:
             versions = session.versions.list(actor.workspace_id, model)
         return next((version for version in versions if version.lineage.job_id == job.id), None)
 
-    def _dataset(self, workspace_id: int, wanted: Any) -> dict[str, Any]:
-        if isinstance(wanted, Mapping):
-            wanted = wanted.get("digest") or wanted.get("name") or ""
-        if not isinstance(wanted, str) or not wanted:
-            raise InvalidRequest("A training job needs a 'dataset': upload a file first and name it, like penguins or penguins@1.")
-        found = self._find(workspace_id, wanted)
-        return {"name": found.name, "number": found.number, "digest": found.digest, "size": found.size, "filename": found.filename}
 
-    def _find(self, workspace_id: int, wanted: str) -> Dataset:
-        name, _, number = wanted.partition("@")
-        if number and not number.isdecimal():
-            raise InvalidRequest(f"{wanted!r} is no version of a data set; write it like {name}@1.")
-        with self.store.read() as session:
-            if len(wanted) == 64 and (found := session.datasets.by_digest(workspace_id, wanted)) is not None:
-                return found
-            found = session.datasets.get(workspace_id, name, int(number) if number else None)
-            known = {dataset.name for dataset in session.datasets.list(workspace_id)} if found is None else set()
-        if found is None:
-            raise NotFound(f"There is no data set {wanted!r}.{did_you_mean(wanted, known)} Upload it first.")
-        return found
+def find_dataset(store: Store, workspace_id: int, wanted: Any) -> Dataset:
+    """A stored data set by ``name[@number]`` or digest.
+
+    Raises InvalidRequest and NotFound.
+    """
+    if isinstance(wanted, Mapping):
+        wanted = wanted.get("digest") or wanted.get("name") or ""
+    if not isinstance(wanted, str) or not wanted:
+        raise InvalidRequest("The job needs a 'dataset': upload a file first and name it, like penguins or penguins@1.")
+    name, _, number = wanted.partition("@")
+    if number and not number.isdecimal():
+        raise InvalidRequest(f"{wanted!r} is no version of a data set; write it like {name}@1.")
+    with store.read() as session:
+        if len(wanted) == 64 and (found := session.datasets.by_digest(workspace_id, wanted)) is not None:
+            return found
+        found = session.datasets.get(workspace_id, name, int(number) if number else None)
+        known = {dataset.name for dataset in session.datasets.list(workspace_id)} if found is None else set()
+    if found is None:
+        raise NotFound(f"There is no data set {wanted!r}.{did_you_mean(wanted, known)} Upload it first.")
+    return found
 
 
 def _new_version(job: Job, folder: Path, trained: _Trained) -> NewVersion:

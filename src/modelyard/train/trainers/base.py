@@ -14,6 +14,7 @@ from onnx import ModelProto
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 
+from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.datasets.prepare import Matrix
 from modelyard.train.problem import Task
 
@@ -76,6 +77,10 @@ class Trainer(ABC):
     def fit(self, settings: Settings, shape: Shape, features: Matrix, target: Target) -> Fitted:
         """Trains one model."""
 
+    def check(self, settings: Settings, shape: Shape) -> None:
+        """Raises InvalidRequest with one sentence for settings from a recipe that cannot be used."""
+        del settings, shape
+
     def reluctance(self, shape: Shape) -> str:
         """Why the family should be tried only when the recipe names it; empty when it suits."""
         del shape
@@ -88,6 +93,14 @@ class SklearnTrainer(Trainer):
     @abstractmethod
     def estimator(self, settings: Settings, shape: Shape) -> Any:
         """A new, unfitted estimator."""
+
+    def check(self, settings: Settings, shape: Shape) -> None:
+        known = self.estimator(self.candidates(shape)[0], shape).get_params()
+        for name in settings:
+            if name not in known:
+                raise InvalidRequest(
+                    f"The family {self.title!r} has no setting {name!r}.{did_you_mean(name, known)} Settings: {', '.join(sorted(known))}."
+                )
 
     def fit(self, settings: Settings, shape: Shape, features: Matrix, target: Target) -> Fitted:
         estimator = self.estimator(settings, shape)

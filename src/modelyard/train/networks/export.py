@@ -1,0 +1,48 @@
+"""From a trained PyTorch network to ONNX nodes that a larger graph takes in."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+
+OPSET = 18
+"""Old enough for widespread runtimes, new enough for everything that networks need."""
+
+
+def to_onnx(module: nn.Module, inputs: Sequence[Tensor]) -> ModelProto:
+    """The network as a graph with the inputs ``input0`` … and the output ``scores``; the first dimension varies.
+
+    Nothing of this machine stays in it: no paths, no traces. Raises RuntimeError when PyTorch cannot export the network.
+    """
+    module = module.to("cpu").eval()
+    rows = torch.export.Dim("rows", min=1, max=1 << 24)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        # Deprecations between PyTorch and onnxscript are not the owner's concern; the proof decides.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module,
+            tuple(inputs),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[f"input{at}" for at in range(len(inputs))],
+            output_names=["scores"],
+            dynamic_shapes=tuple({0: rows} for _ in inputs),
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("PyTorch gave no graph")
+    model = program.model_proto
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    del model.graph.metadata_props[:]
+    return model

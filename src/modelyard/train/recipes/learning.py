@@ -1,0 +1,66 @@
+"""How a network learns: the part of a recipe that is the same for every network and every kind of data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from modelyard.train.recipes.part import Part
+
+
+class Optimizer(Part):
+    """How gradients become steps."""
+
+    kind: Literal["sgd", "adam", "adamw"] = "adamw"
+    """``sgd`` is stochastic gradient descent with momentum."""
+    learning_rate: float = Field(default=1e-3, gt=0, le=10)
+    """The largest that the schedule reaches."""
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    """For ``sgd``."""
+    l1: float = Field(default=0.0, ge=0)
+    """Weight of the sum of the weights' sizes in the loss."""
+    l2: float = Field(default=0.01, ge=0)
+    """Decay of the weights: part of the gradient for ``sgd`` and ``adam``, apart from it for ``adamw``. Biases and norms do not decay."""
+
+
+class Schedule(Part):
+    """The learning rate over the steps."""
+
+    kind: Literal["constant", "linear", "cosine", "step"] = "cosine"
+    """After the warm-up: constant, falling to 0 along a line or a cosine, or by a factor every few epochs."""
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """The share of all steps over which it first rises from 0."""
+    every: int = Field(default=10, ge=1)
+    """Epochs between two falls of ``step``."""
+    factor: float = Field(default=0.1, gt=0, lt=1)
+    """What ``step`` multiplies it with."""
+
+
+class Learning(Part):
+    """Epochs, batches, steps and when to stop."""
+
+    epochs: int = Field(default=30, ge=1, le=100_000)
+    """Most passes over the training rows."""
+    batch_size: int = Field(default=64, ge=1, le=65_536)
+    """Rows that go through the network together."""
+    accumulation: int = Field(default=1, ge=1, le=1024)
+    """Batches whose gradients make one step."""
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    clip: float | None = Field(default=1.0, gt=0)
+    """The largest norm of a step's gradient; null leaves gradients as they are."""
+    validation_size: float = Field(default=0.1, ge=0.02, le=0.5)
+    """The share of the training rows that no step is made with: what the best epoch is chosen by."""
+    patience: int | None = Field(default=8, ge=1)
+    """Epochs without a better validation loss after which training stops; null goes on to the last epoch."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the network's sums: ``auto`` takes bfloat16 on GPUs that have it and float32 elsewhere; ``float16`` needs a GPU."""
+    checkpoint_seconds: float = Field(default=20.0, ge=0)
+    """Time between two checkpoints, which a killed or cancelled job goes on from; 0 writes one after every step."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Learning:
+        if self.schedule.kind == "step" and self.schedule.every > self.epochs:
+            raise ValueError(f"the schedule 'step' would first fall after {self.schedule.every} epochs, and there are {self.epochs}")
+        return self

@@ -1,0 +1,141 @@
+"""From an image folder to a served and quantized network on the real platform, with everything that may happen on the way."""
+
+import csv
+import io
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from digits import write_folder
+from modelyard.core.errors import Conflict, JobFailed
+from modelyard.core.jobs import JobStatus
+from modelyard.sdk.client import Client
+from modelyard.testing.platform import running_platform
+
+NETWORK = {"kind": "lenet", "width": 8}
+SLOW = {"network": NETWORK, "learning": {"epochs": 25, "patience": None, "checkpoint_seconds": 0.2}, "kind": "images"}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    with running_platform(tmp_path_factory.mktemp("images") / "home", workers=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    with Client(platform.url, platform.admin_key) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_folder(tmp_path_factory.mktemp("data") / "digits", 600)
+
+
+@pytest.fixture(scope="module")
+def version(client, folder):
+    return client.train(
+        folder, name="digits", recipe={"network": NETWORK, "learning": {"epochs": 12, "optimizer": {"learning_rate": 0.01}}}
+    )
+
+
+def attachment(client, reference, name):
+    out = io.BytesIO()
+    client.models.attachment(reference, name, out)
+    return out.getvalue().decode()
+
+
+def started(client, job, epoch):
+    """Waits until a job has done some epochs; its state then."""
+    for _ in range(3000):
+        found = client.jobs.get(job)
+        assert not found.status.ended, found.error
+        if found.pid and f"epoch {epoch} of" in client.jobs.log(job).text:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("the job does not get on")
+
+
+@pytest.mark.timeout(300)
+def test_a_folder_becomes_a_version_whose_served_answers_are_the_trainers(client, platform, folder, version):
+    assert version.metrics["accuracy"] > 0.8
+    assert version.lineage.source == "train"
+    assert version.signature.classes == tuple("0123456789")
+    assert version.profile.row_independent
+    client.deploy("digits@1", "digits")
+    rows = list(csv.DictReader(io.StringIO(attachment(client, "digits@1", "held_out.csv"))))[:25]
+    images = np.stack([np.asarray(Image.open(folder / row["image"])) for row in rows])[..., None]
+    found = client.predict("digits", {"image": images})
+    assert found["label"].tolist() == [row["predicted"] for row in rows]
+    np.testing.assert_allclose(found["probabilities"], [[float(row[f"p({name})"]) for name in "0123456789"] for row in rows], atol=1e-4)
+    told = platform.json("predict", "digits", "--data", str(folder / rows[0]["image"]))["predictions"]
+    assert [entry["label"] for entry in told] == [rows[0]["predicted"]]
+    printed = platform.run("predict", "digits", "--data", str(folder / "3")).stdout
+    assert "PROBABILITY" in printed.splitlines()[0]
+
+
+@pytest.mark.timeout(300)
+def test_the_network_is_quantized_and_judged_on_the_same_held_out_images(client, version):
+    loose = {"quality": 0.1, "latency": 10.0, "size": 10.0}
+    (child,) = client.optimize("digits@1", ["int8"], tolerance=loose)
+    quality = child.report["optimization"]["quality"]
+    assert quality["metric"] == "accuracy"
+    assert quality["parent"]["value"] == pytest.approx(version.metrics["accuracy"])
+    assert child.report["optimization"]["verdict"]["kept"]
+    assert child.signature.inputs == version.signature.inputs
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_training_goes_on_and_ends_as_if_nothing_had_happened(client, folder):
+    undisturbed = client.train(folder, name="calm", recipe=SLOW)
+    job = client.submit_training(folder, name="torn", recipe=SLOW)
+    os.kill(started(client, job.id, 4).pid, signal.SIGKILL)
+    ended = client.jobs.wait(job.id)
+    torn = client.trained(ended)
+    assert ended.attempt == 2
+    assert torn.report["training"]["resumed_at"] >= 1
+    histories = [[entry | {"seconds": 0} for entry in found.report["training"]["history"]] for found in (undisturbed, torn)]
+    assert histories[0] == histories[1]
+    assert torn.digest == undisturbed.digest
+    assert torn.metrics == undisturbed.metrics
+
+
+@pytest.mark.timeout(300)
+def test_a_cancelled_training_is_resumed_with_other_settings(client, platform, folder):
+    job = client.submit_training(folder, name="paused", recipe=SLOW | {"learning": SLOW["learning"] | {"epochs": 500}})
+    started(client, job.id, 4)
+    with pytest.raises(Conflict, match="running"):
+        client.jobs.resume(job.id)
+    client.jobs.cancel(job.id)
+    with pytest.raises(JobFailed, match="cancelled"):
+        client.jobs.wait(job.id)
+    resumed = json.loads(platform.run("resume", str(job.id), "--set", "learning.epochs=12", "--json").stdout)
+    assert resumed["status"] == JobStatus.SUCCEEDED
+    version = client.models.version(f"paused@{resumed['result']['version']}")
+    assert 1 <= version.report["training"]["resumed_at"] <= len(version.report["training"]["history"])
+    with pytest.raises(Conflict, match="left nothing"):
+        client.jobs.resume(job.id)
+
+
+@pytest.mark.timeout(300)
+def test_a_loss_that_explodes_is_one_sentence_and_can_be_resumed_with_a_smaller_step(client, folder):
+    wild = {
+        "learning": {
+            "epochs": 6,
+            "clip": None,
+            "checkpoint_seconds": 0,
+            "optimizer": {"kind": "sgd", "learning_rate": 10.0, "momentum": 0.99},
+        }
+    }
+    job = client.submit_training(folder, name="wild", recipe=wild | {"network": NETWORK})
+    with pytest.raises(JobFailed, match=r"The loss became (nan|inf) in step \d+ of epoch \d"):
+        client.jobs.wait(job.id)
+    resumed = client.jobs.resume(job.id, {"recipe": {"learning": {"optimizer": {"learning_rate": 2e-3}, "clip": 1.0}}})
+    assert client.jobs.get(resumed.id).spec["recipe"]["learning"]["optimizer"]["learning_rate"] == 2e-3
+    client.jobs.cancel(resumed.id)
