@@ -1,6 +1,6 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls memory overload
+usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls memory overload formats push
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ SCRIPTS = {
     "tls": "tls/measure.py",
     "memory": "rollout/memory.py",
     "overload": "rollout/overload.py",
+    "formats": "formats/measure.py",
+    "push": "push.py",
 }
 
 

@@ -1,9 +1,16 @@
+import pickle
+
+import msgspec
 import numpy as np
 import pytest
 
+import estimators
 import onnx_graphs
 import text_models
+from modelyard.core.signature import Signature, TensorSpec
+from modelyard.core.tensors import Datatype
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.runtimes.original import Settings
 from modelyard.testing.over_socket import SocketRuntime
 from modelyard.testing.runtime_contract import RuntimeContract, Sample
 
@@ -28,6 +35,45 @@ class TestOnnx(RuntimeContract):
         onnx_graphs.identity(path, "BF16")
         x = np.array([[1, 2.5], [-3, 0], [256, 0.5]], np.float32)
         return Sample(folder, path.name, {"x": x}, {"y": x})
+
+
+class TestOriginal(RuntimeContract):
+    """scikit-learn's own answers, from an array and from a frame with texts."""
+
+    @pytest.fixture
+    def runtime(self):
+        return RUNTIMES.get("original")
+
+    @pytest.fixture(params=["array", "frame"])
+    def sample(self, request, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("original")
+        table = estimators.frame()[0][:3]
+        if request.param == "array":
+            content = estimators.unsupported()
+            rows = table[["body mass", "bill.length"]].to_numpy(np.float32)
+            inputs, framed = {"input": rows}, False
+        else:
+            content = pickle.dumps(estimators.pipeline())
+            rows, inputs, framed = table, estimators.as_inputs(table), True
+        model = pickle.loads(content)
+        (folder / "model.pkl").write_bytes(content)
+        specs = tuple(TensorSpec(name=name, datatype=_kind(array), shape=(-1, array.shape[1])) for name, array in inputs.items())
+        outputs = (
+            TensorSpec(name="label", datatype=Datatype.BYTES, shape=(-1,)),
+            TensorSpec(name="probabilities", datatype=Datatype.FP64, shape=(-1, 2)),
+        )
+        settings = Settings(
+            library="sklearn",
+            entry="model.pkl",
+            signature=Signature(inputs=specs, outputs=outputs),
+            options={"framed": framed, "flat": False, "methods": {"label": "predict", "probabilities": "predict_proba"}},
+        )
+        (folder / "original.json").write_bytes(msgspec.json.encode(settings))
+        return Sample(folder, "original.json", inputs, {"label": model.predict(rows), "probabilities": model.predict_proba(rows)})
+
+
+def _kind(array):
+    return Datatype.BYTES if array.dtype == object else Datatype.FP32
 
 
 class TestText(RuntimeContract):

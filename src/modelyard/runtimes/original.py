@@ -19,7 +19,7 @@ from modelyard.core.plugins import PluginTable
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype
 from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
-from modelyard.runtimes.python_model import RAISED
+from modelyard.runtimes.python_model import RAISED, texts_of
 
 SETTINGS = "original.json"
 Predict = Callable[[dict[str, Array]], dict[str, Array]]
@@ -64,7 +64,8 @@ class OriginalModel(LoadedModel):
             raise Unavailable("This version was unloaded; try again.")
         try:
             # Copies, because the library or the model may write to them.
-            found = self._predict({name: array.copy() for name, array in inputs.items()})
+            given = {spec.name: texts_of(inputs[spec.name], spec).copy() for spec in self.signature.inputs if spec.name in inputs}
+            found = self._predict(given)
             return {spec.name: as_declared(spec, found) for spec in self.signature.outputs}
         except ModelyardError:
             raise
@@ -88,7 +89,9 @@ class OriginalRuntime(Runtime):
     def load(self, folder: Path, entry: str, options: LoadOptions) -> LoadedModel:  # noqa: ARG002  # threads are set by the environment
         try:
             settings = msgspec.json.decode((folder / entry).read_bytes(), type=Settings)
-        except (OSError, msgspec.DecodeError) as error:
+        except OSError as error:
+            raise InvalidArtifact(f"{entry!r} cannot be read: {error.strerror}.") from None
+        except msgspec.DecodeError as error:
             raise InvalidArtifact(f"{entry!r} cannot be read: {error}.") from None
         try:
             return OriginalModel(ORIGINALS.get(settings.library)(folder, settings), settings)

@@ -73,7 +73,7 @@ class PythonModel(LoadedModel):
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         if self._instance is None:
             raise Unavailable("This version was unloaded; try again.")
-        inputs = {spec.name: _texts(inputs[spec.name], spec) for spec in self.signature.inputs if spec.name in inputs}
+        inputs = {spec.name: texts_of(inputs[spec.name], spec) for spec in self.signature.inputs if spec.name in inputs}
         try:
             if self._batch is not None:
                 # Copies, because user code may write to them.
@@ -232,7 +232,7 @@ def _made(kind: type, folder: Path) -> Any:
     return instance
 
 
-def _texts(array: Array, spec: TensorSpec) -> Array:
+def texts_of(array: Array, spec: TensorSpec) -> Array:
     """Text as ``str``; bytes that are no text stay bytes."""
     if spec.datatype is not Datatype.BYTES:
         return array

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.core.signature import TensorSpec
+from modelyard.core.tensors import Datatype
 from modelyard.importers.base import Bench, Converted, Importer
 from modelyard.importers.brought import Brought
 from modelyard.importers.formats.onnx import IMPORTER as ONNX
@@ -56,8 +58,25 @@ def _part(brought: Brought, folder: str, number: int, config: dict[str, Any], ke
             f"Version {number} of the Triton model is for {said or 'a backend'} that is not imported; ONNX and TorchScript are."
         )
     title = f"version {number} of a Triton model ({inner[0].title})"
-    outputs = tuple(str(item.get("name", "")) for item in _list(config.get("output"))) if inner[0].importer == "torch" else ()
-    return msgspec.structs.replace(inner[0], folder=folder, title=title, number=number, kept={"triton": kept}, outputs=outputs)
+    part = msgspec.structs.replace(inner[0], folder=folder, title=title, number=number, kept={"triton": kept})
+    if part.importer != "torch":
+        return part
+    # A TorchScript file names neither inputs nor outputs: the configuration does.
+    outputs = tuple(str(item.get("name", "")) for item in _list(config.get("output")))
+    return msgspec.structs.replace(part, outputs=outputs, signature=_inputs(config))
+
+
+def _inputs(config: dict[str, Any]) -> tuple[TensorSpec, ...]:
+    """What the configuration says that the model takes; rows come first where it batches."""
+    rows = [-1] if int(config.get("max_batch_size") or 0) > 0 else []
+    found: list[TensorSpec] = []
+    for item in _list(config.get("input")):
+        name, kind = str(item.get("name") or ""), str(item.get("data_type") or "").removeprefix("TYPE_")
+        datatype = Datatype.__members__.get("BYTES" if kind == "STRING" else kind)
+        if not name or datatype is None:
+            raise InvalidArtifact(f"The input {name!r} of the Triton model is of type {kind!r}, which is none that is known.")
+        found.append(TensorSpec(name=name, datatype=datatype, shape=(*rows, *(int(size) for size in _list(item.get("dims"))))))
+    return tuple(found)
 
 
 def _chosen(config: dict[str, Any], numbers: list[int]) -> list[int]:
