@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import subprocess
 import sys
 import tempfile
-import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from acceptance.test_kills import processes
 from integration.control.test_resuming import CuttingProxy
 from modelyard import Client
-from modelyard.testing.platform import running_platform
+from modelyard.testing.platform import COMMAND, running_platform
 
 WEIGHTS, WIDTH = "weights.bin", 1024
 
@@ -56,31 +58,29 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, running_platform(Path(folder) / "home", workers=1) as platform:
         model = write(Path(folder) / "model", size)
         (controller,) = processes(platform, "controller")
-        own = psutil.Process()
-        before, peaks, stop = (controller.memory_info().rss, own.memory_info().rss), [0, 0], threading.Event()
-
-        def watch() -> None:
-            while not stop.wait(0.02):
-                peaks[0] = max(peaks[0], controller.memory_info().rss)
-                peaks[1] = max(peaks[1], own.memory_info().rss)
-
-        watcher = threading.Thread(target=watch)
-        watcher.start()
         proxy = CuttingProxy(platform.url, after=size // 4, times=2)
-        began = time.perf_counter()
-        with Client(proxy.url, platform.admin_key, timeout=300) as client:
-            done = client.models.push(model, "large")
+        before, began = controller.memory_info().rss, time.perf_counter()
+        command = [*COMMAND, "push", str(model), "--name", "large", "--json"]
+        client = psutil.Popen(command, env=platform.environment | {"MODELYARD_URL": proxy.url}, stdout=subprocess.PIPE)
+        peaks = [before, 0]
+        while client.is_running() and client.status() != psutil.STATUS_ZOMBIE:
+            peaks[0] = max(peaks[0], controller.memory_info().rss)
+            with suppress(psutil.NoSuchProcess):
+                peaks[1] = max(peaks[1], client.memory_info().rss)
+            time.sleep(0.02)
+        answer, _ = client.communicate()
         seconds = time.perf_counter() - began
-        stop.set()
-        watcher.join()
         proxy.close()
+        with Client(platform.url, platform.admin_key) as reader:
+            done = reader.models.version(f"large@{json.loads(answer)['version']}")
         weights = next(file for file in done.artifact.files if file.path == WEIGHTS)
         with (model / WEIGHTS).open("rb") as file:
             assert weights.digest == hashlib.file_digest(file, "sha256").hexdigest()
         assert weights.size == size
     print(f"{size >> 20} MiB in {seconds:.1f} s, the connection broken {2 - proxy.left} times")
-    for name, at in (("controller", 0), ("client and proxy", 1)):
-        print(f"{name:18} {before[at] >> 20:5} MiB before, {peaks[at] >> 20:5} MiB at most")
+    print(
+        f"controller {before / 1e6:.0f} MB before, {peaks[0] / 1e6:.0f} MB at most; client (modelyard push) {peaks[1] / 1e6:.0f} MB at most"
+    )
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_a_module_keeps_its_rows_and_lengths_open(client):
         with pytest.raises(JobFailed, match="--trust"):
             client.log_model(networks.reader(), "reader", sample=sample)
         version = client.log_model(networks.reader(), "reader", sample=sample, trust=True)
-    assert version.signature.inputs[0].wire_shape == (-1, -1, 4)
+    assert version.signature.inputs[0].wire_shape == [-1, -1, 4]
     assert version.report["import"]["proof"]["source"] == "the pusher's sample"
 
 
