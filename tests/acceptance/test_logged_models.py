@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import xgboost
+from sklearn.linear_model import LogisticRegression
 
 import estimators
 import networks
@@ -47,6 +48,14 @@ def test_a_pipeline_becomes_a_version_with_its_metrics(platform, client, monkeyp
     report = version.report["import"]
     assert report["proof"]["source"] == "the pusher's sample"
     assert 0 < report["after_us"] < report["before_us"]
+
+
+@pytest.mark.timeout(300)
+def test_labels_that_are_true_and_false_are_1_and_0(client):
+    rows, wanted = numbers()
+    version = client.log_model(LogisticRegression().fit(rows, wanted.astype(bool)), "positive", sample=rows[:50])
+    assert version.report["import"]["proof"]["outputs"]["label"] == {"agreement": 1.0}
+    assert version.signature.classes == ("False", "True")
 
 
 @pytest.mark.timeout(300)

@@ -16,6 +16,8 @@ from modelyard.core.tensors import Array
 from modelyard.runtimes.original import Predict, Settings
 from modelyard.runtimes.versions import versions
 
+LABEL = "label"
+"""Name of the output that says the class."""
 _LIBRARIES = ("sklearn.", "xgboost.sklearn.", "lightgbm.sklearn.")
 """Whose classes a skops file may hold besides what skops vouches for; it names classes and functions, and calls none."""
 _PLAIN = frozenset({"numpy.dtype", "collections.OrderedDict", "collections.defaultdict", "xgboost.core.Booster", "lightgbm.basic.Booster"})
@@ -38,7 +40,7 @@ def calling(estimator: Any, names: Sequence[str], *, framed: bool, flat: bool, m
             rows: Any = pd.DataFrame({name: inputs[name].reshape(-1) for name in names})
         else:
             rows = inputs[names[0]].reshape(-1) if flat else inputs[names[0]]
-        return {name: _array(getattr(estimator, method)(rows)) for name, method in methods.items()}
+        return {name: _answer(name, getattr(estimator, method)(rows)) for name, method in methods.items()}
 
     return call
 
@@ -70,6 +72,7 @@ def open_estimator(path: Path) -> Any:
         ) from None
 
 
-def _array(found: Any) -> Array:
-    dense = found.toarray() if hasattr(found, "toarray") else found
-    return np.asarray(dense)
+def _answer(name: str, found: Any) -> Array:
+    """As an array. Labels that are true and false are 1 and 0: that is how a graph can say them."""
+    dense = np.asarray(found.toarray() if hasattr(found, "toarray") else found)
+    return dense.astype(np.int64) if name == LABEL and dense.dtype == np.bool_ else dense
