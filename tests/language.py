@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,15 @@ def converted_decoder(decoder_folder: Path, tmp_path_factory: pytest.TempPathFac
     target = tmp_path_factory.mktemp("converted")
     convert_decoder(decoder_folder, target)
     return target
+
+
+@pytest.fixture(scope="session")
+def vllm_model(decoder_folder: Path, converted_decoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A folder for vLLM, and the program that stands in for it."""
+    place = tmp_path_factory.mktemp("vllm")
+    shutil.copytree(decoder_folder, place / "decoder")
+    (place / "converted").symlink_to(converted_decoder)
+    program = place / "vllm"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "tests" / "servers" / "vllm_shaped.py"}" "$@"\n')
+    program.chmod(0o755)
+    return place / "decoder", program

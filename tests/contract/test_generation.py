@@ -5,15 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
+from language import converted_decoder, decoder_folder, vllm_model  # noqa: F401  # fixtures
 from modelyard.runtimes.base import GenerativeModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.runtimes.generative.conversion import lay_beside
+from modelyard.runtimes.generative.gguf_file import Precision, write_gguf
+from modelyard.runtimes.generative.gguf_source import GgufSource
+from modelyard.runtimes.generative.text import TextCodec
+from modelyard.runtimes.generative.weights import read_config
+from modelyard.runtimes.vllm import Server, VllmModel
 from modelyard.testing.generation_contract import GenerationContract
 from modelyard.testing.language_model import RepeatingModel
 from modelyard.testing.over_socket import SocketGenerativeModel
 
 
 class TestRepeatingModel(GenerationContract):
+    samples = grammars = False
+
     @pytest.fixture
     def model(self) -> Iterator[GenerativeModel]:
         model = RepeatingModel(step_s=0.001, context_length=256)
@@ -22,6 +30,8 @@ class TestRepeatingModel(GenerationContract):
 
 
 class TestRepeatingModelInAReplica(GenerationContract):
+    samples = grammars = False
+
     @pytest.fixture
     def model(self) -> Iterator[GenerativeModel]:
         model = SocketGenerativeModel(RepeatingModel(step_s=0.001, context_length=256))
@@ -34,5 +44,64 @@ class TestOpenVino(GenerationContract):
     def model(self, converted_decoder: Path) -> Iterator[GenerativeModel]:  # noqa: F811
         model = RUNTIMES.get("openvino").load(converted_decoder, "openvino_model.xml", LoadOptions(threads=1))
         assert isinstance(model, GenerativeModel)
+        yield model
+        model.close()
+
+
+@pytest.fixture(scope="module")
+def gguf_file(decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    """As llama.cpp keeps it, its tokenizer read out of the file."""
+    pytest.importorskip("llama_cpp")
+    folder = tmp_path_factory.mktemp("gguf")
+    path = folder / "model.gguf"
+    write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.F16, tokenizer=True)
+    lay_beside(GgufSource(path), folder, folder)
+    return path
+
+
+class TestLlamaCpp(GenerationContract):
+    @pytest.fixture
+    def model(self, gguf_file: Path) -> Iterator[GenerativeModel]:
+        model = RUNTIMES.get("llama_cpp").load(gguf_file.parent, gguf_file.name, LoadOptions(threads=1))
+        assert isinstance(model, GenerativeModel)
+        yield model
+        model.close()
+
+
+class TestTransformers(GenerationContract):
+    @pytest.fixture
+    def model(self, decoder_folder: Path) -> Iterator[GenerativeModel]:  # noqa: F811
+        pytest.importorskip("transformers")
+        model = RUNTIMES.get("transformers").load(decoder_folder, "config.json", LoadOptions(threads=1))
+        assert isinstance(model, GenerativeModel)
+        yield model
+        model.close()
+
+
+class KeptServer:
+    """A server that outlives its models, because it takes seconds to start."""
+
+    def __init__(self, server: Server) -> None:
+        self.client = server.client
+
+    def stop(self) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server(vllm_model: tuple[Path, Path]) -> Iterator[Server]:  # noqa: F811
+    folder, program = vllm_model
+    server = Server(str(program), folder, {})
+    server.wait(60)
+    yield server
+    server.stop()
+
+
+class TestVllmShaped(GenerationContract):
+    """Our side of vLLM's contract, against a stand-in that speaks it."""
+
+    @pytest.fixture
+    def model(self, server: Server, vllm_model: tuple[Path, Path]) -> Iterator[GenerativeModel]:  # noqa: F811
+        model = VllmModel(TextCodec(vllm_model[0], 1024), 256, KeptServer(server))
         yield model
         model.close()

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from importlib.metadata import version
+from importlib.util import find_spec
 
 import msgspec
 
+from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.importers.base import Bench, Converted
-from modelyard.runtimes.generative.conversion import ENTRY, Proof, convert_decoder
+from modelyard.runtimes.detect import RUNTIMES
+from modelyard.runtimes.generative.conversion import ENTRY, Proof, convert_decoder, convert_gguf, lay_beside
+from modelyard.runtimes.generative.gguf_source import GgufSource
 
+_GGUF_ENTRY = "model.gguf"
 _LIBRARIES = ("openvino", "openvino-genai", "gguf")
 
 
@@ -24,6 +32,47 @@ def convert_decoder_folder(bench: Bench) -> Converted:
         proven=msgspec.to_builtins(proof) | {"source": "a forward pass in NumPy"},
         environment={name: version(name) for name in _LIBRARIES},
         notes=(_said(proof),),
+    )
+
+
+def convert_gguf_file(bench: Bench) -> Converted:
+    """A GGUF file as OpenVINO IR; kept for llama.cpp where that cannot be, if llama.cpp is there."""
+    try:
+        proof = convert_gguf(bench.folder / bench.part.entry, bench.made)
+    except (Unsupported, InvalidArtifact) as refusal:
+        for path in bench.made.iterdir():
+            path.unlink()
+        if find_spec("llama_cpp") is None:
+            advice = "llama.cpp may know it: pip install 'modelyard[llama-cpp]' and push it again with --format llama_cpp"
+            raise Unsupported(f"{refusal.message.rstrip('.')}; {advice}.") from None
+        kept = keep_gguf_file(bench)
+        return replace(kept, notes=(*kept.notes, f"Not converted: {refusal.message}"))
+    return Converted(
+        entry=ENTRY,
+        format="openvino",
+        how=f"OpenVINO {version('openvino')}",
+        original=_none,
+        proven=msgspec.to_builtins(proof) | {"source": "a forward pass in NumPy over the file's own weights"},
+        environment={name: version(name) for name in _LIBRARIES},
+        notes=(_said(proof),),
+    )
+
+
+def keep_gguf_file(bench: Bench) -> Converted:
+    """A GGUF file as it is, for llama.cpp, with its tokenizer read out and compared with llama.cpp's own."""
+    runtime = RUNTIMES.get("llama_cpp")
+    source = GgufSource(bench.folder / bench.part.entry)
+    shutil.copyfile(bench.folder / bench.part.entry, bench.made / _GGUF_ENTRY)
+    lay_beside(source, bench.folder, bench.made)
+    proof = load_string("modelyard.runtimes.llama_proof:compare_tokenizers")(bench.made, _GGUF_ENTRY)
+    return Converted(
+        entry=_GGUF_ENTRY,
+        format=runtime.name,
+        how=f"llama.cpp (llama-cpp-python {version('llama-cpp-python')})",
+        original=_none,
+        proven=proof | {"source": "llama.cpp's own tokenizer; the weights are not converted"},
+        environment={name: version(name) for name in ("llama-cpp-python", "gguf")},
+        notes=(f"{proof['agreement']:.1%} of {proof['positions']} texts are cut into the same tokens as llama.cpp's own tokenizer cuts.",),
     )
 
 

@@ -25,6 +25,8 @@ IMPORTERS: PluginTable[Importer] = PluginTable(
         "lightgbm": f"{_FORMATS}.lightgbm:IMPORTER",
         "catboost": f"{_FORMATS}.catboost:IMPORTER",
         "decoder": f"{_FORMATS}.decoder:IMPORTER",
+        "gguf": f"{_FORMATS}.gguf:IMPORTER",
+        "llama_cpp": f"{_FORMATS}.gguf:KEEPER",
         "onnx": f"{_FORMATS}.onnx:IMPORTER",
     },
 )
@@ -33,7 +35,6 @@ _ADVICE = {
     ".onnx": "push it as it is, without a format",
     ".h5": "load it with Keras 3 and save it as .keras",
     ".hdf5": "load it with Keras 3 and save it as .keras",
-    ".gguf": "push the Hugging Face folder that it was made from, with its safetensors and tokenizer.json",
     ".pt": "export it with torch.export, or push the module's file with safetensors weights",
     ".pth": "export it with torch.export, or push the module's file with safetensors weights",
     ".bin": "save the weights as safetensors",

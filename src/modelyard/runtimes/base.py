@@ -25,6 +25,8 @@ class LoadOptions:
     keep_memory: bool = False
     """Keep the memory of a run for the next one, where the library can: long runs are then some per cent quicker, but the most that
     any run needed is held until the model is closed."""
+    program: str = ""
+    """What starts the format's own server, for a format that has one; empty where none is to be started."""
     unseal: Callable[[str, str], str] | None = None
     """Opens a secret that was sealed for an address (scheme, host, port); raises InvalidRequest. None where there are none to open."""
 
@@ -141,7 +143,8 @@ def _text(value: str | bytes) -> str:
 class Runtime(ABC):
     """Loads one model format. Stateless; one instance serves every thread.
 
-    ``load`` reads files of ``folder`` only, writes nothing, starts no process, and says nothing on standard output or error.
+    ``load`` reads files of ``folder`` only, writes nothing, starts no process but ``options.program``, and says nothing on standard output
+    or error.
     """
 
     name: str

@@ -16,10 +16,13 @@ RUNTIMES: PluginTable[Runtime] = PluginTable(
         "hf_onnx": "modelyard.runtimes.hf_onnx:RUNTIME",
         "openvino": "modelyard.runtimes.openvino:RUNTIME",
         "original": "modelyard.runtimes.original:RUNTIME",
+        "llama_cpp": "modelyard.runtimes.llama_cpp:RUNTIME",
+        "transformers": "modelyard.runtimes.transformers:RUNTIME",
+        "vllm": "modelyard.runtimes.vllm:RUNTIME",
         "python": "modelyard.runtimes.python_model:RUNTIME",
         "remote": "modelyard.runtimes.remote:RUNTIME",
     },
-    extras={"hf_onnx": "text", "openvino": "llm"},
+    extras={"hf_onnx": "text", "openvino": "llm", "llama_cpp": "llama-cpp", "transformers": "transformers", "vllm": "llm"},
 )
 """Formats by name; each value is a stateless Runtime."""
 

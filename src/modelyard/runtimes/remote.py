@@ -36,7 +36,7 @@ _CONTEXT = 1 << 24
 """How much an endpoint takes is its own to say."""
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """An attempt that another one may do better than."""
 
     def __init__(self, why: str, after: float | None = None) -> None:
@@ -44,7 +44,7 @@ class _Failed(Exception):
         self.why, self.after = why, after
 
 
-class _Caller:
+class Caller:
     """Calls endpoints from an event loop in a thread of its own."""
 
     def __init__(self, settings: RemoteSettings, keys: tuple[str, ...]) -> None:
@@ -73,7 +73,7 @@ class _Caller:
                 found = await once(self.settings.endpoints[at])
                 breaker.succeeded()
                 return found
-            except _Failed as error:
+            except Failed as error:
                 breaker.failed(time.monotonic())
                 why, after = error.why, error.after
                 logger.warning("Endpoint %s failed: %s", self.settings.endpoints[at].origin, why)
@@ -86,7 +86,7 @@ class _Caller:
 
     @asynccontextmanager
     async def asked(self, endpoint: Endpoint, path: str, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
-        """A successful answer, its body still to be read; raises _Failed, or InvalidRequest for what the endpoint says is wrong."""
+        """A successful answer, its body still to be read; raises Failed, or InvalidRequest for what the endpoint says is wrong."""
         key = self._keys[self.settings.endpoints.index(endpoint)]
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         try:
@@ -98,7 +98,7 @@ class _Caller:
                     raise _refused(reply)
                 yield reply
         except httpx.HTTPError as error:
-            raise _Failed(f"{type(error).__name__} while it was called") from None
+            raise Failed(f"{type(error).__name__} while it was called") from None
 
     def start(self, work: Coroutine[Any, Any, None]) -> Cancel:
         """Begins work on the loop; what is returned cancels it, from any thread."""
@@ -112,7 +112,8 @@ class _Caller:
 
         def cancel() -> None:
             if not self.closed:
-                self.loop.call_soon_threadsafe(lambda: made[0].cancel())  # noqa: PLW0108  # made by then, not now
+                # A step later than it was made, so that it has begun and says how it ended.
+                self.loop.call_soon_threadsafe(lambda: self.loop.call_soon(made[0].cancel))
 
         self.loop.call_soon_threadsafe(begin)
         return cancel
@@ -141,7 +142,7 @@ class RemoteTextModel(GenerativeModel):
     has_template = True
     tried = False
 
-    def __init__(self, caller: _Caller) -> None:
+    def __init__(self, caller: Caller) -> None:
         self._caller = caller
         self.concurrency = caller.settings.concurrency
 
@@ -170,7 +171,7 @@ class RemoteTextModel(GenerativeModel):
                     if reader.done:
                         break
             if not reader.whole:
-                raise _Failed("its answer was cut off")
+                raise Failed("its answer was cut off")
             return reader.last((time.monotonic_ns() - began_ns) // 1000)
 
         emit(await self._ending(request, once, lambda: given > 0))
@@ -201,7 +202,7 @@ class RemoteTensorModel(LoadedModel):
     joins = False
     tried = False
 
-    def __init__(self, caller: _Caller, signature: Signature) -> None:
+    def __init__(self, caller: Caller, signature: Signature) -> None:
         self._caller, self.signature = caller, signature
         self.concurrency = caller.settings.concurrency
 
@@ -244,7 +245,7 @@ class RemoteRuntime(Runtime):
         if not path.is_file():
             raise InvalidArtifact(f"The file {entry!r} is missing from the artifact.")
         settings = parse_settings(path.read_bytes(), entry)
-        caller = _Caller(settings, tuple(_key(endpoint, options) for endpoint in settings.endpoints))
+        caller = Caller(settings, tuple(_key(endpoint, options) for endpoint in settings.endpoints))
         if settings.signature is not None and settings.protocol == "open_inference":
             return RemoteTensorModel(caller, settings.signature)
         return RemoteTextModel(caller)
@@ -269,8 +270,8 @@ def _refused(reply: httpx.Response) -> Exception:
     after = reply.headers.get("retry-after", "")
     seconds = float(after) if after.replace(".", "", 1).isdigit() else None
     if reply.status_code in {401, 403}:
-        return _Failed("it refuses the platform's key")
-    return _Failed(f"it answered {reply.status_code}", seconds if reply.status_code in _PASSING else None)
+        return Failed("it refuses the platform's key")
+    return Failed(f"it answered {reply.status_code}", seconds if reply.status_code in _PASSING else None)
 
 
 def _told(content: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from modelyard.core.errors import DeadlineExceeded, InvalidRequest, ModelyardError, Unavailable
-from modelyard.core.generation import Cancel, FinishReason, GenerateRequest, Sampling, TokenChunk
+from modelyard.core.generation import Cancel, FinishReason, GenerateRequest, Grammar, GrammarKind, Sampling, TokenChunk
 from modelyard.runtimes.base import GenerativeModel
 
 PATIENCE_S = 60.0
@@ -52,6 +53,11 @@ def ids(chunks: list[TokenChunk], choice: int = 0) -> list[int]:
 
 class GenerationContract:
     """The contract, as tests."""
+
+    samples = True
+    """Whether tokens are drawn by their probability."""
+    grammars = True
+    """Whether answers can be held to a grammar; else they must be refused."""
 
     def test_chunks_come_in_order_and_the_last_says_what_was_used(self, model: GenerativeModel) -> None:
         chunks = Generation(model, GenerateRequest(prompt=PROMPT, sampling=GREEDY)).rest()
@@ -105,6 +111,42 @@ class GenerationContract:
             assert len(item.top) == 1
             assert item.top[0].token_id == item.token_id  # the likeliest token was taken
             assert item.top[0].logprob == pytest.approx(item.logprob, abs=1e-3)
+
+    def test_equal_seeds_give_equal_texts_and_others_do_not(self, model: GenerativeModel) -> None:
+        if not self.samples:
+            pytest.skip("takes the likeliest token whatever it is asked")
+
+        def texts(seed: int) -> list[list[int]]:
+            sampling = Sampling(max_tokens=12, temperature=1.5, seed=seed, ignore_end=True)
+            chunks = Generation(model, GenerateRequest(prompt=PROMPT, sampling=sampling, n=2)).rest()
+            return [ids(chunks, choice) for choice in range(2)]
+
+        first = texts(7)
+        assert texts(7) == first
+        assert first[0] != first[1]
+        assert texts(8)[0] == first[1]  # choice i uses seed + i
+        assert texts(9) != first
+
+    def test_an_answer_keeps_to_its_grammar_or_the_call_is_refused(self, model: GenerativeModel) -> None:
+        schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
+        grammar = Grammar(GrammarKind.JSON_SCHEMA, json.dumps(schema))
+        sampling = Sampling(max_tokens=60, temperature=1.2, seed=3)
+        generation = Generation(model, GenerateRequest(prompt=PROMPT, sampling=sampling, grammar=grammar))
+        if not self.grammars:
+            with pytest.raises(InvalidRequest, match="grammar"):
+                generation.rest()
+            return
+        assert json.loads(generation.text())["a"] in {1, 2}
+        broken = Grammar(GrammarKind.JSON_SCHEMA, '{"type": 5}')
+        with pytest.raises(InvalidRequest, match="JSON schema"):
+            Generation(model, GenerateRequest(prompt=PROMPT, sampling=GREEDY, grammar=broken)).rest()
+
+    def test_messages_are_written_by_the_chat_template(self, model: GenerativeModel) -> None:
+        assert model.has_template
+        said = ({"role": "user", "content": PROMPT},)
+        (told,) = Generation(model, GenerateRequest(messages=said, sampling=Sampling(max_tokens=0))).rest()
+        assert PROMPT in told.text
+        assert Generation(model, GenerateRequest(messages=said, sampling=GREEDY)).rest()[-1].usage.tokens_in == len(told.token_ids)
 
     def test_a_cancelled_generation_stops_computing(self, model: GenerativeModel) -> None:
         sampling = Sampling(temperature=0.0, ignore_end=True)

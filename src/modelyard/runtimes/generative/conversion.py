@@ -5,6 +5,7 @@ Runs in jobs and confined processes only: it needs the memory of the whole model
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from functools import partial
@@ -19,8 +20,10 @@ from modelyard.core.errors import InvalidArtifact, ModelyardError
 from modelyard.runtimes.edge import attempt
 from modelyard.runtimes.generative.decoder import Piece
 from modelyard.runtimes.generative.gguf_file import Precision, write_gguf
+from modelyard.runtimes.generative.gguf_source import GgufSource, GgufWeights
+from modelyard.runtimes.generative.gguf_tokenizer import write_tokenizer
 from modelyard.runtimes.generative.reference import reference_logits
-from modelyard.runtimes.generative.weights import DecoderConfig, Weight, Weights, read_config
+from modelyard.runtimes.generative.weights import DecoderConfig, Tensors, Weight, Weights, read_config
 from modelyard.runtimes.openvino import PagedDecoder
 
 ENTRY = "openvino_model.xml"
@@ -57,7 +60,38 @@ def convert_decoder(folder: Path, target: Path, precision: Precision = Precision
     for name in KEPT:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
-    proof = _prove(folder, config, target / ENTRY, _TIE[precision])
+    return _proven(Weights(folder), config, target / ENTRY, precision)
+
+
+def convert_gguf(path: Path, target: Path) -> Proof:
+    """Converts the GGUF file at ``path`` into the empty folder ``target``, with its own tokenizer unless one lies beside it.
+
+    Its weights stay as coarse as they are. Raises InvalidArtifact and Unsupported as ``convert_decoder`` does.
+    """
+    source = GgufSource(path)
+    config = source.config()
+    with tempfile.TemporaryDirectory(prefix="decoder-") as temporary:
+        linked = Path(temporary) / "decoder.gguf"
+        linked.symlink_to(path.resolve())
+        _build(linked, target)
+    lay_beside(source, path.parent, target)
+    return _proven(GgufWeights(source, config), config, target / ENTRY, Precision.F16)
+
+
+def lay_beside(source: GgufSource, folder: Path, target: Path) -> None:
+    """Puts what a decoder needs beside its weights into ``target``: files of ``folder`` where they are, else what the GGUF file says."""
+    if (folder / "tokenizer.json").is_file():
+        for name in KEPT:
+            if (folder / name).is_file():
+                shutil.copyfile(folder / name, target / name)
+    else:
+        write_tokenizer(source, target)
+    if not (target / "config.json").is_file():
+        (target / "config.json").write_text(json.dumps(source.document()))
+
+
+def _proven(weights: Tensors, config: DecoderConfig, path: Path, precision: Precision) -> Proof:
+    proof = _prove(weights, config, path, _TIE[precision])
     if proof.agreement < _AGREEMENT[precision]:
         raise InvalidArtifact(
             f"The converted decoder agrees with its weights at {proof.agreement:.0%} of positions only, where "
@@ -78,11 +112,11 @@ def _build(path: Path, target: Path) -> None:
         shutil.move(path.parent / name, target / name)
 
 
-def _prove(folder: Path, config: DecoderConfig, path: Path, tie: float) -> Proof:
+def _prove(weights: Tensors, config: DecoderConfig, path: Path, tie: float) -> Proof:
     length = min(_PROOF_TOKENS, config.context_length - 1)
     # The same for each conversion; made-up tokens exercise the graph as well as text does.
     tokens = np.random.default_rng(7).integers(0, config.vocabulary, size=length).tolist()
-    wanted = reference_logits(config, Weights(folder), tokens)
+    wanted = reference_logits(config, weights, tokens)
     decoder = PagedDecoder(path, 1, config.context_length)
     decoder.admit(1, tokens)
     found = np.stack([decoder.forward([Piece(1, tokens[at : at + 1], at)])[0] for at in range(length)])

@@ -23,8 +23,8 @@ class Precision(StrEnum):
     Q8 = "q8_0"  # eight bits with a scale for each 32
 
 
-def write_gguf(folder: Path, config: DecoderConfig, path: Path, precision: Precision) -> None:
-    """Writes the decoder in ``folder`` to ``path``.
+def write_gguf(folder: Path, config: DecoderConfig, path: Path, precision: Precision, *, tokenizer: bool = False) -> None:
+    """Writes the decoder in ``folder`` to ``path``; with its ``tokenizer`` where that is a byte-level BPE and others are to read the file.
 
     Raises InvalidArtifact for weights that do not fit the configuration.
     """
@@ -42,7 +42,7 @@ def write_gguf(folder: Path, config: DecoderConfig, path: Path, precision: Preci
     writer.add_rope_dimension_count(config.head_size)
     writer.add_vocab_size(config.vocabulary)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if precision is Precision.F16 else gguf.LlamaFileType.MOSTLY_Q8_0)
-    _add_tokens(writer, folder, config)
+    _add_tokens(writer, folder, config, whole=tokenizer)
     _Tensors(writer, config, Weights(folder), precision).add()
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -107,8 +107,8 @@ def _interleaved(weight: Weight, heads: int) -> Weight:
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:]).swapaxes(1, 2).reshape(weight.shape)
 
 
-def _add_tokens(writer: gguf.GGUFWriter, folder: Path, config: DecoderConfig) -> None:
-    """A vocabulary of the right size: a GGUF file must have one, though text is tokenized by ``tokenizer.json``."""
+def _add_tokens(writer: gguf.GGUFWriter, folder: Path, config: DecoderConfig, *, whole: bool) -> None:
+    """A vocabulary of the right size: a GGUF file must have one, though here text is tokenized by ``tokenizer.json``."""
     tokens = [f"<unused{number}>" for number in range(config.vocabulary)]
     kinds = [_NORMAL] * config.vocabulary
     for text, number, control in _known_tokens(folder):
@@ -119,9 +119,25 @@ def _add_tokens(writer: gguf.GGUFWriter, folder: Path, config: DecoderConfig) ->
     writer.add_tokenizer_pre("gpt-2")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
-    writer.add_token_merges(["a b"])  # the reader insists on some; nothing is tokenized by them
-    writer.add_eos_token_id(0)
+    ends = _document(folder / "generation_config.json").get("eos_token_id") or [0]
+    ends = ends if isinstance(ends, list) else [ends]
+    if whole:
+        pairs = _document(folder / "tokenizer.json")["model"].get("merges") or ()
+        writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in pairs])
+        writer.add_add_bos_token(False)
+        writer.add_eot_token_id(int(ends[0]))
+        template = folder / "chat_template.jinja"
+        if template.is_file():
+            writer.add_chat_template(template.read_text(encoding="utf-8"))
+    else:
+        writer.add_token_merges(["a b"])  # the reader insists on some; nothing is tokenized by them
+    writer.add_eos_token_id(int(ends[-1]) if whole else 0)
     writer.add_bos_token_id(0)
+
+
+def _document(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
 
 
 def _known_tokens(folder: Path) -> list[tuple[str, int, bool]]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelyard.runtimes.generative.weights import DecoderConfig, Weight, Weights
+from modelyard.runtimes.generative.weights import DecoderConfig, Tensors, Weight
 
 
-def reference_logits(config: DecoderConfig, weights: Weights, tokens: Sequence[int]) -> Weight:
+def reference_logits(config: DecoderConfig, weights: Tensors, tokens: Sequence[int]) -> Weight:
     """Logits of every position of ``tokens``, in float32. Raises InvalidArtifact for weights that do not fit."""
     embedding = weights.get("model.embed_tokens.weight", (config.vocabulary, config.hidden))
     x: Weight = embedding[np.asarray(tokens)]
@@ -26,7 +26,7 @@ def reference_logits(config: DecoderConfig, weights: Weights, tokens: Sequence[i
 
 
 class _Block:
-    def __init__(self, config: DecoderConfig, weights: Weights, prefix: str) -> None:
+    def __init__(self, config: DecoderConfig, weights: Tensors, prefix: str) -> None:
         self._config = config
         self._weights = weights
         self._prefix = prefix

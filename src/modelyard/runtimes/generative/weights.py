@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ml_dtypes  # noqa: F401  # teaches NumPy bfloat16
 import numpy as np
@@ -89,6 +89,14 @@ def _refuse_variants(raw: dict[str, Any]) -> None:
         raise Unsupported(f"The decoder's activation is {raw['hidden_act']!r}, which the conversion does not know.")
     if raw.get("mlp_bias"):
         raise Unsupported("The decoder's feed-forward layers have biases, which the conversion does not know.")
+
+
+class Tensors(Protocol):
+    """Weights by Hugging Face's names."""
+
+    def __contains__(self, name: str) -> bool: ...
+    def get(self, name: str, shape: tuple[int, ...]) -> Weight:
+        """One tensor in float32; raises InvalidArtifact when it is missing or of another shape."""
 
 
 class Weights:

@@ -43,7 +43,8 @@ def main(arguments: list[str]) -> int:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     folder = Path(arguments[0])
     spec = ReplicaSpec.read(folder)
-    options = LoadOptions(threads=spec.threads, unseal=load_string(UNSEAL)(spec.home, spec.workspace_id) if spec.sealed else None)
+    unseal = load_string(UNSEAL)(spec.home, spec.workspace_id) if spec.sealed else None
+    options = LoadOptions(threads=spec.threads, program=spec.program, unseal=unseal)
     try:
         model = RUNTIMES.get(spec.format).load(Path(spec.artifact), spec.entry, options)
     except ModelyardError as error:

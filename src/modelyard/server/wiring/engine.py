@@ -33,7 +33,8 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Fleet:
         folder = cache.materialize(version.artifact)
         found = interpreter_of(environments, folder, version.artifact.format)
         sealed = home.root if version.artifact.format in SEALED else None
-        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment, home=sealed)
+        program = settings.vllm_command if version.artifact.format == "vllm" else ""
+        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment, program=program, home=sealed)
 
     return Fleet(
         LocalEngine(passed_on(environment)),

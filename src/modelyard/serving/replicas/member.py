@@ -40,6 +40,8 @@ class Prepared:
     command: tuple[str, ...]
     """To which the replica's folder is added."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    program: str = ""
+    """What starts the format's own server, for a format that has one."""
     home: Path | None = None
     """Given where its files may hold secrets that the home has sealed."""
 
@@ -96,6 +98,7 @@ class Member:
                 entry=version.artifact.entry,
                 format=version.artifact.format,
                 threads=policy.threads,
+                program=prepared.program,
                 concurrency=policy.concurrency,
                 drain_seconds=grounds.drain_seconds,
                 home=str(prepared.home),

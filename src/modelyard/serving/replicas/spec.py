@@ -23,6 +23,8 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     entry: str
     format: str
     threads: int = 1
+    program: str = ""
+    """What starts the format's own server; see ``LoadOptions``."""
     concurrency: int = 0
     """Calls computed at once; 0 leaves it to the model."""
     drain_seconds: float = 20.0
