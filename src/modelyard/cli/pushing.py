@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.connection import connected
+from modelyard.cli.hub import brought
 from modelyard.cli.models import pairs, print_version, version_document
 from modelyard.cli.output import Json, examples, print_json, progress
 from modelyard.core.errors import InvalidRequest
@@ -31,10 +32,14 @@ def _group() -> None:
         "modelyard push pipeline.skops --sample rows.csv --tag team=crm",
         "modelyard push model.joblib --trust",
         "modelyard push models:/churn/3 --name churn",
+        "modelyard push hf:ORG/NAME --name words",
+        "modelyard push adapter --base words@1 --name words",
     ),
 )
 def push(
-    path: Annotated[str, typer.Argument(help="A model file, the folder of one, or a reference of MLflow's like models:/churn/3.")],
+    path: Annotated[
+        str, typer.Argument(help="A model file, the folder of one, models:/NAME/VERSION of MLflow's, or hf:ORG/NAME of a Hugging Face hub.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
     format_name: Annotated[str, typer.Option("--format", help="The model's format; auto looks at the content.")] = "auto",
     sample: Annotated[
@@ -46,6 +51,7 @@ def push(
     ] = [],  # noqa: B006 - Typer copies it
     output: Annotated[list[str], typer.Option(help="Name of an output, in order; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     trust: Annotated[bool, typer.Option("--trust", help="Open a format that can run its maker's code, in confinement.")] = False,
+    base: Annotated[str, typer.Option(help="NAME@VERSION of the language model that an adapter changes.")] = "",
     tag: Annotated[list[str], typer.Option(help="NAME=VALUE, kept with the version; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     metric: Annotated[list[str], typer.Option(help="NAME=NUMBER that you measured; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     summary: Annotated[str, typer.Option(help="A sentence for the model card.")] = "",
@@ -55,21 +61,22 @@ def push(
     """Register a model you bring: converted to ONNX, proved equal, measured, and tried in confinement before it is accepted."""
     measured = {key: _number(key, value) for key, value in pairs(metric, "--metric").items()}
     # The confined trial may take as long as its own limit allows.
-    with connected(timeout=300.0) as client, progress("Uploading") as step:
+    with connected(timeout=300.0) as client, progress("Uploading") as step, brought(path, step) as found:
         said: Said = {
             "format": format_name,
             "trust": trust,
             "signature": signature,
             "outputs": output,
+            "base": base,
             "on_step": lambda now: step(now.message or now.stage, now.fraction),
         }
         if sample is not None:
             said["sample"] = sample
         version = client.models.push(
-            path,
-            name or model_name_for(Path(named_in(path) or path)),
+            found.path,
+            name or model_name_for(Path(named_in(path) or found.path)),
             card=Card(summary=summary, license=license_name),
-            tags=pairs(tag, "--tag"),
+            tags=found.tags | pairs(tag, "--tag"),
             metrics=measured,
             on_progress=lambda file, sent, total: step(f"Uploading {file}" if sent < total else "Trying it out", sent / max(total, 1)),
             **said,

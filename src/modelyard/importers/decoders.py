@@ -12,9 +12,9 @@ import msgspec
 from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
-from modelyard.importers.base import Bench, Converted
+from modelyard.importers.base import Bench, Converted, heavy
 from modelyard.runtimes.detect import RUNTIMES
-from modelyard.runtimes.generative.conversion import ENTRY, Proof, convert_decoder, convert_gguf, lay_beside
+from modelyard.runtimes.generative.conversion import ENTRY, KEPT, Proof, convert_decoder, convert_gguf, lay_beside
 from modelyard.runtimes.generative.gguf_source import GgufSource
 
 _GGUF_ENTRY = "model.gguf"
@@ -22,8 +22,14 @@ _LIBRARIES = ("openvino", "openvino-genai", "gguf")
 
 
 def convert_decoder_folder(bench: Bench) -> Converted:
-    """A Hugging Face decoder as OpenVINO IR."""
-    proof = convert_decoder(bench.folder, bench.made)
+    """A Hugging Face decoder as OpenVINO IR; kept for Transformers where the conversion does not know it."""
+    try:
+        proof = convert_decoder(bench.folder, bench.made)
+    except Unsupported as refusal:
+        if find_spec("transformers") is None or find_spec("torch") is None:
+            raise Unsupported(f"{refusal.message} Transformers may know it: pip install 'modelyard[transformers]'") from None
+        kept: Converted = heavy("modelyard.importers.torch_decoders:keep_for_transformers", "transformers")(bench)
+        return replace(kept, notes=(*kept.notes, f"Not converted: {refusal.message}"))
     return Converted(
         entry=ENTRY,
         format="openvino",
@@ -35,8 +41,43 @@ def convert_decoder_folder(bench: Bench) -> Converted:
     )
 
 
+def keep_openvino_folder(bench: Bench) -> Converted:
+    """OpenVINO IR as it is."""
+    for name in (ENTRY, "openvino_model.bin", *KEPT):
+        if (bench.folder / name).is_file():
+            shutil.copyfile(bench.folder / name, bench.made / name)
+    return Converted(
+        entry=ENTRY,
+        format="openvino",
+        how=f"OpenVINO {version('openvino')}, not converted",
+        original=_none,
+        proven={"source": "nothing to compare: the graph is served as it was brought"},
+        environment={name: version(name) for name in _LIBRARIES},
+    )
+
+
+def keep_for_vllm(bench: Bench) -> Converted:
+    """A decoder as it is, for vLLM. It is not tried here: that takes a GPU."""
+    weights = sorted(bench.folder.glob("*.safetensors"))
+    if not weights:
+        raise InvalidArtifact("The folder has no *.safetensors file with weights; save the model with save_pretrained.")
+    index = bench.folder / "model.safetensors.index.json"
+    for path in (*weights, index, bench.folder / "vllm.json", *(bench.folder / name for name in KEPT)):
+        if path.is_file():
+            shutil.copyfile(path, bench.made / path.name)
+    return Converted(
+        entry="config.json",
+        format="vllm",
+        how="vLLM, not converted",
+        original=_none,
+        proven={"source": "nothing to compare: vLLM loads the files as they were brought"},
+        notes=("It was not tried at push, because that takes vLLM and a GPU.",),
+    )
+
+
 def convert_gguf_file(bench: Bench) -> Converted:
     """A GGUF file as OpenVINO IR; kept for llama.cpp where that cannot be, if llama.cpp is there."""
+    GgufSource(bench.folder / bench.part.entry)  # what cannot be read at all is no matter of who computes it
     try:
         proof = convert_gguf(bench.folder / bench.part.entry, bench.made)
     except (Unsupported, InvalidArtifact) as refusal:

@@ -13,6 +13,10 @@ AUTO = "auto"
 """The format that means: look at the content."""
 
 
+BASE = "base"
+"""The folder in which an adapter's base lies beside it."""
+
+
 class Verdict(StrEnum):
     """What is thought of a name."""
 
@@ -61,6 +65,10 @@ class ImportSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Inputs, where the format does not say them."""
     outputs: tuple[str, ...] = ()
     """Names of the outputs, likewise."""
+    base: str = ""
+    """The version that an adapter changes: ``NAME@VERSION``."""
+    base_id: int = 0
+    """Its id; set by the server only."""
     card: dict[str, str] = {}
     tags: dict[str, str] = {}
     metrics: dict[str, float] = {}

@@ -84,7 +84,7 @@ def _loaded(converted: Converted, bench: Bench) -> LoadedModel:
 def _proven_outcome(converted: Converted, model: LoadedModel, part: Part, confinement: tuple[str, ...]) -> Outcome:
     """Of a conversion that has compared itself with its original; only what was made is timed."""
     one = one_row(made_up(model.signature, converted.domains), model.signature)
-    after_us = round(median_us(lambda: model.infer(one)), 1)
+    after_us = round(median_us(lambda: model.infer(one)), 1) if model.tried else 0.0
     model.close()
     return Outcome(
         entry=converted.entry,

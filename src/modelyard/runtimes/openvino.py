@@ -18,9 +18,10 @@ import openvino as ov
 from openvino import opset13 as op
 from openvino._offline_transformations import paged_attention_transformation
 
-from modelyard.core.errors import InvalidArtifact, ModelyardError
+from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
 from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.edge import attempt
+from modelyard.runtimes.generative.adapters import ADAPTER, Adapter, apply
 from modelyard.runtimes.generative.blocks import BlockPool
 from modelyard.runtimes.generative.decoder import Decoder, Logits, Piece
 from modelyard.runtimes.generative.engine import Engine, EngineOptions
@@ -39,6 +40,8 @@ class PagedDecoder(Decoder):
     def __init__(self, path: Path, threads: int, context_length: int) -> None:
         core = ov.Core()
         model = core.read_model(path)
+        if (path.parent / ADAPTER).is_dir():
+            apply(model, Adapter(path.parent / ADAPTER))
         paged_attention_transformation(model)
         self.vocabulary = _only_wanted_positions(model)
         self.context_length = context_length
@@ -126,6 +129,8 @@ class OpenVinoRuntime(Runtime):
         if not path.is_file() or not path.with_suffix(".bin").is_file():
             raise InvalidArtifact(f"There is no model {entry!r} with its .bin file; push the whole folder.")
         decoder = attempt(partial(PagedDecoder, path, options.threads, read_context_length(folder)))
+        if isinstance(decoder, InvalidArtifact | Unsupported):
+            raise decoder
         if isinstance(decoder, ModelyardError):
             raise InvalidArtifact(f"OpenVINO cannot load {entry!r} as a decoder with attention: {_reason(decoder)}.")
         try:

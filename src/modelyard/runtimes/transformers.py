@@ -93,6 +93,10 @@ class TorchDecoder(Decoder):
         self._memory.clear()
         del self._model
 
+    def whole(self, tokens: Tensor) -> Tensor:
+        """Logits at every position of whole texts, as the library computes them by itself."""
+        return self._model(input_ids=tokens.to(self._device), use_cache=False).logits
+
     def _together(self, pieces: Sequence[Piece]) -> Logits:
         """Logits after the last token of pieces of one length."""
         with torch.inference_mode():

@@ -32,7 +32,8 @@ class Gguf(Importer):
         return [Part(importer=self.name, entry=found[0], title="a language model in GGUF")]
 
     def convert(self, bench: Bench) -> Converted:
-        return heavy(f"modelyard.importers.decoders:{self._reference}", "llm")(bench)
+        made: Converted = heavy(f"modelyard.importers.decoders:{self._reference}", "llm")(bench)
+        return made
 
 
 IMPORTER = Gguf("gguf", "convert_gguf_file")

@@ -60,7 +60,7 @@ def convert_decoder(folder: Path, target: Path, precision: Precision = Precision
     for name in KEPT:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, target / name)
-    return _proven(Weights(folder), config, target / ENTRY, precision)
+    return prove(Weights(folder), config, target / ENTRY, precision)
 
 
 def convert_gguf(path: Path, target: Path) -> Proof:
@@ -72,10 +72,10 @@ def convert_gguf(path: Path, target: Path) -> Proof:
     config = source.config()
     with tempfile.TemporaryDirectory(prefix="decoder-") as temporary:
         linked = Path(temporary) / "decoder.gguf"
-        linked.symlink_to(path.resolve())
+        shutil.copyfile(path, linked)  # beside which the graph is saved
         _build(linked, target)
     lay_beside(source, path.parent, target)
-    return _proven(GgufWeights(source, config), config, target / ENTRY, Precision.F16)
+    return prove(GgufWeights(source, config), config, target / ENTRY, Precision.F16)
 
 
 def lay_beside(source: GgufSource, folder: Path, target: Path) -> None:
@@ -90,8 +90,9 @@ def lay_beside(source: GgufSource, folder: Path, target: Path) -> None:
         (target / "config.json").write_text(json.dumps(source.document()))
 
 
-def _proven(weights: Tensors, config: DecoderConfig, path: Path, precision: Precision) -> Proof:
-    proof = _prove(weights, config, path, _TIE[precision])
+def prove(weights: Tensors, config: DecoderConfig, path: Path, precision: Precision) -> Proof:
+    """Compares a converted decoder with a pass in NumPy over ``weights``; raises InvalidArtifact when they differ too much."""
+    proof = _compared(weights, config, path, _TIE[precision])
     if proof.agreement < _AGREEMENT[precision]:
         raise InvalidArtifact(
             f"The converted decoder agrees with its weights at {proof.agreement:.0%} of positions only, where "
@@ -112,7 +113,7 @@ def _build(path: Path, target: Path) -> None:
         shutil.move(path.parent / name, target / name)
 
 
-def _prove(weights: Tensors, config: DecoderConfig, path: Path, tie: float) -> Proof:
+def _compared(weights: Tensors, config: DecoderConfig, path: Path, tie: float) -> Proof:
     length = min(_PROOF_TOKENS, config.context_length - 1)
     # The same for each conversion; made-up tokens exercise the graph as well as text does.
     tokens = np.random.default_rng(7).integers(0, config.vocabulary, size=length).tolist()

@@ -55,6 +55,8 @@ class Said(TypedDict, total=False):
     """Inputs like ``x:FP32[-1,4]``, where neither the format nor a sample says them."""
     outputs: Sequence[str]
     """Names of the outputs, in order."""
+    base: str
+    """The version that an adapter changes, like ``words@1``."""
     runtime: str
     """Name of the runtime that loads the files as they are: nothing is converted then."""
     on_step: OnProgress
@@ -147,6 +149,7 @@ class Models:
             spec |= {"sample": (self.upload(sample)).digest, "sample_name": Path(sample).name}
         specs = [TensorSpec.parse(text) for text in said.get("signature", ())]
         spec |= {"signature": msgspec.to_builtins(specs), "outputs": list(said.get("outputs", ()))}
+        spec |= {"base": said["base"]} if said.get("base") else {}
         jobs = Jobs(self._transport)
         job = jobs.submit("import", spec | described)
         job = jobs.wait(job.id, on_progress=said.get("on_step"), every=0.2)

@@ -13,8 +13,8 @@ from modelyard.core.access import Action
 from modelyard.core.errors import InvalidArtifact, InvalidRequest
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
-from modelyard.core.models import ArtifactFile, Card, Lineage, Version, check_name
-from modelyard.importers.spec import ImportSpec, Made
+from modelyard.core.models import ArtifactFile, Card, Lineage, Reference, Version, check_name
+from modelyard.importers.spec import BASE, ImportSpec, Made
 from modelyard.jobs.kinds import JobKind
 from modelyard.registry.artifacts import check_files
 from modelyard.registry.service import Registry
@@ -33,13 +33,13 @@ class ImportJobs:
     def kind(self) -> JobKind:
         return JobKind(run="modelyard.importers.job:run", check=self.check, inputs=self.inputs, finish=self.finish, rights=rights)
 
-    def check(self, _: int, spec: dict[str, Any]) -> dict[str, Any]:
+    def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
         """The spec, complete and with every upload it names here.
 
         Raises InvalidRequest or InvalidArtifact.
         """
         try:
-            wanted = msgspec.convert({**spec, "unconfined": self.unconfined}, ImportSpec)
+            wanted = msgspec.convert({**spec, "unconfined": self.unconfined, "base_id": 0}, ImportSpec)
             msgspec.convert(wanted.card, Card)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The import cannot be done as it is written: {error}.") from None
@@ -50,8 +50,20 @@ class ImportJobs:
         for path, digest in [*wanted.files.items(), *([(wanted.sample_name or "sample", wanted.sample)] if wanted.sample else [])]:
             if len(digest) != 64 or not self.blobs.exists(digest):
                 raise InvalidArtifact(f"The content of {path!r} is not here (digest {digest[:12]}…); upload it first: PUT /api/v1/uploads.")
+        if wanted.base:
+            wanted = self._on_base(workspace_id, wanted)
         checked: dict[str, Any] = msgspec.to_builtins(wanted)
         return checked
+
+    def _on_base(self, workspace_id: int, wanted: ImportSpec) -> ImportSpec:
+        """With the files of the version that an adapter changes; raises NotFound when there is none."""
+        base = self.registry.version(workspace_id, Reference.parse(wanted.base))
+        if base.artifact.format != "openvino":
+            raise InvalidRequest(
+                f"{base.reference} is of the format {base.artifact.format!r}; an adapter changes one that OpenVINO computes."
+            )
+        files = {f"{BASE}/{file.path}": file.digest for file in base.artifact.files}
+        return msgspec.structs.replace(wanted, files=wanted.files | files, base=base.reference, base_id=base.id)
 
     def inputs(self, job: Job) -> Mapping[str, str]:
         spec = msgspec.convert(job.spec, ImportSpec)
@@ -82,7 +94,8 @@ def rights(spec: Mapping[str, Any]) -> frozenset[Action]:
 
 def _new_version(job: Job, spec: ImportSpec, folder: Path, made: Made) -> NewVersion:
     part, outcome = made.part, made.outcome
-    detail: dict[str, Any] = {"title": part.title} | part.kept | ({"number": part.number} if part.number else {})
+    based = {"base": spec.base} if spec.base else {}
+    detail: dict[str, Any] = based | {"title": part.title} | part.kept | ({"number": part.number} if part.number else {})
     report = {
         "import": {
             "format": part.importer,
@@ -105,6 +118,6 @@ def _new_version(job: Job, spec: ImportSpec, folder: Path, made: Made) -> NewVer
         metrics=spec.metrics,
         report=report,
         card=msgspec.convert(spec.card, Card),
-        lineage=Lineage(job_id=job.id, source=part.importer, detail=detail),
+        lineage=Lineage(job_id=job.id, parent_version_id=spec.base_id, source=part.importer, detail=detail),
         tags=spec.tags,
     )
