@@ -37,6 +37,7 @@ COMMANDS: dict[str, Entry] = {
     "deploy": Entry(SERVE, "modelyard.cli.deployments", "Serve a version or an alias."),
     "rollout": Entry(SERVE, "modelyard.cli.rollout", "Show and end the rollout of a version."),
     "undeploy": Entry(SERVE, "modelyard.cli.deployments", "Stop serving a deployment."),
+    "chat": Entry(SERVE, "modelyard.cli.chatting", "Talk with a language model."),
     "predict": Entry(SERVE, "modelyard.cli.predict", "Call a deployment with rows of a file."),
     "batch": Entry(SERVE, "modelyard.cli.scoring", "Answer every row of a file."),
     "dev": Entry(SERVE, "modelyard.cli.dev", "Serve a Python model while you write it."),

@@ -16,6 +16,7 @@ from modelyard.importers.base import Bench, Converted, heavy
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.runtimes.generative.conversion import ENTRY, KEPT, Proof, convert_decoder, convert_gguf, lay_beside
 from modelyard.runtimes.generative.gguf_source import GgufSource
+from modelyard.runtimes.vllm import read_options
 
 _GGUF_ENTRY = "model.gguf"
 _LIBRARIES = ("openvino", "openvino-genai", "gguf")
@@ -61,6 +62,7 @@ def keep_for_vllm(bench: Bench) -> Converted:
     weights = sorted(bench.folder.glob("*.safetensors"))
     if not weights:
         raise InvalidArtifact("The folder has no *.safetensors file with weights; save the model with save_pretrained.")
+    read_options(bench.folder)
     index = bench.folder / "model.safetensors.index.json"
     for path in (*weights, index, bench.folder / "vllm.json", *(bench.folder / name for name in KEPT)):
         if path.is_file():

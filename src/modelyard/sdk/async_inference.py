@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,6 +11,7 @@ from modelyard.core.errors import InvalidRequest, InvalidTensor
 from modelyard.core.tensors import Array, Datatype
 from modelyard.sdk.async_resources.platform import AsyncPlatform
 from modelyard.sdk.async_transport import AsyncTransport
+from modelyard.sdk.chat import ChatPiece, ChatReader
 from modelyard.sdk.files import quoted
 from modelyard.sdk.trust import address
 from modelyard.sdk.wire import HEADER_LENGTH, ModelMetadata, clean_records, decode_answer, encode_call, is_table, table_records
@@ -90,6 +91,20 @@ class AsyncInference:
         if isinstance(data, str | bytes) or not isinstance(data, Sequence):
             raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
         return (await self.records(deployment, data, version=version)).get("predictions", [])
+
+    async def chat(self, deployment: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> AsyncIterator[ChatPiece]:
+        """The answer of a language model piece by piece; ``options`` are those of OpenAI's chat completions, like ``max_tokens``.
+
+        The last piece says how the answer ended and what it used. Whoever stops reading cancels it.
+        """
+        asked = {"model": deployment, "messages": list(messages), **options, "stream": True, "stream_options": {"include_usage": True}}
+        reader = ChatReader()
+        async with self._transport.posted(await self.address() + "/v1/chat/completions", msgspec.json.encode(asked)) as pieces:
+            async for piece in pieces:
+                said = reader.feed(piece)
+                if said is not None:
+                    yield said
+        yield reader.last()
 
     async def feedback(self, deployment: str, request_id: str, outcome: float | bool) -> None:  # it is what is told
         """Tells how an answer turned out; ``request_id`` is that of the answer."""

@@ -132,6 +132,18 @@ class AsyncTransport:
         except httpx.TransportError as error:
             raise unreachable(shown(self.settings.url), error) from error
 
+    @asynccontextmanager
+    async def posted(self, url: str, content: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
+        """The answer to a POST, each piece at once when it arrives. Not tried again."""
+        headers = {"content-type": "application/json"}
+        try:
+            async with self._http.stream("POST", url, content=content, headers=headers) as response:
+                if response.status_code >= 400:
+                    raise error_from(response.status_code, response.headers, await response.aread())
+                yield response.aiter_bytes()
+        except httpx.TransportError as error:
+            raise unreachable(shown(self.settings.url), error) from error
+
     async def download(
         self,
         path: str,

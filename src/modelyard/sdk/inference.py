@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from modelyard.core.errors import InvalidRequest, InvalidTensor
 from modelyard.core.tensors import Array, Datatype
+from modelyard.sdk.chat import ChatPiece, ChatReader
 from modelyard.sdk.files import quoted
 from modelyard.sdk.resources.platform import Platform
 from modelyard.sdk.transport import Transport
@@ -91,6 +92,20 @@ class Inference:
         if isinstance(data, str | bytes) or not isinstance(data, Sequence):
             raise InvalidRequest("Give records (a list of dicts), a DataFrame, or a dict of arrays by input name.")
         return (self.records(deployment, data, version=version)).get("predictions", [])
+
+    def chat(self, deployment: str, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[ChatPiece]:
+        """The answer of a language model piece by piece; ``options`` are those of OpenAI's chat completions, like ``max_tokens``.
+
+        The last piece says how the answer ended and what it used. Whoever stops reading cancels it.
+        """
+        asked = {"model": deployment, "messages": list(messages), **options, "stream": True, "stream_options": {"include_usage": True}}
+        reader = ChatReader()
+        with self._transport.posted(self.address() + "/v1/chat/completions", msgspec.json.encode(asked)) as pieces:
+            for piece in pieces:
+                said = reader.feed(piece)
+                if said is not None:
+                    yield said
+        yield reader.last()
 
     def feedback(self, deployment: str, request_id: str, outcome: float | bool) -> None:  # it is what is told
         """Tells how an answer turned out; ``request_id`` is that of the answer."""

@@ -133,6 +133,18 @@ class Transport:
         except httpx.TransportError as error:
             raise unreachable(shown(self.settings.url), error) from error
 
+    @contextmanager
+    def posted(self, url: str, content: bytes) -> Iterator[Iterator[bytes]]:
+        """The answer to a POST, each piece at once when it arrives. Not tried again."""
+        headers = {"content-type": "application/json"}
+        try:
+            with self._http.stream("POST", url, content=content, headers=headers) as response:
+                if response.status_code >= 400:
+                    raise error_from(response.status_code, response.headers, response.read())
+                yield response.iter_bytes()
+        except httpx.TransportError as error:
+            raise unreachable(shown(self.settings.url), error) from error
+
     def download(
         self,
         path: str,
