@@ -68,7 +68,7 @@ def test_at_a_terminal_it_goes_on_until_told(live):
 
 
 def test_at_a_terminal_an_error_is_no_end(live):
-    out, errors = at_a_terminal(live, "nothing", "a\nb\n/exit\n")
+    _, errors = at_a_terminal(live, "nothing", "a\nb\n/exit\n")
     assert errors.count("no deployment 'nothing'") == 2
 
 
