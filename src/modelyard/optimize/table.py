@@ -16,6 +16,8 @@ _BUILTIN = {
     "int8": f"{_HERE}.int8:read",
     "prune": f"{_HERE}.prune:read",
     "clip": f"{_HERE}.clip:read",
+    "channels": f"{_HERE}.channels:read",
+    "int4": f"{_HERE}.int4:read",
     "fp16": f"{_HERE}.fp16:read",
 }
 

@@ -55,6 +55,16 @@ def test_each_pass_makes_a_child_with_its_report_beside_the_parent(client):
 
 
 @pytest.mark.timeout(240)
+def test_hidden_channels_leave_a_trained_network(client):
+    parent = client.models.version("net@1")
+    (child,) = client.optimize("net@1", ["channels:0.5"], tolerance=LOOSE)
+    report = child.report["optimization"]
+    assert child.artifact.size < parent.artifact.size
+    assert report["child"]["nodes"] == report["parent"]["nodes"]
+    assert report["quality"]["child"]["value"] > 0.5
+
+
+@pytest.mark.timeout(240)
 def test_a_child_that_is_worse_is_kept_as_evidence_and_takes_no_alias(client, platform):
     (child,) = client.optimize("net@1", ["prune:0.99"], tolerance={**LOOSE, "quality": 0.01})
     verdict = child.report["optimization"]["verdict"]

@@ -120,7 +120,12 @@ def test_half_precision_halves_the_weights_and_keeps_the_faces():
 
 
 @pytest.mark.parametrize(
-    ("way", "kind"), [("int8", "QuantizeLinear"), ("int8:static", "QuantizeLinear"), ("int8:dynamic", "MatMulInteger")]
+    ("way", "kind"),
+    [
+        ("int8", "QuantizeLinear"),
+        ("int8:static", "QuantizeLinear"),
+        ("int8:dynamic", "MatMulInteger"),
+    ],
 )
 def test_int8_is_a_quarter_of_the_size_and_near_in_its_answers(way, kind):
     model = network(hidden=2048)
@@ -138,6 +143,19 @@ def test_int8_is_a_quarter_of_the_size_and_near_in_its_answers(way, kind):
     assert scales
 
 
+def test_a_narrower_range_costs_rare_values_and_little_of_the_rest():
+    model = network(hidden=256)
+    whole, made = applied("int8:static", model), applied("int8:percentile", model)
+    wide, narrow = (
+        {tensor.name: float(numpy_helper.to_array(tensor)) for tensor in found.graph.initializer if tensor.name in {"x_scale", "h_scale"}}
+        for found in (whole, made)
+    )
+    assert len(wide) == 2
+    assert all(0 < narrow[name] <= wide[name] for name in wide)
+    assert any(narrow[name] < wide[name] for name in wide)
+    assert np.abs(answer(made) - answer(model)).mean() < 0.1 * np.abs(answer(model)).mean()
+
+
 def test_a_bias_with_a_row_of_its_own_is_quantized_as_a_flat_one():
     model = network(hidden=256)
     bias = next(tensor for tensor in model.graph.initializer if tensor.name == "c")
@@ -151,7 +169,7 @@ def test_int8_takes_the_dynamic_way_where_there_is_nothing_to_calibrate_on():
     assert "MatMulInteger" in kinds
 
 
-@pytest.mark.parametrize("text", ["prune:0.5", "clip:99", "fp16", "int8"])
+@pytest.mark.parametrize("text", ["prune:0.5", "clip:99", "fp16", "int8", "int4", "channels:0.5"])
 def test_a_forest_is_refused_with_the_reason(text):
     found = read_pass(text)
     assert "tree ensemble" in found.supports(Work(forest(), CALIBRATION))
@@ -171,9 +189,31 @@ def test_what_cannot_be_quantized_is_named():
 
 
 @pytest.mark.parametrize(
-    "text", ["prune", "prune:1", "prune:0", "prune:x", "prune:nan", "clip:100", "clip", "int8:fast", "fp16:2", "graph:all"]
+    "text",
+    [
+        "prune",
+        "prune:1",
+        "prune:0",
+        "prune:x",
+        "prune:nan",
+        "clip:100",
+        "clip",
+        "int8:fast",
+        "fp16:2",
+        "graph:all",
+        "channels",
+        "channels:1",
+        "int4:7",
+        "int4:x",
+    ],
 )
 def test_an_argument_that_means_nothing_is_refused(text):
+    with pytest.raises(InvalidRequest, match=text.partition(":")[0]):
+        read_pass(text)
+
+
+@pytest.mark.parametrize("text", ["channels", "channels:1", "int4:7", "int4:x"])
+def test_a_share_or_a_block_that_means_nothing_is_refused(text):
     with pytest.raises(InvalidRequest, match=text.partition(":")[0]):
         read_pass(text)
 
@@ -181,4 +221,4 @@ def test_an_argument_that_means_nothing_is_refused(text):
 def test_an_unknown_pass_names_the_nearest():
     with pytest.raises(NotFound, match="Did you mean 'prune'"):
         read_pass("prun:0.5")
-    assert list(PASSES)[:5] == ["graph", "int8", "prune", "clip", "fp16"]
+    assert list(PASSES)[:7] == ["graph", "int8", "prune", "clip", "channels", "int4", "fp16"]

@@ -17,7 +17,10 @@ from modelyard.core.tensors import Array
 from modelyard.optimize.base import Calibration, Work
 from modelyard.optimize.weights import why_no_weights
 
-_WAYS = ("auto", "static", "dynamic")
+_RANGES = {"static": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
+"""How static quantization finds the range of what flows between layers: all of it, or 99.999 % of it. (The library's search by entropy has
+as many bins as steps, so it finds all of it too.)"""
+_WAYS = ("auto", *_RANGES, "dynamic")
 _OLDEST_OPSET = 13  # the first whose QuantizeLinear has a scale a channel
 _BATCH = 64
 
@@ -33,8 +36,10 @@ class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no t
 
     @staticmethod
     def _cut(calibration: Calibration) -> Iterator[Mapping[str, Array]]:
-        for start in range(0, calibration.rows, _BATCH):
-            yield {name: array[start : start + _BATCH] for name, array in calibration.inputs.items()}
+        count = -(-calibration.rows // _BATCH)
+        size = calibration.rows // count if count else 0
+        for at in range(count):  # equal batches, because the library stacks them; the few rows that are left over are not needed
+            yield {name: array[at * size : (at + 1) * size] for name, array in calibration.inputs.items()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,7 @@ class Int8:
                     quant_format=QuantFormat.QDQ,
                     op_types_to_quantize=["MatMul", "Gemm", "Conv"],
                     activation_type=QuantType.QUInt8,
-                    calibrate_method=CalibrationMethod.MinMax,
+                    calibrate_method=_RANGES.get(self.way, CalibrationMethod.MinMax),
                     **chosen,
                 )
             else:
@@ -81,7 +86,7 @@ class Int8:
             return onnx.load(path)
 
     def _static(self, work: Work) -> bool:
-        return self.way == "static" or (self.way == "auto" and work.calibration is not None)
+        return self.way in _RANGES or (self.way == "auto" and work.calibration is not None)
 
 
 def _with_flat_biases(model: ModelProto) -> ModelProto:
