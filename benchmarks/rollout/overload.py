@@ -26,19 +26,25 @@ from platform_under_test import platform
 from modelyard import Client
 
 OBJECTIVE_MS = 100
-WIDTH, LAYERS = 1024, 4
+WIDTH, LAYERS, PLACES = 1024, 4, 16
 
 
 def write_model(path: Path) -> None:
-    """Dense layers of 1024 units on one number a row: a few milliseconds to compute, nothing to decode."""
+    """Dense layers of 1024 units on 16 places of a row: milliseconds to compute, which batches do not shorten, and nothing to decode."""
     random = np.random.default_rng(0)
-    nodes, weights, name = [], [], "x"
+    weights = [numpy_helper.from_array(np.linspace(0.5, 1.5, PLACES, dtype=np.float32).reshape(1, PLACES, 1), "places")]
+    weights.append(numpy_helper.from_array(np.array([-1, 1, 1], np.int64), "three"))
+    nodes = [helper.make_node("Reshape", ["x", "three"], ["r"]), helper.make_node("Mul", ["r", "places"], ["t"])]
+    name = "t"
     for layer in range(LAYERS):
         rows = 1 if layer == 0 else WIDTH
         weights.append(numpy_helper.from_array((random.standard_normal((rows, WIDTH)) / 32).astype(np.float32), f"w{layer}"))
         nodes += [helper.make_node("MatMul", [name, f"w{layer}"], [f"h{layer}"]), helper.make_node("Tanh", [f"h{layer}"], [f"t{layer}"])]
         name = f"t{layer}"
-    nodes.append(helper.make_node("ReduceMean", [name], ["y"], axes=[1], keepdims=1))
+    nodes += [
+        helper.make_node("ReduceMean", [name], ["m"], axes=[2], keepdims=0),
+        helper.make_node("ReduceMean", ["m"], ["y"], axes=[1], keepdims=1),
+    ]
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])]
     graph = helper.make_graph(nodes, "deep", inputs, outputs, weights)

@@ -178,6 +178,8 @@ class Handler:
         if route is None or route.action is None:
             raise Internal("A call without a right was to be admitted.")
         name = call.params.get("name") if route.names_deployment else None
+        if self._plane.guarded and route.kind is CallKind.INFER:
+            self._turn_away(call.grant, name)
         try:
             call.permit = self._gate.admit(call.grant, route.action, name, own_id, route.kind)
         except Awaited as error:
@@ -203,6 +205,12 @@ class Handler:
             place = f"{call.route.method} {call.route.pattern}" if call.route is not None else ""
             more = {"reason": error.message, "address": address, "request_id": own_id.hex()}
             self._refusals.of_key(call.grant, why, place=place, subject=subject, **more)
+
+    def _turn_away(self, grant: Grant, name: str | None) -> None:
+        """Refuses a call that its deployment could not answer in time; only to callers who may know of the deployment."""
+        guard = self._plane.guarded.get((grant.workspace_id, name or ""))
+        if guard is not None and grant.allows(Action.INFER, name):
+            guard()
 
     def wants_body(self, exchange: Exchange) -> bool:
         """Whether a request whose head alone has come may be answered well: one without a valid key need not send its body."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, Unsupported, did_you_mean
@@ -35,6 +35,8 @@ class DataPlane:
         """Deployments that assign callers to versions; mostly none."""
         self.caching: dict[tuple[int, str], Caching] = {}
         """Deployments whose answers to GET may be kept."""
+        self.guarded: dict[tuple[int, str], Callable[[], None]] = {}
+        """Deployments with an objective: each raises Unavailable while another call could not be answered in time."""
         self.accepting = False
         """Whether this worker has its state and takes calls; set by the reconciler, cleared when the worker drains."""
 
@@ -107,6 +109,8 @@ class DataPlane:
             self.caching[deployment.workspace_id, deployment.name] = routes.caching
         if routes.sticky is not None:
             self.sticky[deployment.workspace_id, deployment.name] = routes.sticky
+        if routes.turn_away is not None:
+            self.guarded[deployment.workspace_id, deployment.name] = routes.turn_away
 
     def remove(self, workspace_id: int, deployment: str) -> None:
         """Ends a deployment; calls under way are still answered."""
@@ -119,6 +123,7 @@ class DataPlane:
     def _forget_policy(self, workspace_id: int, deployment: str) -> None:
         self.sticky.pop((workspace_id, deployment), None)
         self.caching.pop((workspace_id, deployment), None)
+        self.guarded.pop((workspace_id, deployment), None)
 
     def share(self, shares: Iterable[ServedShare]) -> None:
         """Serves deployments under the names that other workspaces have for them; names of before that are not among these end."""

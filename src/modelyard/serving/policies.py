@@ -20,7 +20,7 @@ from modelyard.gate.journal import Caller
 from modelyard.serving.batching import Batcher
 from modelyard.serving.cache import ResponseCache
 from modelyard.serving.graph import GraphLane, names_in
-from modelyard.serving.overload import Overload, Pace
+from modelyard.serving.overload import LoopLag, Overload, Pace, turn_away
 from modelyard.serving.router import Lane, Routes
 from modelyard.serving.shadow import ShadowLane
 from modelyard.serving.statistics import CallStatistics
@@ -63,6 +63,7 @@ class PolicyComposer(Composer):
         self._caches: dict[int, tuple[Cache, ResponseCache]] = {}
         self._paces: WeakKeyDictionary[Batcher, Pace] = WeakKeyDictionary()
         """Of each version as a whole, whichever of its deployments calls came by."""
+        self._lag = LoopLag(tools.later)
         self._counts: dict[int, CallStatistics] = {}
         """Of graphs as a whole."""
         self._boot = secrets.token_bytes(8)
@@ -80,7 +81,7 @@ class PolicyComposer(Composer):
         routed = [lane for lane in lanes if lane.weight]
         if policy.sticky is not None:
             routes.sticky = StickyChoice(policy.sticky, [(lane.version.id, lane.weight) for lane in routed])
-        self._guard(policy, lanes)
+        self._guard(policy, lanes, routes)
         if policy.shadow is not None:
             self._cast(deployment, policy, lanes, routed)
         if policy.shadow is not None or policy.experiment is not None or policy.rollout is not None:
@@ -113,17 +114,22 @@ class PolicyComposer(Composer):
             routes = Routes(deployment, (), state, reason or f"{named} is not there")
         else:
             whole = GraphLane(deployment, graph, named, self._counts.setdefault(deployment.id, CallStatistics()))
-            self._guard(policy, [whole])
-            self._keep_answers(deployment, policy, whole, " ".join([lane.version.artifact.digest for lane in named.values()]))
             routes = Routes(deployment, [whole], state, reason)
+            self._guard(policy, [whole], routes)
+            self._keep_answers(deployment, policy, whole, " ".join([lane.version.artifact.digest for lane in named.values()]))
         routes.sources, routes.caching = tuple(lanes), policy.caching
         return routes
 
-    def _guard(self, policy: Policy, lanes: Sequence[Lane]) -> None:
+    def _guard(self, policy: Policy, lanes: Sequence[Lane], routes: Routes) -> None:
         """Puts the objective in front of versions, where there is one."""
-        for lane in lanes if policy.objective_ms else ():
-            pace = self._paces.setdefault(lane.batcher, Pace())
-            lane.submit = Overload(policy.objective_ms, lane.batcher, pace).before(lane.submit)
+        if not policy.objective_ms:
+            return
+        guards = [Overload(policy.objective_ms, lane.batcher, self._paces.setdefault(lane.batcher, Pace()), self._lag) for lane in lanes]
+        for lane, guard in zip(lanes, guards, strict=True):
+            lane.submit = guard.before(lane.submit)
+        # Answers that are kept may be given however many calls are inside.
+        if lanes and policy.cache is None:
+            routes.turn_away = turn_away(lanes, guards)
 
     def _keep_answers(self, deployment: ServedDeployment, policy: Policy, lane: Lane, digest: str) -> None:
         """Puts the cache in front of a version, where there is one."""

@@ -66,6 +66,8 @@ class Replica:
         """Whether every row of every call has the same size, so that no shapes need comparing."""
         self._timing = timing
         self._factor = 1.0
+        self.stretch = 1.0
+        """How much longer runs in threads last than they compute, because others use the cores too."""
         self._names = [spec.name for spec in model.signature.inputs]
 
     def size(self, inputs: dict[str, Array], rows: int) -> int:
@@ -117,7 +119,9 @@ class Replica:
         began = time.thread_time_ns()
         result = self.run(batch)
         # The wall clock would also count waiting for the interpreter, and a version that was slow once would seem slow for ever.
-        return Result(result.outcomes, result.taken_us, (time.thread_time_ns() - began) // 1000)
+        computed_us = (time.thread_time_ns() - began) // 1000
+        self.stretch += _LEARN * (result.taken_us / max(1, computed_us) - self.stretch)
+        return Result(result.outcomes, result.taken_us, computed_us)
 
     def _alone(self, call: Waiting) -> Outcome:
         outcome = self.compute(call.inputs)

@@ -95,9 +95,11 @@ class Routes:
         # Seeded, so that tests repeat; shares over many calls are all that matters.
         self._random = random.Random(deployment.id).random  # noqa: S311
         self.sticky: Sticky | None = None
+        """Which version a caller is assigned to, where the policy says so."""
         self.caching: Caching | None = None
         """Whether, and how long, answers to GET may be kept."""
-        """Which version a caller is assigned to, where the policy says so."""
+        self.turn_away: Callable[[], None] | None = None
+        """Raises Unavailable for a call that could not be answered in time; None where no objective is kept."""
         self._single = self.lanes[0] if len(self.lanes) == 1 else None
         self._heaviest = max(self.lanes, key=lambda lane: lane.weight, default=None)
         self._bounds = list(accumulate(lane.weight for lane in self.lanes))

@@ -79,6 +79,7 @@ class FakePlane:
         self.versions, self.labels, self.is_ready = versions, labels or {"champion": 3}, ready
         self.requests = []
         self.sticky = {}
+        self.guarded = {}
 
     def names(self, workspace_id):
         return [self.name] if workspace_id == 1 else []

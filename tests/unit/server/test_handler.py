@@ -64,9 +64,13 @@ def gate():
 
 
 @pytest.fixture
-def send(gate):
+def plane():
+    return FakePlane(Signature(inputs=(), outputs=()), dict)
+
+
+@pytest.fixture
+def send(gate, plane):
     finished = []
-    plane = FakePlane(Signature(inputs=(), outputs=()), dict)
     handler = Handler(
         [Protocol("test", ProtocolId.RECORDS, ROUTES, error_reply)],
         gate,
@@ -212,10 +216,25 @@ def test_a_client_that_leaves_stops_what_has_not_begun(send):
 
 
 class _SlowPlane:
-    sticky = {}  # noqa: RUF012
+    sticky = guarded = {}  # noqa: RUF012
 
     def __init__(self, waiting):
         self._waiting = waiting
 
     def infer(self, workspace_id, deployment, request, done):
         self._waiting.append(request)
+
+
+def test_a_call_that_would_be_late_is_refused_before_it_is_admitted_or_read(send, gate, plane):
+    def full():
+        raise Unavailable("Full.", retry_after=0.2)
+
+    plane.guarded[1, "demo"] = full
+    exchange = send("POST", "/echo/demo", b"no gzip", KEY | {b"content-encoding": b"gzip"})
+    assert (exchange.answer_status, exchange.answer_headers[b"retry-after"]) == (503, b"1")
+    assert gate.admitted == gate.settled == []
+    assert send("POST", "/echo/other").answer_status == 200
+    # Asking about it computes nothing.
+    assert send("GET", "/echo/demo").answer_status == 200
+    # Whoever may not call it does not hear how busy it is.
+    assert send("POST", "/echo/demo", headers={}).answer_status == 401

@@ -76,7 +76,7 @@ class RowsPermit(MemoryPermit):
 class ThreeRows:
     """A data plane that finds three rows in any call."""
 
-    sticky = ()
+    sticky = guarded = ()
 
     def infer(self, workspace_id, deployment, request, done):
         try:

@@ -7,7 +7,7 @@ import pytest
 from modelyard.core.errors import DeadlineExceeded, Unavailable
 from modelyard.core.inference import InferRequest
 from modelyard.serving import overload
-from modelyard.serving.overload import Overload, Pace, fitting
+from modelyard.serving.overload import LoopLag, Overload, Pace, fitting, turn_away
 from modelyard.serving.replica import Replica, Timing, Waiting
 from modelyard.serving.statistics import CallStatistics
 from modelyard.testing.fakes import FunctionModel
@@ -26,6 +26,10 @@ def paced(inside, limit, mean_s):
     return pace
 
 
+def guard(objective_ms, runner, pace):
+    return Overload(objective_ms, runner, pace, LoopLag(lambda *_: None))
+
+
 class Runner:
     replica = None
     most_rows = 64
@@ -34,11 +38,11 @@ class Runner:
 
 def test_calls_that_would_be_late_are_refused_with_the_time_to_wait():
     taken = []
-    submit = Overload(100, Runner(), paced(19, 19.0, 0.05)).before(taken.append)
+    submit = guard(100, Runner(), paced(19, 19.0, 0.05)).before(taken.append)
     with pytest.raises(Unavailable, match=r"19 calls are before this one, .* objective of 100 ms") as caught:
         submit(waiting()[0])
     assert caught.value.retry_after == pytest.approx(0.05)
-    Overload(100, Runner(), paced(18, 19.0, 0.05)).before(taken.append)(waiting()[0])
+    guard(100, Runner(), paced(18, 19.0, 0.05)).before(taken.append)(waiting()[0])
     assert len(taken) == 1
 
 
@@ -46,8 +50,8 @@ def test_a_calls_own_time_counts_too_and_a_lone_call_is_always_tried():
     taken = []
     soon = time.monotonic_ns() + 20_000_000
     with pytest.raises(DeadlineExceeded):
-        Overload(1000, Runner(), paced(5, 10.0, 0.05)).before(taken.append)(waiting(soon)[0])
-    Overload(1, Runner(), paced(0, 1.0, 5.0)).before(taken.append)(waiting()[0])
+        guard(1000, Runner(), paced(5, 10.0, 0.05)).before(taken.append)(waiting(soon)[0])
+    guard(1, Runner(), paced(0, 1.0, 5.0)).before(taken.append)(waiting()[0])
     assert len(taken) == 1
 
 
@@ -96,10 +100,10 @@ def test_one_full_run_may_always_be_inside():
 
     taken = []
     for inside in (2, 3):
-        Overload(100, Batching(), paced(inside, 1.0, 0.5)).before(taken.append)(waiting()[0])
+        guard(100, Batching(), paced(inside, 1.0, 0.5)).before(taken.append)(waiting()[0])
     assert len(taken) == 2
     with pytest.raises(Unavailable):
-        Overload(100, Batching(), paced(4, 1.0, 0.5)).before(taken.append)(waiting()[0])
+        guard(100, Batching(), paced(4, 1.0, 0.5)).before(taken.append)(waiting()[0])
 
 
 def test_refusals_inside_do_not_count_as_calls_inside():
@@ -108,7 +112,7 @@ def test_refusals_inside_do_not_count_as_calls_inside():
 
     pace = Pace()
     with pytest.raises(Unavailable):
-        Overload(100, Runner(), pace).before(full)(waiting()[0])
+        guard(100, Runner(), pace).before(full)(waiting()[0])
     assert pace.inside == 0
 
 
@@ -121,7 +125,7 @@ def test_batches_are_as_large_as_the_objective_and_the_cap_allow(allowed_us, cap
 def test_an_objective_sets_the_largest_batch_of_its_version():
     async def main():
         made = batcher(FunctionModel(signature(), lambda inputs: {"y": inputs["x"]}), ThreadPoolExecutor(1), timing=SLOW)
-        submit = Overload(10_000, made, Pace()).before(made.submit)
+        submit = guard(10_000, made, Pace()).before(made.submit)
         call, answers = waiting()
         submit(call)
         async with asyncio.timeout(10):
@@ -131,3 +135,74 @@ def test_an_objective_sets_the_largest_batch_of_its_version():
         assert made.most_rows != 64
 
     asyncio.run(main())
+
+
+class Here(Runner):
+    replica = Replica(doubling(), Timing(100.0, 10.0))
+
+
+def test_a_call_that_has_waited_too_long_is_refused_instead_of_computed_and_may_come_again():
+    taken = []
+    submit = guard(100, Here(), paced(1, 19.0, 0.05)).before(taken.append)
+    call, answers = waiting()
+    call.arrived_ns = time.monotonic_ns()
+    submit(call)
+    assert call.request.deadline_ns == call.arrived_ns + 75_000_000  # the batcher computes nothing that is over
+    call.done(DeadlineExceeded("Late."))
+    (answer,) = answers
+    assert (type(answer), answer.retry_after > 0) == (Unavailable, True)
+
+
+@pytest.mark.parametrize(("runner", "inside"), [(Runner, 1), (Here, 0)])
+def test_what_runs_elsewhere_and_a_lone_call_are_not_given_up(runner, inside):
+    taken = []
+    guard(100, runner(), paced(inside, 19.0, 0.05)).before(taken.append)(waiting()[0])
+    assert taken[0].request.deadline_ns == 0
+
+
+def test_a_deadline_of_the_callers_own_stays_theirs():
+    taken, soon = [], time.monotonic_ns() + 10_000_000_000
+    call, answers = waiting(soon)
+    call.arrived_ns = soon - 10_000_000
+    guard(1_000_000, Here(), paced(1, 19.0, 0.05)).before(taken.append)(call)
+    assert call.request.deadline_ns == soon
+    call.done(DeadlineExceeded("Late."))
+    assert type(answers[0]) is DeadlineExceeded
+
+
+def test_a_loop_that_lags_makes_answers_late():
+    later = []
+    lag = LoopLag(lambda seconds, step: later.append(step))
+    lag.watch()
+    lag.watch()
+    assert len(later) == 1
+    lag._due -= 0.2
+    later.pop()()
+    assert lag.seconds > 0.17
+    for _ in range(40):
+        later.pop()()
+    assert lag.seconds < 0.01
+    pace = paced(5, 10.0, 0.01)
+    lag.seconds = 0.2
+    call, _ = waiting()
+    call.arrived_ns = time.monotonic_ns()
+    Overload(100, Runner(), pace, lag).before(lambda _: None)(call)
+    call.done(None)
+    assert pace.limit == 8.0
+
+
+def test_a_call_is_turned_away_when_no_version_could_answer_it():
+    first, second = lane_of(), lane_of()
+    full, free = guard(100, Runner(), paced(9, 9.0, 0.05)), guard(100, Runner(), paced(8, 9.0, 0.05))
+    turn_away([first, second], [full, free])()
+    free._pace.inside = 9
+    with pytest.raises(Unavailable, match="9 calls are before this one"):
+        turn_away([first, second], [full, free])()
+    assert first.statistics.failed == 1
+
+
+def lane_of():
+    class Counted:
+        statistics = CallStatistics()
+
+    return Counted()
