@@ -65,6 +65,9 @@ class Caller(asyncio.Protocol):
         self.transport.write(self.run.request)
 
     def data_received(self, data: bytes) -> None:
+        if not self.data and data.endswith(b"}"):  # mostly the whole answer, a JSON object; the client's time is taken from the server
+            self.run.answered(self, int(data[9:12]), time.perf_counter() - self.due)
+            return
         self.data += data
         head, mark, body = self.data.partition(b"\r\n\r\n")
         if mark and len(body) >= int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]):

@@ -30,6 +30,7 @@ def _group() -> None:
         "modelyard deploy penguins@2 --name penguins-next",
         "modelyard deploy penguins@1 penguins@2 --weight 90 --weight 10",
         "modelyard deploy shouter@1 --replicas 0-3",
+        "modelyard deploy penguins@1 --before clean.py --after verdict@2",
     ),
 )
 def deploy(
@@ -45,6 +46,11 @@ def deploy(
     accept_flagged: Annotated[
         bool, typer.Option("--accept-flagged", help="Serve a version all the same that was flagged beside the one it was optimized from.")
     ] = False,
+    before: Annotated[
+        list[str],
+        typer.Option(metavar="PYTHON", help="What calls go through first: a Python file, to be pushed, or NAME@VERSION; may be repeated."),
+    ] = [],  # noqa: B006 - Typer copies it
+    after: Annotated[list[str], typer.Option(metavar="PYTHON", help="The same for what the model gives.")] = [],  # noqa: B006 - Typer copies it
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until every worker serves it.")] = True,
     timeout: Annotated[float, typer.Option(help="Seconds to wait.")] = 60.0,
     as_json: Json = False,
@@ -60,9 +66,10 @@ def deploy(
     with connected() as client:
         shares = weight or [100] * len(references)
         targets = [_target(client, reference, share) for reference, share in zip(references, shares, strict=True)]
-        called = name or targets[0].model
-        rules = read_document(policy) if policy else _policy(client, called, replicas)
-        found = client.deployments.put(called, targets, policy=rules, accept_flagged=accept_flagged)
+        name = name or targets[0].model
+        rules = read_document(policy) if policy else None
+        rules = client.deployments.with_steps(name, before=before, after=after, policy=rules)
+        found = client.deployments.put(name, targets, policy=_policy(client, name, replicas, rules), accept_flagged=accept_flagged)
         if wait:
             found = client.deployments.wait(found.name, timeout=timeout)
     if as_json:
@@ -86,17 +93,14 @@ def undeploy(name: Annotated[str, typer.Argument(help="Name of the deployment.")
         print(f"{name} is not served any more.")
 
 
-def _policy(client: Client, name: str, replicas: str) -> dict[str, Any] | None:
-    """The deployment's policy with other replicas; None leaves it as it is."""
+def _policy(client: Client, name: str, replicas: str, rules: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The deployment's policy, or the given rules, with other replicas; None leaves it as it is."""
     if not replicas:
-        return None
+        return rules
     low, dash, high = replicas.partition("-")
     if not low.isdigit() or (dash and not high.isdigit()):
         raise typer.BadParameter(f"{replicas!r} is no number of processes; write 2, or 0-3 to follow the calls.", param_hint="--replicas")
-    try:
-        policy = dict(client.deployments.get(name).policy)
-    except NotFound:
-        policy = {}
+    policy = client.deployments.policy(name) if rules is None else rules
     kept = policy.get("replicas") or {}
     return policy | {"replicas": kept | {"min": int(low), "max": max(1, int(high or low))}}
 

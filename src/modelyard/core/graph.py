@@ -2,7 +2,8 @@
 
 A graph is written as a tree. A leaf is a version, ``model@number`` or ``model@alias``; it takes its inputs by name from what has been
 computed before it, and otherwise from the call. A leaf with one input, of a name that nothing has computed, takes the only output
-of the step right before it, if that has its datatype and as many dimensions.
+of the step right before it, if that fits. Numbers with fractions become those of the width that is wanted, and a last dimension of 1 is
+added or left out, so that a Python function's plain numbers fit a model's columns.
 """
 
 from __future__ import annotations
@@ -147,7 +148,27 @@ def wired(signature: Signature, before: Before[T], alike: Callable[[T, TensorSpe
 
 
 def _alike(given: TensorSpec, wanted: TensorSpec) -> bool:
-    return given.datatype == wanted.datatype and len(given.shape) == len(wanted.shape)
+    return _becomes(given, wanted) is not None
+
+
+def same_kind(given: Datatype, wanted: Datatype) -> bool:
+    """Whether values of one datatype may be taken for another's."""
+    return given == wanted or (given in _FLOATS and wanted in _FLOATS)
+
+
+def ranks_meet(given: int, last_given: int | str, wanted: int, last_wanted: int | str) -> bool:
+    """Whether dimensions are as many, or one more of size 1 at the end on either side."""
+    return given == wanted or (given == wanted + 1 and last_given == 1) or (wanted == given + 1 and last_wanted == 1)
+
+
+def _becomes(given: TensorSpec, wanted: TensorSpec) -> tuple[int | str, ...] | None:
+    """The shape that a part takes what was computed before it in; None where it cannot."""
+    shape, target = given.shape, wanted.shape
+    if not same_kind(given.datatype, wanted.datatype) or not shape or not target:
+        return shape if given.datatype == wanted.datatype and len(shape) == len(target) else None
+    if not ranks_meet(len(shape), shape[-1], len(target), target[-1]):
+        return None
+    return shape if len(shape) == len(target) else shape[:-1] if len(shape) > len(target) else (*shape, 1)
 
 
 def _plan(node: Node, before: Before[TensorSpec], signature_of: Callable[[str], Signature]) -> Plan:
@@ -185,7 +206,9 @@ def _plan_version(name: str, before: Before[TensorSpec], signature: Signature) -
         source = before.every.get(sources[spec.name])
         if source is None:
             needs[spec.name] = spec
-        elif source.datatype != spec.datatype or not _fits(source.shape, spec.shape):
+            continue
+        shape = _becomes(source, spec)
+        if shape is None or not _fits(shape, spec.shape):
             raise InvalidRequest(
                 f"The graph cannot be used: {name} takes {spec.name!r} as {spec.datatype} {spec.wire_shape}, but what comes before it "
                 f"gives {source.name!r} as {source.datatype} {source.wire_shape}."

@@ -16,11 +16,12 @@ import msgspec
 from modelyard.core.deployments import ReplicaPolicy, Target
 from modelyard.core.errors import InvalidRequest, ModelyardError, did_you_mean
 from modelyard.core.graph import Node as Graph
-from modelyard.core.graph import versions_of
+from modelyard.core.graph import Sequence, versions_of
 from modelyard.core.models import Reference
 from modelyard.core.web_policy import Caching, Cors, Public, check_web
 
 MOST_PERCENT = 100.0
+MOST_STEPS = 8
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -118,6 +119,10 @@ class Policy(_Part, frozen=True, kw_only=True):
     rollout: Rollout | None = None
     graph: Graph | None = None
     """Several versions as one: see ``core.graph``. The deployment has no targets then."""
+    before: tuple[str, ...] = ()
+    """Versions, mostly Python functions, that every call goes through before its target: ``model@number`` or ``model@alias``."""
+    after: tuple[str, ...] = ()
+    """The same for what the target gives; callers get what the last one makes of it."""
     cache: Cache | None = None
     objective_ms: float = 0.0
     """Within this time calls are to be answered: batches are made no larger than it allows, and calls refused that would take longer."""
@@ -152,11 +157,21 @@ class Policy(_Part, frozen=True, kw_only=True):
         return ReplicaPolicy() if self.isolation == "own" else None
 
     @property
+    def steps(self) -> tuple[str, ...]:
+        """Versions that stand around each target."""
+        return (*self.before, *self.after)
+
+    def around(self, target: str) -> Graph:
+        """What calls of a target go through, as a graph."""
+        return Sequence(steps=(*self.before, target, *self.after))
+
+    @property
     def references(self) -> tuple[str, ...]:
         """Versions that it names, as written."""
         found = [self.shadow.version] if self.shadow is not None else []
         found += [part.candidate for part in (self.experiment, self.rollout) if part is not None]
         found += versions_of(self.graph) if self.graph is not None else ()
+        found += self.steps
         return tuple(dict.fromkeys(found))
 
 
@@ -186,6 +201,7 @@ def parse_policy(written: Mapping[str, Any]) -> Policy:
     _check_experiment(policy.experiment)
     _check_rollout(policy)
     _check_serving(policy)
+    _check_steps(policy)
     for field in ("sticky", "shadow", "experiment", "rollout") if policy.graph is not None else ():
         if getattr(policy, field) is not None:
             raise _wrong(field, "a graph has no targets to choose from; leave it out, or split inside the graph")
@@ -214,6 +230,18 @@ def _check_serving(policy: Policy) -> None:
         raise _wrong("cache.max_bytes", f"{cache.max_bytes} is not from 1024 to {1 << 32}")
     if not 0 <= policy.objective_ms <= 3_600_000:
         raise _wrong("objective_ms", f"{policy.objective_ms:g} is not from 0 to 3600000")
+
+
+def _check_steps(policy: Policy) -> None:
+    for field, steps in (("before", policy.before), ("after", policy.after)):
+        for place, written in enumerate(steps):
+            _check_reference(f"{field}[{place}]", written)
+        if len(steps) > MOST_STEPS:
+            raise _wrong(field, f"{len(steps)} steps are more than {MOST_STEPS}; do more in each")
+        if steps and policy.graph is not None:
+            raise _wrong(field, "a graph has no targets to stand around; make it a step of the graph")
+    if len(set(policy.steps)) < len(policy.steps):
+        raise _wrong("after" if policy.after else "before", "the same version stands there twice; use each once")
 
 
 def _check_shadow(shadow: Shadow | None) -> None:

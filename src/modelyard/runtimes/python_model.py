@@ -7,6 +7,9 @@
         def stream(self, prompt: str) -> Iterator[str]: ...          # optional: pieces of text, for the text protocols
         def close(self) -> None: ...                        # optional
 
+A module without such a class may have the methods as functions: ``predict`` or ``predict_batch`` (or its only public function, whatever it
+is called), ``setup`` and ``close``.
+
 What user code raises is logged where it runs, with its traceback, and callers hear no more than that the model failed; to tell
 callers something, raise ``modelyard.core.errors.InvalidTensor``.
 """
@@ -133,7 +136,7 @@ class PythonModel(LoadedModel):
 
 
 class PythonRuntime(Runtime):
-    """Loads ``model.py``: a class called ``Model``, or the only one that has ``predict``, ``predict_batch`` or ``stream``."""
+    """Loads ``model.py``: a class called ``Model``, or the only one that has ``predict``, ``predict_batch`` or ``stream``; or functions."""
 
     name = "python"
 
@@ -197,14 +200,31 @@ def _class_of(module: Any, entry: str) -> type:
     for kind in found:
         if kind.__name__ == "Model":
             return kind
+    functions = _functions_of(module) if not found else {}
+    if functions:
+        return type("Model", (), {"__module__": module.__name__, **{name: staticmethod(each) for name, each in functions.items()}})
     if len(found) != 1:
         names = ", ".join(kind.__name__ for kind in found)
         raise InvalidArtifact(
             f"{entry!r} has several classes with predict ({names}); call the one to serve Model."
             if found
-            else f"{entry!r} has no class with a method predict, predict_batch or stream; write one called Model."
+            else f"{entry!r} has no class with a method predict, predict_batch or stream; write one called Model, or a function predict."
         )
     return found[0]
+
+
+def _functions_of(module: Any) -> dict[str, Callable[..., Any]]:
+    """A module's own functions by what they are for; nothing where it is not clear which one predicts."""
+    own = {
+        name: item
+        for name, item in vars(module).items()
+        if inspect.isfunction(item) and item.__module__ == module.__name__ and not name.startswith("_")
+    }
+    rest = {name: own.pop(name) for name in ("setup", "close") if name in own}
+    known: dict[str, Callable[..., Any]] = {name: own[name] for name in ("predict", "predict_batch") if name in own}
+    if not known and len(own) == 1:
+        known = {"predict": next(iter(own.values()))}
+    return known | rest if known else {}
 
 
 def _signature(kind: type) -> Signature:
@@ -227,7 +247,7 @@ def _made(kind: type, folder: Path) -> Any:
         raise
     except RAISED as error:
         logger.info("The setup of %s failed", kind.__name__, exc_info=True)
-        file = Path(inspect.getfile(kind))
+        file = Path(sys.modules[kind.__module__].__file__ or "")
         raise InvalidArtifact(f"The setup of {kind.__name__} failed: {_told(error, file)}.") from None
     return instance
 

@@ -210,6 +210,8 @@ class Client:
         reference: str,
         name: str = "",
         *,
+        before: Sequence[str | Path] = (),
+        after: Sequence[str | Path] = (),
         weight: int = 100,
         wait: bool = True,
         timeout: float = 60.0,
@@ -217,8 +219,11 @@ class Client:
     ) -> DeploymentView:
         """Serves ``reference`` (``name@champion`` follows the alias) as the deployment ``name``, by default the model's own name.
 
+        ``before`` and ``after`` are Python functions that calls go through, and what the model gives: versions (``clean@1``), or files.
         A version that was flagged beside the one it was optimized from is refused unless ``accept_flagged``.
         """
         target = target_of(reference, weight)
-        wished = self.deployments.put(name or target.model, [target], accept_flagged=accept_flagged)
+        name = name or target.model
+        policy = self.deployments.with_steps(name, before=before, after=after)
+        wished = self.deployments.put(name, [target], policy=policy, accept_flagged=accept_flagged)
         return self.deployments.wait(wished.name, timeout=timeout) if wait else wished

@@ -41,6 +41,11 @@ class FileToPush:
     size: int
 
 
+def is_file_or_folder(text: str) -> bool:
+    """Whether a step of a deployment is written as a Python file or a folder, and not as a version."""
+    return text.endswith(".py") or Path(text).is_dir()
+
+
 def collect(path: Path) -> list[FileToPush]:
     """The files of a model: the file itself, or everything in the folder but hidden files, sorted.
 

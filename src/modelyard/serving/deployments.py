@@ -18,6 +18,7 @@ from modelyard.core.signature import TensorSpec
 from modelyard.gate.shares import end_share
 from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
 from modelyard.registry.service import flagged
+from modelyard.runtimes.base import TEXT_SIGNATURE
 from modelyard.serving.publisher import references_of
 from modelyard.serving.reports import Reports, WorkerReport
 from modelyard.serving.status import DeploymentStatus, merge
@@ -208,10 +209,30 @@ def check_versions(wish: Deployment, versions: Sequence[Version]) -> None:
         signatures = {named_by(target): version.signature for target, version in zip(needed(wish), versions, strict=True)}
         plan(declared, lambda written: signatures[named_by(target_of(written))])
         return
-    first = versions[0]
+    first, *_ = versions = _with_steps(wish, versions)
     for version in versions:
         _check_alike(first, version, "input", first.signature.inputs, version.signature.inputs)
         _check_alike(first, version, "output", first.signature.outputs, version.signature.outputs)
+
+
+def _with_steps(wish: Deployment, versions: Sequence[Version]) -> list[Version]:
+    """The versions that callers can tell apart, each with the signature that it has with the steps around it."""
+    policy = Policy.of(wish.policy)
+    if not policy.steps:
+        return list(versions)
+    by_name = {named_by(target): version for target, version in zip(needed(wish), versions, strict=True)}
+    steps = {written: by_name[named_by(target_of(written))] for written in policy.steps}
+    standing = {version.id for version in steps.values()}
+    targets = {f"{version.model}@{version.number}": version for version in versions if version.id not in standing}
+    missing = [target for target in wish.targets if by_name[named_by(target)].id in standing]
+    if missing:
+        raise InvalidRequest(f"The policy cannot be used: {named_by(missing[0])} is a target and a step around it; it can be one of both.")
+    signatures = {name: version.signature for name, version in (steps | targets).items()}
+    if any(signature == TEXT_SIGNATURE for signature in signatures.values()):
+        raise InvalidRequest("The policy cannot be used: before, after: nothing can stand around a model that generates text, or be one.")
+    return [
+        msgspec.structs.replace(version, signature=plan(policy.around(name), signatures.__getitem__)) for name, version in targets.items()
+    ]
 
 
 def _check_alike(first: Version, other: Version, kind: str, wanted: Sequence[TensorSpec], got: Sequence[TensorSpec]) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from modelyard.core import graph
@@ -35,8 +36,18 @@ class GraphLane(Lane):
 
     __slots__ = ("_graph", "_lanes", "_random")
 
-    def __init__(self, deployment: ServedDeployment, declared: Node, lanes: Mapping[str, Lane], statistics: CallStatistics) -> None:
-        first = next(iter(lanes.values()))
+    def __init__(
+        self,
+        deployment: ServedDeployment,
+        declared: Node,
+        lanes: Mapping[str, Lane],
+        statistics: CallStatistics,
+        target: Lane | None = None,
+    ) -> None:
+        """``target`` is the version that the graph stands around, whose number and share it has then. Raises InvalidRequest when versions
+        do not fit together.
+        """
+        first = target or next(iter(lanes.values()))
         signature = graph.plan(declared, lambda name: lanes[name].version.signature)
         version = ServedVersion(
             id=first.version.id,
@@ -46,7 +57,9 @@ class GraphLane(Lane):
             signature=signature,
             profile=Profile(),
         )
-        super().__init__(version, 100, first.batcher, statistics)
+        if target is not None:
+            version = msgspec.structs.replace(target.version, signature=signature)
+        super().__init__(version, 100 if target is None else target.weight, first.batcher, statistics)
         self._graph, self._lanes = declared, lanes
         self._random = random.Random(deployment.id)  # noqa: S311 - which calls are split where matters to nobody
         self.submit = self._run
@@ -180,17 +193,33 @@ class _Walk:
 
 def _inputs(signature: Signature, given: Arrays, before: Before[Array]) -> Arrays:
     found: Arrays = {}
+    specs = {spec.name: spec for spec in signature.inputs}
     for name, source in wired(signature, before, _alike).items():
         array = before.every.get(source)
         if array is None:
             array = given.get(source)
+        elif name in specs:
+            array = _as_wanted(array, specs[name])
         if array is not None:
             found[name] = array
     return found
 
 
 def _alike(given: Array, wanted: TensorSpec) -> bool:
-    return given.dtype == wanted.datatype.numpy and given.ndim == len(wanted.shape)
+    if given.dtype != wanted.datatype.numpy and not (given.dtype.kind == "f" and wanted.datatype.numpy.kind == "f"):
+        return False
+    if not given.ndim or not wanted.shape:
+        return given.ndim == len(wanted.shape)
+    return graph.ranks_meet(given.ndim, given.shape[-1], len(wanted.shape), wanted.shape[-1])
+
+
+def _as_wanted(array: Array, spec: TensorSpec) -> Array:
+    """What was computed before, in the width and with the last dimension that a part takes; what does not fit is left to its check."""
+    if not _alike(array, spec):
+        return array
+    if array.ndim != len(spec.shape):
+        array = array[..., 0] if array.ndim > len(spec.shape) else array[..., np.newaxis]
+    return array.astype(spec.datatype.numpy, copy=False)
 
 
 def _rows(arrays: Arrays, rows: Array) -> Arrays:

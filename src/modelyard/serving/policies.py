@@ -64,8 +64,8 @@ class PolicyComposer(Composer):
         self._paces: WeakKeyDictionary[Batcher, Pace] = WeakKeyDictionary()
         """Of each version as a whole, whichever of its deployments calls came by."""
         self._lag = LoopLag(tools.later)
-        self._counts: dict[int, CallStatistics] = {}
-        """Of graphs as a whole."""
+        self._counts: dict[tuple[int, int], CallStatistics] = {}
+        """Of graphs as a whole, and of targets with their steps: by deployment and version, which is 0 for a graph."""
         self._boot = secrets.token_bytes(8)
         self._counter = count(1)
 
@@ -77,6 +77,16 @@ class PolicyComposer(Composer):
             return routes
         if policy.graph is not None:
             return self._graph(deployment, policy, policy.graph, (lanes, state, reason))
+        sources = tuple(lanes)
+        if policy.steps:
+            around = self._around(deployment, policy, lanes)
+            if isinstance(around, str):
+                routes = Routes(deployment, (), state if reason else DeploymentState.FAILED, reason or around)
+                routes.sources = sources
+                return routes
+            lanes = around
+            routes = Routes(deployment, lanes, state, reason)
+            routes.sources = sources
         routes.caching = policy.caching
         routed = [lane for lane in lanes if lane.weight]
         if policy.sticky is not None:
@@ -95,7 +105,7 @@ class PolicyComposer(Composer):
     def keep(self, deployments: Set[int]) -> None:
         for gone in self._shadows.keys() - deployments:
             self._stop(gone)
-        self._counts = {identity: counts for identity, counts in self._counts.items() if identity in deployments}
+        self._counts = {key: counts for key, counts in self._counts.items() if key[0] in deployments}
         self._caches = {identity: cache for identity, cache in self._caches.items() if identity in deployments}
         self._tools.tallies.keep(deployments)
 
@@ -113,12 +123,30 @@ class PolicyComposer(Composer):
         if isinstance(named, str):
             routes = Routes(deployment, (), state, reason or f"{named} is not there")
         else:
-            whole = GraphLane(deployment, graph, named, self._counts.setdefault(deployment.id, CallStatistics()))
+            whole = GraphLane(deployment, graph, named, self._counts.setdefault((deployment.id, 0), CallStatistics()))
             routes = Routes(deployment, [whole], state, reason)
             self._guard(policy, [whole], routes)
             self._keep_answers(deployment, policy, whole, " ".join([lane.version.artifact.digest for lane in named.values()]))
         routes.sources, routes.caching = tuple(lanes), policy.caching
         return routes
+
+    def _around(self, deployment: ServedDeployment, policy: Policy, lanes: Sequence[Lane]) -> list[Lane] | str:
+        """Each target with the steps before and after it as one lane; or why that cannot be."""
+        steps = names_in(deployment, {lane.version.id: lane for lane in lanes}, policy.around(policy.steps[0]))
+        if isinstance(steps, str):
+            return f"{steps} is not there"
+        standing = {lane.version.id for lane in steps.values()}
+        found: list[Lane] = []
+        for lane in lanes:
+            if lane.version.id in standing:
+                continue
+            name = f"{lane.version.model}@{lane.version.number}"
+            counts = self._counts.setdefault((deployment.id, lane.version.id), CallStatistics())
+            try:
+                found.append(GraphLane(deployment, policy.around(name), {**steps, name: lane}, counts, lane))
+            except InvalidRequest as error:
+                return error.message
+        return found
 
     def _guard(self, policy: Policy, lanes: Sequence[Lane], routes: Routes) -> None:
         """Puts the objective in front of versions, where there is one."""

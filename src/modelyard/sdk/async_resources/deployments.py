@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from modelyard.core.api import DeploymentView, LogChunk
 from modelyard.core.deployments import DeploymentState, Target
-from modelyard.core.errors import DeadlineExceeded, Unavailable
+from modelyard.core.errors import DeadlineExceeded, NotFound, Unavailable
 from modelyard.core.rollout import RolloutView
+from modelyard.sdk.async_resources.models import AsyncModels
 from modelyard.sdk.async_transport import AsyncTransport
-from modelyard.sdk.files import quoted, target_of
+from modelyard.sdk.files import is_file_or_folder, model_name_for, quoted, target_of
 from modelyard.sdk.waiting import async_sleep
 
 
@@ -51,6 +53,30 @@ class AsyncDeployments:
             body["accept_flagged"] = True
         return await self._transport.fetch(DeploymentView, "PUT", f"/api/v1/deployments/{quoted(name)}", json=body)
 
+    async def policy(self, name: str) -> dict[str, Any]:
+        """The policy of ``name``; empty where there is none, or no such deployment."""
+        try:
+            return dict((await self.get(name)).policy)
+        except NotFound:
+            return {}
+
+    async def with_steps(
+        self, name: str, *, before: Sequence[str | Path] = (), after: Sequence[str | Path] = (), policy: Mapping[str, Any] | None = None
+    ) -> dict[str, Any] | None:
+        """A policy with Python functions before and after the targets of ``name``: its own, or ``policy`` where that is given.
+
+        Each is a version (``clean@1``), or a Python file or folder, which is pushed as a model called after the deployment; pushing what is
+        there already gives the version that is there. Gives ``policy`` itself when there is nothing to add.
+        """
+        if not before and not after:
+            return None if policy is None else dict(policy)
+        found = await self.policy(name) if policy is None else dict(policy)
+        models = AsyncModels(self._transport)
+        for place, steps in (("before", before), ("after", after)):
+            if steps:
+                found[place] = [await _step(models, f"{name}-{place}", str(step)) for step in steps]
+        return found
+
     async def delete(self, name: str) -> None:
         """Stops serving ``name``; calls that are under way are answered."""
         await self._transport.fetch(type(None), "DELETE", f"/api/v1/deployments/{quoted(name)}")
@@ -84,6 +110,14 @@ class AsyncDeployments:
                 why = f" ({found.reason})" if found.reason else ""
                 raise DeadlineExceeded(f"Deployment {name!r} is still {found.state}{why} after {timeout:g} seconds; see: modelyard status")
             await async_sleep(every)
+
+
+async def _step(models: AsyncModels, name: str, step: str) -> str:
+    """The reference of a step, which is pushed where it is a file or folder."""
+    if not is_file_or_folder(step):
+        return step
+    path = Path(step)
+    return (await models.push(path, f"{name}-{model_name_for(path)}"[:63].strip("-._"))).reference
 
 
 def _target(target: Target | str) -> Target:
