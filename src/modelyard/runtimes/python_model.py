@@ -8,7 +8,7 @@
         def close(self) -> None: ...                        # optional
 
 A module without such a class may have the methods as functions: ``predict`` or ``predict_batch`` (or its only public function, whatever it
-is called), ``setup`` and ``close``.
+is called), ``setup`` and ``close``, and say ``signature``, ``concurrency`` and ``repeatable`` as a class does.
 
 What user code raises is logged where it runs, with its traceback, and callers hear no more than that the model failed; to tell
 callers something, raise ``modelyard.core.errors.InvalidTensor``.
@@ -57,6 +57,8 @@ RAISED = (
 )
 """Python's own errors. What user code derives from Exception itself ends at the edge of whoever runs the model."""
 _NAMES = count(1)
+_SAID = ("signature", "concurrency", "repeatable")
+"""What a class may say of itself, and a module of functions too."""
 
 
 class PythonModel(LoadedModel):
@@ -202,7 +204,9 @@ def _class_of(module: Any, entry: str) -> type:
             return kind
     functions = _functions_of(module) if not found else {}
     if functions:
-        return type("Model", (), {"__module__": module.__name__, **{name: staticmethod(each) for name, each in functions.items()}})
+        body: dict[str, Any] = {name: staticmethod(each) for name, each in functions.items()}
+        said = {name: vars(module)[name] for name in _SAID if name in vars(module)}
+        return type("Model", (), {"__module__": module.__name__, **said, **body})
     if len(found) != 1:
         names = ", ".join(kind.__name__ for kind in found)
         raise InvalidArtifact(

@@ -180,3 +180,37 @@ def test_a_stream_that_fails_tells_no_more_than_that(tmp_path, caplog):
     assert "secret" not in caught.value.message
     assert "secret" in caplog.text
     model.close()
+
+
+def test_functions_of_a_module_are_a_model_as_well(tmp_path):
+    model = load(
+        tmp_path,
+        """
+        import math
+        from os.path import join  # not the module's own
+
+        table = {}
+        concurrency = 3
+        signature = {"inputs": {"x": "FP32"}, "outputs": {"y": "FP32"}}
+
+        def setup(folder):
+            table["factor"] = 2.0
+
+        def predict(x):
+            return _scaled(x)
+
+        def _scaled(x):
+            return x * table["factor"] + math.pi * 0
+        """,
+    )
+    outputs = model.infer({"x": np.array([1.0, 2.5], np.float32)})
+    assert (outputs["y"].tolist(), outputs["y"].dtype, model.concurrency) == ([2.0, 5.0], np.float32, 3)
+
+
+def test_the_only_public_function_is_the_one_that_predicts(tmp_path):
+    model = load(tmp_path, "def clean(text: str) -> str:\n    return text.strip().lower()\n")
+    assert model.infer({"text": np.array([b" A ", "b"], object)})["output"].tolist() == ["a", "b"]
+    with pytest.raises(InvalidArtifact, match="write one called Model, or a function predict"):
+        load(tmp_path, "def one(x: float) -> float:\n    return x\n\ndef two(x: float) -> float:\n    return x\n")
+    with pytest.raises(InvalidArtifact, match="The setup of Model failed: RuntimeError: no, line 2"):
+        load(tmp_path, "def setup():\n    raise RuntimeError('no')\n\ndef predict(x: float) -> float:\n    return x\n")

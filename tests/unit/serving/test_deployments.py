@@ -8,6 +8,7 @@ from modelyard.core.events import Actor
 from modelyard.core.models import Artifact, Profile, Version
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
+from modelyard.runtimes.base import TEXT_SIGNATURE
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.reports import VersionReport, WorkerReport
 from modelyard.store.database import Store
@@ -315,3 +316,24 @@ def test_a_flagged_version_may_shadow_but_not_join(service, store):
         service.deploy(ACTOR, "d", [to("1"), to("2")], policy={})
     with pytest.raises(Conflict, match="was flagged"):
         service.deploy(ACTOR, "d", [to("1")], policy={"shadow": {"version": "m@2"}, "rollout": {"candidate": "m@2"}})
+
+
+def test_steps_around_targets_are_checked_with_every_target(service, store):
+    text, number, said = spec("text", -1, datatype=Datatype.BYTES), spec("x", -1, 4), spec("said", -1, datatype=Datatype.BYTES)
+    add(store)
+    add(store)
+    add(store, "clean", (text,), (number,))
+    add(store, "say", (spec("y", -1, 3),), (said,))
+    view = service.deploy(ACTOR, "d", [to("1", weight=50), to("2", weight=50)], policy={"before": ["clean@1"], "after": ["say@1"]})
+    assert view.policy == {"before": ["clean@1"], "after": ["say@1"]}
+    add(store, "wrong", (text,), (spec("x", -1, 5),))
+    add(store, "writer", TEXT_SIGNATURE.inputs, TEXT_SIGNATURE.outputs)
+    with pytest.raises(InvalidRequest, match=r"m@1 takes 'x' as FP32 \[-1, 4\], but .* FP32 \[-1, 5\]"):
+        service.deploy(ACTOR, "d", [to()], policy={"before": ["wrong@1"]})
+    with pytest.raises(InvalidRequest, match="clean@1 is a target and a step"):
+        service.deploy(ACTOR, "d", [to(), to(model="clean")], policy={"before": ["clean@1"]})
+    with pytest.raises(NotFound, match="no model 'gone'"):
+        service.deploy(ACTOR, "d", [to()], policy={"before": ["gone@1"]})
+    with pytest.raises(InvalidRequest, match="nothing can stand around a model that generates"):
+        service.deploy(ACTOR, "d", [to(model="writer")], policy={"before": ["clean@1"]})
+    assert service.get(1, "d").revision == 1

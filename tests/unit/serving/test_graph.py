@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.deployments import DeploymentState
-from modelyard.core.errors import Internal, InvalidRequest
-from modelyard.core.graph import plan
+from modelyard.core.errors import Internal, InvalidRequest, NotFound
+from modelyard.core.graph import Before, Sequence, plan
 from modelyard.core.policy import Policy, parse_policy
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
 from modelyard.serving.batching import Batcher, BatchOptions, Identity
 from modelyard.serving.dataplane import DataPlane
-from modelyard.serving.graph import _vote
+from modelyard.serving.graph import _inputs, _vote
 from modelyard.serving.policies import PolicyComposer, PolicyTools
 from modelyard.serving.replica import Replica
 from modelyard.serving.router import Lane
@@ -229,3 +229,109 @@ def test_a_vote_is_won_by_most(columns):
     for place in range(4):
         counts = Counter(column[place] for column in columns)
         assert counts[int(won[place])] == max(counts.values())
+
+
+def stand(folder, policy, weights):
+    """Targets with the steps that ``policy`` puts around them; every model is loaded."""
+    loop = asyncio.get_running_loop()
+    tools = PolicyTools(tallies=Tallies(tallies_path(folder, 0), loop.call_later), later=loop.call_later, append=lambda *_: None)
+    executor, lanes, ids = ThreadPoolExecutor(1), [], {name: place for place, name in enumerate(STEPS, 1)}
+    for name, identity in ids.items():
+        version = msgspec.structs.replace(served_version(identity, STEPS[name].signature, number=identity, model=name.split("@")[0]))
+        made = Batcher(
+            Replica(STEPS[name], FAST),
+            Identity(name, identity, identity, version.signature),
+            BATCHED,
+            executor=executor,
+            options=BatchOptions(),
+            loop=loop,
+        )
+        lanes.append(Lane(version, weights.get(name, 0), made, CallStatistics()))
+    shares = {ids[name]: weights.get(name, 0) for name in ids}
+    deployment = msgspec.structs.replace(served_deployment("demo", shares, revision=4), policy=policy, references=ids)
+    used = [lane for name, lane in zip(ids, lanes, strict=True) if name in weights or name in Policy.of(policy).references]
+    plane = DataPlane()
+    made = PolicyComposer(tools).routes(deployment, used, DeploymentState.READY)
+    plane.put(made)
+    return plane, made
+
+
+def _said(given):
+    return {"said": given["y"].astype(str).astype(object)}
+
+
+COLUMN = spec("x", Datatype.FP32, 1)
+STEPS = {
+    # What Python's own numbers are: of double width, and without a dimension for columns.
+    "parse@1": model([spec("text", Datatype.BYTES)], [spec("x", Datatype.FP64)], lambda given: {"x": given["text"].astype(np.float64)}),
+    "double@2": model([COLUMN], [spec("y", Datatype.FP32, 1)], lambda given: {"y": given["x"] * 2}),
+    "negate@3": model([COLUMN], [spec("y", Datatype.FP32, 1)], lambda given: {"y": -given["x"]}),
+    "say@4": model([spec("y", Datatype.FP64)], [spec("said", Datatype.BYTES)], _said),
+    "count@5": model([spec("text", Datatype.BYTES)], [spec("x", Datatype.INT64)], lambda given: {"x": np.zeros(1, np.int64)}),
+}
+
+
+def test_calls_go_through_what_stands_before_and_after_the_target(tmp_path):
+    async def main():
+        plane, routes = stand(tmp_path, {"before": ["parse@1"], "after": ["say@4"]}, {"double@2": 100})
+        view = plane.served(1, "demo")
+        assert ([each.name for each in view.signature.inputs], [each.name for each in view.signature.outputs]) == (["text"], ["said"])
+        assert (view.number, view.versions, len(routes.sources)) == (2, (2,), 3)
+        outcome = await call(plane, {"text": np.array([b"1.5", b"2"], object)})
+        assert outcome.outputs["said"].tolist() == ["3.0", "4.0"]
+        assert (outcome.version_id, outcome.rows, view.statistics.succeeded) == (2, 2, 1)
+
+    asyncio.run(main())
+
+
+def test_weights_and_chosen_versions_are_those_of_the_targets(tmp_path):
+    async def main():
+        plane, _ = stand(tmp_path, {"before": ["parse@1"]}, {"double@2": 50, "negate@3": 50})
+        given = {"text": np.array([b"1"], object)}
+        found = Counter([float((await call(plane, given)).outputs["y"][0, 0]) for _ in range(60)])
+        assert set(found) == {2.0, -1.0}
+        assert float((await call(plane, given, version="3")).outputs["y"][0, 0]) == -1.0
+        assert isinstance(await call(plane, given, version="1"), NotFound)  # a step answers nobody by itself
+
+    asyncio.run(main())
+
+
+def test_steps_that_are_not_there_or_do_not_fit_leave_the_deployment_unserved_and_say_why(tmp_path):
+    async def main():
+        for policy, said in (({"before": ["count@5"]}, "double@2 takes 'x' as FP32"), ({"after": ["gone@9"]}, "gone@9 is not there")):
+            _, routes = stand(tmp_path, policy, {"double@2": 100})
+            assert (routes.lanes, routes.state) == ((), DeploymentState.FAILED)
+            assert said in routes.reason
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"),
+    [
+        ({"before": ["clean"]}, "names no version that stays"),
+        ({"after": ["clean@latest"]}, r"after\[0\]"),
+        ({"before": ["clean@1"], "after": ["clean@1"]}, "stands there twice"),
+        ({"before": ["clean@1"], "graph": "a@1"}, "a graph has no targets to stand around"),
+        ({"before": [f"clean@{number}" for number in range(1, 10)]}, "9 steps are more than 8"),
+        ({"before": "clean@1"}, "before"),
+    ],
+)
+def test_steps_are_checked_when_they_are_written(policy, said):
+    with pytest.raises(InvalidRequest, match=said):
+        parse_policy(policy)
+
+
+@given(st.sampled_from(["FP16", "FP32", "FP64", "INT64", "BYTES"]), st.sampled_from(["FP16", "FP32", "FP64", "INT64", "BYTES"]),
+       st.sampled_from([(), (1,), (3,), (1, 1)]), st.sampled_from([(), (1,), (3,), (1, 1)]))  # fmt: skip
+def test_what_a_plan_accepts_a_call_fits(given_type, wanted_type, given_tail, wanted_tail):
+    """A part gets what its signature says, or the graph is refused beforehand."""
+    source, wanted = spec("x", Datatype(given_type), *given_tail), spec("x", Datatype(wanted_type), *wanted_tail)
+    signatures = {"a@1": Signature(inputs=(X,), outputs=(source,)), "b@1": Signature(inputs=(wanted,), outputs=(Y,))}
+    try:
+        plan(Sequence(steps=("a@1", "b@1")), signatures.__getitem__)
+    except InvalidRequest:
+        return
+    array = np.zeros((2, *given_tail), source.datatype.numpy)
+    inputs = _inputs(signatures["b@1"], {}, Before({"x": array}, {"x": array}))
+    assert signatures["b@1"].check_inputs(inputs) == 2
