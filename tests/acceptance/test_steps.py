@@ -87,6 +87,7 @@ def test_the_command_line_pushes_functions_and_attaches_them(platform: RunningPl
     # One call, one record, of the target's version, with the rows that came.
     traced = eventually(lambda: platform.json("trace", answer.headers["x-request-id"]))
     assert (traced["rows"], traced["deployment"]) == (2, "steps")
+    assert traced["combined"] == ["steps-parse@1", "adder@1", "steps-verdict@1"]
     # What a function raises is nobody's business but its owner's.
     broken = ask(platform, "steps", "2000 1")
     assert (broken.status_code, "secret" in broken.text) == (500, False)

@@ -95,6 +95,7 @@ def trace(
         ("key", f"{found.key} ({found.key_label})" if found.key_label else found.key),
         ("deployment", found.deployment),
         ("version", found.version),
+        ("combined", ", ".join(found.combined)),
         ("digest", found.version_digest),
         ("job", f"{found.job} ({found.job_kind})" if found.job_kind else found.job or ""),
         ("source", found.source),

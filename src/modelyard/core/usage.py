@@ -120,6 +120,9 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     deployment: str = ""
     version: str = ""
     version_digest: str = ""
+    combined: tuple[str, ...] = ()
+    """Every version that the deployment combined then, where it combines several: of a graph all that it declares, wherever the rows or
+    chance led; otherwise those that stood before and after the target, with it."""
     job: int = 0
     """The job that trained the version; 0 for one that was brought."""
     job_kind: str = ""

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.usage import Trace, UsageRecord
+from modelyard.ledger.combined import combined_versions
 from modelyard.store.database import Session, Store
 from modelyard.store.segments import ARCHIVE_SUFFIX, RECORD_SIZE, SUFFIX, is_whole, usage_record
 from modelyard.store.segments import DTYPE as RECORD
@@ -173,6 +174,7 @@ def _with_lineage(session: Session, found: Trace, record: UsageRecord) -> Trace:
     return msgspec.structs.replace(
         found,
         version=version.reference,
+        combined=combined_versions(session, record.workspace_id, found.deployment, version.reference, record.time_ns),
         version_digest=version.artifact.digest,
         job=lineage.job_id,
         job_kind=job.kind if job else "",

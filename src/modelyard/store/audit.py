@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,6 +61,17 @@ class AuditTable:
         query = select(audit).where(audit.c.workspace_id == workspace_id).order_by(audit.c.id)
         for row in self._connection.execute(query, execution_options={"yield_per": _PAGE}).mappings():
             yield decode(row, AuditEvent)
+
+    def last(self, workspace_id: int, subject: str, actions: Sequence[str], until_ns: int) -> AuditEvent | None:
+        """The newest row of one of these actions on a subject, not later than a time."""
+        query = select(audit).where(
+            audit.c.workspace_id == workspace_id,
+            audit.c.subject == subject,
+            audit.c.action.in_(actions),
+            audit.c.time_ns <= until_ns,
+        )
+        row = self._connection.execute(query.order_by(audit.c.id.desc()).limit(1)).mappings().one_or_none()
+        return None if row is None else decode(row, AuditEvent)
 
     def newest(self) -> Events:
         """The last row of each workspace's log."""

@@ -179,6 +179,9 @@ class StoreStateContract:
         assert [event.id for event in session.audit.list(1)] == [second.id, first.id]
         assert session.audit.list(1, before_id=second.id) == [first]
         assert session.audit.list(1, limit=1)[0].id == second.id
+        assert session.audit.last(1, "x", ("a.b", "c.d"), second.time_ns) == first
+        assert session.audit.last(1, "x", ("a.b",), first.time_ns - 1) is None
+        assert session.audit.last(1, "y", ("a.b",), second.time_ns) is None
         assert session.audit.first_broken(1) == 0
 
     def test_predictions_end_once_and_are_told_until_taken(self, session: Session, clock: ManualClock) -> None:
