@@ -10,7 +10,6 @@ import httpx
 import pytest
 
 from acceptance.graphs import write_adder
-from acceptance.test_kills import eventually
 from modelyard import Client
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.testing.platform import RunningPlatform, running_platform
@@ -36,6 +35,7 @@ def verdict(y: Annotated[np.ndarray, "FP32[2]"]) -> str:
         raise ValueError("a secret of mine")
     return "large" if y.sum() > 20 else "small"
 """
+COUNTED = """signature = {"inputs": {"text": "BYTES"}, "outputs": {"x": "INT64"}}"""
 DOCUMENT = """
 models:
   - name: parse
@@ -85,7 +85,7 @@ def test_the_command_line_pushes_functions_and_attaches_them(platform: RunningPl
     answer = ask(platform, "steps", "1 2", "7 8.5")
     assert said(answer) == ["small", "large"]
     # One call, one record, of the target's version, with the rows that came.
-    traced = eventually(lambda: platform.json("trace", answer.headers["x-request-id"]))
+    traced = platform.json("trace", answer.headers["x-request-id"])
     assert (traced["rows"], traced["deployment"]) == (2, "steps")
     assert traced["combined"] == ["steps-parse@1", "adder@1", "steps-verdict@1"]
     # What a function raises is nobody's business but its owner's.
@@ -113,7 +113,7 @@ def test_a_file_declares_them(platform: RunningPlatform, folder: Path) -> None:
 @pytest.mark.timeout(240)
 def test_the_sdk_attaches_versions_and_refuses_what_does_not_fit(platform: RunningPlatform, folder: Path) -> None:
     with Client(platform.url, platform.admin_key, timeout=120) as client:
-        (folder / "count.py").write_text("def predict(text: str) -> int:\n    return len(text)\n")
+        (folder / "count.py").write_text("def predict(text: str) -> int:\n    return len(text)\n\n\n" + COUNTED)
         count = client.push(folder / "count.py", "sdk-count")
         parse = client.push(folder / "parse.py", "sdk-parse")
         client.deploy("adder@1", "by-sdk", before=[parse.reference], timeout=120)

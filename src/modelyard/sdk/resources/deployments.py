@@ -66,8 +66,8 @@ class Deployments:
     ) -> dict[str, Any] | None:
         """A policy with Python functions before and after the targets of ``name``: its own, or ``policy`` where that is given.
 
-        Each is a version (``clean@1``), or a Python file or folder, which is pushed as a model called after the deployment; pushing what is
-        there already gives the version that is there. Gives ``policy`` itself when there is nothing to add.
+        Each is a version (``clean@1``), or a Python file or folder, which is pushed as a model called after the deployment and the file;
+        pushing what is there already gives the version that is there. Gives ``policy`` itself when there is nothing to add.
         """
         if not before and not after:
             return None if policy is None else dict(policy)
@@ -75,7 +75,7 @@ class Deployments:
         models = Models(self._transport)
         for place, steps in (("before", before), ("after", after)):
             if steps:
-                found[place] = [_step(models, f"{name}-{place}", str(step)) for step in steps]
+                found[place] = [_step(models, name, str(step)) for step in steps]
         return found
 
     def delete(self, name: str) -> None:
