@@ -44,9 +44,11 @@ class HostingFiles:
     def pending(self) -> list[str]:
         """Wishes that are not answered yet, oldest first."""
         try:
-            return sorted(path.stem for path in self._folder.iterdir() if path.suffix == ".wish")
+            names = [path.name for path in self._folder.iterdir()]
         except FileNotFoundError:
             return []
+        # One that is being written has a name with a dot in front.
+        return sorted(name.removesuffix(".wish") for name in names if name.endswith(".wish") and not name.startswith("."))
 
     def wish(self, identity: str) -> Wish:
         return msgspec.json.decode((self._folder / f"{identity}.wish").read_bytes(), type=Wish)

@@ -143,7 +143,7 @@ class Routes:
                 lane.submit = lane.apart(borrower_id)
         deployment = msgspec.structs.replace(self.deployment, workspace_id=borrower_id, name=name)
         routes = Routes(deployment, lanes, self.state, self.reason)
-        routes.sticky, routes.caching = self.sticky, self.caching
+        routes.sticky, routes.caching, routes.turn_away = self.sticky, self.caching, self.turn_away
         return routes
 
     def choose(self, version: str) -> Lane:

@@ -159,6 +159,13 @@ def test_an_answer_that_does_not_come_in_time_is_later(bench):
     assert bench.load("a") is Came.THERE
 
 
+def test_a_wish_that_is_half_written_is_none_yet(bench, tmp_path):
+    (tmp_path / "hosting").mkdir()
+    (tmp_path / "hosting" / ".1.wish").write_bytes(b'{"verb"')
+    assert bench.files.pending() == []
+    bench.host.step()
+
+
 def test_an_answer_is_taken_away_by_whoever_asked(bench, tmp_path):
     bench.load("a")
     assert list((tmp_path / "hosting").iterdir()) == []
