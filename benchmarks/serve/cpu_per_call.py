@@ -77,6 +77,7 @@ class Bypass:
 
     standings = None
     foreseen = False
+    recorded = True
 
     def __init__(self, grant: Grant) -> None:
         self._grant = grant

@@ -30,15 +30,16 @@ class InferRequest(msgspec.Struct):
 class Run:
     """The outputs of a run that several calls share; each has its rows of them.
 
-    ``rows_json`` is for encoders: by output, each row's numbers as flat JSON without brackets (null for what is not finite), once
-    the first of the calls needed them.
+    The rest is for encoders, once the first of the calls needed it: ``rows_json`` has, by output, each row's numbers as flat JSON
+    without brackets (null for what is not finite), and ``answers``, by deployment, the whole answer to a call of that one row.
     """
 
-    __slots__ = ("outputs", "rows_json")
+    __slots__ = ("answers", "outputs", "rows_json")
 
     def __init__(self, outputs: Mapping[str, Array]) -> None:
         self.outputs = outputs
         self.rows_json: dict[str, list[bytes]] = {}
+        self.answers: dict[str, list[bytes]] = {}
 
 
 class Share(Mapping[str, Array]):

@@ -6,6 +6,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -138,15 +139,12 @@ class Telemetry:
             self.spans.close()
 
     def _count(self, entries: list[Access]) -> None:
-        answered: Tally[tuple[str, str, int]] = Tally()
-        groups: dict[tuple[str, str], list[Access]] = {}
+        groups: defaultdict[tuple[str, str, int], list[Access]] = defaultdict(list)
         for entry in entries:
-            name = "" if entry.status in _NAMELESS else entry.deployment
-            answered[name, entry.protocol, entry.status] += 1
-            groups.setdefault((name, entry.protocol), []).append(entry)
-        for (name, protocol, status), count in answered.items():
-            self._requests.add((name, protocol, str(status)), count)
-        for labels, group in groups.items():
+            groups[entry.deployment, entry.protocol, entry.status].append(entry)
+        for (deployment, protocol, status), group in groups.items():
+            labels = ("" if status in _NAMELESS else deployment, protocol)
+            self._requests.add((*labels, str(status)), len(group))
             durations = [entry.duration_us for entry in group]
             self._seconds.add_counted(Tally([bisect_left(_BOUNDS_US, duration) for duration in durations]), sum(durations) / 1e6, labels)
             for counter, amount in (

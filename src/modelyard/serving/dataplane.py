@@ -43,9 +43,9 @@ class DataPlane:
     def infer(self, workspace_id: int, deployment: str, request: InferRequest, done: InferDone) -> None:
         """Computes one call; ``done`` gets the outcome, in this turn of the loop (errors of the request) or a later one."""
         try:
-            lane = self._routes(workspace_id, deployment).choose(request.version)
-        except ModelyardError as error:
-            done(error)
+            lane = self._workspaces[workspace_id][deployment].choose(request.version)
+        except (KeyError, ModelyardError) as error:
+            done(self._missing(workspace_id, deployment) if isinstance(error, KeyError) else error)
             return
         now_ns = time.monotonic_ns()
         try:
@@ -149,11 +149,14 @@ class DataPlane:
                 yield routes.deployment.workspace_id, routes.deployment.name, lane, lane.statistics
 
     def _routes(self, workspace_id: int, deployment: str) -> Routes:
-        names = self._workspaces.get(workspace_id)
-        found = names.get(deployment) if names is not None else None
-        if found is None:
-            raise NotFound(f"There is no deployment {deployment[:64]!r}.{did_you_mean(deployment[:64], names or ())}")
-        return found
+        try:
+            return self._workspaces[workspace_id][deployment]
+        except KeyError:
+            raise self._missing(workspace_id, deployment) from None
+
+    def _missing(self, workspace_id: int, deployment: str) -> NotFound:
+        names = self._workspaces.get(workspace_id, {})
+        return NotFound(f"There is no deployment {deployment[:64]!r}.{did_you_mean(deployment[:64], names)}")
 
 
 def _admitted(request: InferRequest, rows: int, lane: Lane, done: InferDone) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from modelyard.core.errors import Unsupported
-from modelyard.core.inference import InferResponse, Share
+from modelyard.core.inference import InferResponse, Run, Share
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import Array, Datatype, encode_tensor
 from modelyard.protocols.open_inference_rest.decoding import Decoded, Wish
@@ -28,6 +28,13 @@ def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:
     Raises Unsupported for text that is not UTF-8 and is wanted as JSON.
     """
     if decoded.wishes is None and not decoded.binary:
+        share = response.outputs
+        if type(share) is Share and share.end - share.first == 1 and not decoded.id:
+            answers = share.run.answers.get(name)
+            if answers is None:
+                answers = share.run.answers[name] = _answers(name, response, share.run)
+            if answers:
+                return 200, JSON, answers[share.first]
         plain = _plain(name, decoded.id, response)
         if plain is not None:
             return 200, JSON, plain
@@ -70,18 +77,35 @@ def _share_of(share: Share, name: str) -> tuple[tuple[int, ...], bytes]:
     run, first, end = share.run, share.first, share.end
     array = run.outputs[name]
     shape = (end - first, *array.shape[1:])
-    rows = run.rows_json.get(name)
-    if rows is None:
-        if not array.size:
-            return shape, b""
-        rows = run.rows_json[name] = _rows_json(array)
+    if not array.size:
+        return shape, b""
+    rows = _rows_json(run, name)
     return shape, rows[first] if end - first == 1 else b",".join(rows[first:end])
 
 
-def _rows_json(array: Array) -> list[bytes]:
+def _rows_json(run: Run, name: str) -> list[bytes]:
     """See ``Run.rows_json``."""
-    flat = np.ascontiguousarray(array).reshape(len(array), -1)
-    return orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    rows = run.rows_json.get(name)
+    if rows is None:
+        array = run.outputs[name]
+        flat = np.ascontiguousarray(array).reshape(len(array), -1)
+        rows = run.rows_json[name] = orjson.dumps(flat, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[")
+    return rows
+
+
+def _answers(name: str, response: InferResponse, run: Run) -> list[bytes]:
+    """See ``Run.answers``; empty when some output is text, or has no numbers in a row."""
+    columns: list[list[bytes]] = []
+    for spec in response.signature.outputs:
+        array = run.outputs[spec.name]
+        if spec.datatype is Datatype.BYTES or not array.size:
+            return []
+        begin = b"%b[" % _described(spec.name, spec.datatype, (1, *array.shape[1:]))
+        columns.append([begin + row for row in _rows_json(run, spec.name)])
+    begin = _named(name, response.version) + b'"outputs":['
+    if len(columns) == 1:
+        return [b"%b%b]}]}" % (begin, row) for row in columns[0]]
+    return [b"%b%b]}]}" % (begin, b"]},".join(row)) for row in zip(*columns, strict=True)]
 
 
 @lru_cache(4096)

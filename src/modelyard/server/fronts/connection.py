@@ -83,10 +83,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.phase >= _LINGER:
             return
-        self._intake.feed(data)
+        intake = self._intake
+        if intake.buffer:
+            intake.feed(data)
+        else:
+            intake.buffer = data
         if self._exchange is None and self._writable is None:
             self._advance()
-        elif self._reading and len(self._intake) > self._config.max_pipelined_bytes:
+        elif self._reading and len(intake) > self._config.max_pipelined_bytes:
             self._reading = False
             self._transport.pause_reading()
 

@@ -51,3 +51,21 @@ def test_a_share_has_the_outputs_that_were_asked_for_and_no_others():
     assert len(share) == 1
     assert "y" not in share
     assert share["z"].tolist() == [0, 1]
+
+
+def test_one_row_of_a_run_with_several_outputs_reads_like_its_own():
+    arrays = {"y": np.arange(6, dtype=np.float32).reshape(3, 2), "z": np.array([[1], [2], [3]], np.int64)}
+    specs = tuple(TensorSpec(name=name, datatype=datatype_of(array), shape=(-1, *array.shape[1:])) for name, array in arrays.items())
+    signature, run = Signature(inputs=(), outputs=specs), Run(arrays)
+    for row in range(3):
+        alone = answer({name: array[row : row + 1].copy() for name, array in arrays.items()}, signature, 1)
+        assert answer(Share(run, row, row + 1, ("y", "z")), signature, 1) == alone
+
+
+def test_deployments_that_share_a_run_are_answered_by_their_own_names():
+    array = np.arange(2, dtype=np.float32).reshape(2, 1)
+    signature, run = signature_of(array), Run({"y": array})
+    for row, name in enumerate(("one", "other")):
+        response = InferResponse(Share(run, row, row + 1, ("y",)), "model", 1, 7, 1, signature=signature)
+        found = json.loads(encode(name, Decoded(InferRequest({})), response)[2])
+        assert (found["model_name"], found["outputs"][0]["data"]) == (name, [float(row)])
