@@ -25,7 +25,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from copy import copy
 from itertools import cycle
 from pathlib import Path
 
@@ -36,6 +35,7 @@ sys.path.insert(0, str(HERE))
 from measure import open_inference, rows_of  # noqa: E402  # beside this file, not installed
 
 from modelyard.core.access import ALL_ACTIONS, Grant  # noqa: E402  # after the path
+from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE  # noqa: E402  # after the path
 from modelyard.sdk.client import Client  # noqa: E402  # after the path
 from modelyard.server.channel import Handover  # noqa: E402  # after the path
 from modelyard.server.fronts.http1 import Http1Front  # noqa: E402  # after the path
@@ -93,7 +93,7 @@ class Bypass:
 
 
 def bypassed(handler: Handler) -> Handler:
-    other = copy(handler)
+    other = handler.carrying([OPEN_INFERENCE])
     other._gate = Bypass(Grant(workspace_id=1, key_id=1, public_id="", actions=ALL_ACTIONS, deployments=frozenset()))
     return other
 

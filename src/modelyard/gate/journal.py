@@ -66,7 +66,7 @@ class Journal:
         self._token = secrets.token_hex(4)
         self._segments = 0
         self._next: mmap.mmap | None = None
-        self._thread: threading.Thread | None = None
+        self._maker: threading.Thread | None = None
         self._failure = ""
         self._tried = 0.0
         self._serves = serves
@@ -78,8 +78,9 @@ class Journal:
         """False while the current segment is nearly full and no other is ready; ``recover`` then says whether that is over."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._prepare()
-        if self._next is not None:
-            self._begin(self._next)
+        first = self._ready()
+        if first is not None:
+            self._begin(first)
         elif serves:
             self._memory, self.available = mmap.mmap(-1, RECORD_SIZE), False  # of no room: the first call looks for some
         else:
@@ -127,7 +128,7 @@ class Journal:
         if self._next is not None:
             self.available = True
             return
-        if self._thread is None or not self._thread.is_alive():
+        if self._maker is None or not self._maker.is_alive():
             if time.monotonic() - self._tried >= _RETRY_SECONDS:
                 self._prepare_ahead()
             if self._failure and not self._serves:
@@ -135,14 +136,17 @@ class Journal:
 
     def close(self) -> None:
         """Gives the segments up; what is recorded stays for the fold."""
-        if self._thread is not None:
-            self._thread.join()
+        if self._maker is not None:
+            self._maker.join()
         for memory in (self._memory, self._next):
             if memory is not None and not memory.closed:
                 memory.close()
         self._at = self._end = 0
         self._next, self._failure, self.available = None, "it is closed", False
         self._tried, self._serves = float("inf"), False
+
+    def _ready(self) -> mmap.mmap | None:
+        return self._next
 
     def _begin(self, memory: mmap.mmap) -> None:
         self._memory, self._next = memory, None
@@ -166,8 +170,8 @@ class Journal:
 
     def _advance(self) -> int:
         """Goes over to the next segment; the position of its first record, or 0 when the call goes on without one."""
-        if self._next is None and self._thread is not None and not self._lapse:
-            self._thread.join(_PATIENCE_SECONDS)
+        if self._next is None and self._maker is not None and not self._lapse:
+            self._maker.join(_PATIENCE_SECONDS)
         following = self._next
         if following is None:
             self.available = False
@@ -195,8 +199,8 @@ class Journal:
 
     def _prepare_ahead(self) -> None:
         self._tried = time.monotonic()
-        self._thread = threading.Thread(target=self._prepare, name="journal-segment", daemon=True)
-        self._thread.start()
+        self._maker = threading.Thread(target=self._prepare, name="journal-segment", daemon=True)
+        self._maker.start()
 
     def _prepare(self) -> None:
         header = SegmentHeader(

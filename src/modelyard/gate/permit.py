@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Protocol
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.inference import Cost
 from modelyard.core.limits import Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.counters import Awaited
-from modelyard.gate.journal import Caller, Journal
+from modelyard.gate.journal import Caller
 from modelyard.gate.reservation import Reservation
 
 AGAIN_S = 0.02
@@ -19,14 +20,25 @@ PATIENCE_NS = 200_000_000
 """So long it does so, before it is refused."""
 
 
+class Recorder(Protocol):
+    """What writes usage records: a journal, or what stands in for one."""
+
+    def append(  # noqa: PLR0917  # on every call's path, where keywords cost time
+        self, caller: Caller, status: int, cost: Cost, protocol: ProtocolId, kind: CallKind, bytes_in: int, bytes_out: int
+    ) -> bool:
+        """Records one call; False when it is let go on unrecorded. Raises Unavailable when it must not go on."""
+
+
 class Permit:
     """The right to make one call, and the duty to record it. Holds what was reserved for the call until it is settled."""
 
-    __slots__ = ("_journal", "_reservation", "caller", "recorded", "standings")
+    __slots__ = ("_journal", "_reservation", "caller", "foreseen", "recorded", "standings")
 
-    def __init__(self, journal: Journal, caller: Caller, reservation: Reservation | None = None) -> None:
-        self._journal: Journal | None = journal
+    def __init__(self, journal: Recorder, caller: Caller, reservation: Reservation | None = None) -> None:
+        self._journal: Recorder | None = journal
         self._reservation = reservation
+        self.foreseen = reservation is not None and reservation.foreseen
+        """Whether a limit binds the call of which ``expect`` can reserve the right amount; others need not call it."""
         self.standings: Standings | None = None
         """Where the caller stands with its limits, once the permit is settled; None when none binds it."""
         self.recorded = True
@@ -37,11 +49,6 @@ class Permit:
     @property
     def settled(self) -> bool:
         return self._journal is None
-
-    @property
-    def foreseen(self) -> bool:
-        """Whether a limit binds the call of which ``expect`` can reserve the right amount; others need not call it."""
-        return self._reservation is not None and self._reservation.foreseen
 
     def expect(self, known: Cost, size: int) -> None:
         """Reserves what a decoded call will use, before it computes, in place of what was guessed when it was admitted.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from typing import Protocol as Seam
 
 from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
@@ -30,6 +31,22 @@ UNRECORDED = (b"x-modelyard-unrecorded", b"1")
 """Marks an answer to a call of which there is no usage record."""
 _ABORTED = 499
 """The status in the journal of a call whose client went away (nginx's number; HTTP has none)."""
+
+
+class Stopwatch(Seam):
+    """Takes the time of one call at each of these moments, in this order; the first three may be passed without the others."""
+
+    def gated(self) -> None:
+        """It may go on, and its body is at hand."""
+
+    def decoded(self) -> None:
+        """It goes to the data plane."""
+
+    def inferred(self) -> None:
+        """Its outcome has come."""
+
+    def answered(self, deployment: str, received_ns: int, cost: Cost) -> None:
+        """It is answered with 200."""
 
 
 Finished = Callable[["Call", int, int], None]
@@ -65,6 +82,7 @@ class Call:
         "protocol",
         "request_id",
         "route",
+        "stopwatch",
         "waits_until_ns",
     )
 
@@ -99,6 +117,8 @@ class Call:
         self.answered = False
         self.context: Context | None = None
         """What its headers say beside its content; mostly nothing."""
+        self.stopwatch: Stopwatch | None = None
+        """Set where this call is measured; mostly it is not."""
         self._sent = 0
         self._stream_error: Callable[[ModelyardError], bytes] | None = None
         self.waits_until_ns = 0
@@ -138,6 +158,8 @@ class Call:
 
     def infer(self, request: InferRequest, encode: Callable[[InferResponse], Reply]) -> None:
         """Sends a request through the data plane and answers with what ``encode`` makes of the outcome."""
+        if self.stopwatch is not None:
+            self.stopwatch.decoded()
         self._encode = encode
         self._request = request
         if self.plane.sticky and not request.version:
@@ -162,6 +184,8 @@ class Call:
         self._request.deadline_ns = 1
 
     def _inferred(self, outcome: InferResponse | ModelyardError) -> None:
+        if self.stopwatch is not None:
+            self.stopwatch.inferred()
         self.guard(self._answer, outcome)
 
     def _answer(self, outcome: InferResponse | ModelyardError) -> None:
@@ -210,6 +234,8 @@ class Call:
         exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode(), more)
         if self._finished is not None:
             self._finished(self, status, size)
+        if self.stopwatch is not None and status == 200:
+            self.stopwatch.answered(self.params.get("name", ""), exchange.received_ns, self.cost)
 
     def fail(self, error: ModelyardError) -> None:
         """Answers with an error in the protocol's own form; within a stream, as its last piece."""

@@ -20,7 +20,6 @@ from modelyard.core.errors import Conflict, ModelyardError
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.usage import CallKind
 from modelyard.gate.check import SnapshotHolder
-from modelyard.gate.journal import Journal
 from modelyard.gate.openness import Openness
 from modelyard.gate.permit import Permit
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as OPEN_INFERENCE
@@ -43,11 +42,8 @@ ANYBODY = Grant(workspace_id=WORKSPACE, key_id=0, public_id="dev", actions=ALL_A
 Tell = Callable[[str], None]
 
 
-class _Unrecorded(Journal):
+class _Unrecorded:
     """A journal of calls that cost nobody anything."""
-
-    def __init__(self) -> None:
-        """Opens no file."""
 
     def append(self, *_: object) -> bool:
         """Keeps nothing, and nobody misses it."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from itertools import count
 from typing import Protocol as Seam
 
@@ -27,7 +26,7 @@ from modelyard.protocols.context import read_context
 from modelyard.protocols.routing import Protocol, Reply, RouteTable
 from modelyard.protocols.waiting import Later, WaitingRoom
 from modelyard.server.cors import let_read, preflight
-from modelyard.server.stages import EVERY
+from modelyard.server.stages import EVERY, Observe, Stages
 from modelyard.serving.dataplane import DataPlane
 
 _LONGEST_ID = 128
@@ -61,7 +60,7 @@ class Handler:
     Every route but health needs a key, and whoever has none learns nothing of which paths exist. ``max_body_bytes`` bounds a body
     after decompression; fronts bound it before. ``finished`` is called after each answer, for logs and counters. ``later`` is the
     event loop's ``call_later``, with which calls wait for what a limit lacks for moments only; without it they are refused at once.
-    ``measured`` is what one call in many is made of. ``refusals`` are told which rights keys were refused.
+    One call in many is measured, and ``observe`` is told of it. ``refusals`` are told which rights keys were refused.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class Handler:
         max_body_bytes: int = 64 * 1024 * 1024,
         finished: Finished | None = None,
         later: Later | None = None,
-        measured: type[Call] = Call,
+        observe: Observe | None = None,
         refusals: Refusals | None = None,
     ) -> None:
         self._table = RouteTable(protocols)
@@ -81,7 +80,7 @@ class Handler:
         self._plane = plane
         self._max_body = max_body_bytes
         self._finished = finished
-        self._measured = measured
+        self._observe = observe
         self._refusals = refusals
         self._waiting = WaitingRoom(later)
         self._boot = secrets.token_bytes(8)
@@ -89,8 +88,9 @@ class Handler:
 
     def carrying(self, protocols: Sequence[Protocol]) -> Handler:
         """The same for other protocols, which another listener carries."""
-        other = copy(self)
-        other._table = RouteTable(protocols)
+        other = Handler(protocols, self._gate, self._plane, max_body_bytes=self._max_body)
+        other._finished, other._observe, other._refusals = self._finished, self._observe, self._refusals
+        other._waiting, other._boot, other._counter = self._waiting, self._boot, self._counter
         return other
 
     def __call__(self, exchange: Exchange) -> None:
@@ -99,10 +99,11 @@ class Handler:
         given = exchange.headers.get(b"x-request-id")
         request_id = own_id.hex() if given is None else _usable(given) or own_id.hex()
         protocol, route, params, allowed = self._table.find(exchange.method, exchange.path)
-        kind = Call if number & (EVERY - 1) else self._measured
-        call = kind(exchange, protocol, self._plane, request_id, self._finished, self._waiting)
+        call = Call(exchange, protocol, self._plane, request_id, self._finished, self._waiting)
         if given is not None:
             call.own_id = own_id.hex()
+        if not number & (EVERY - 1) and self._observe is not None:
+            call.stopwatch = Stages(self._observe)
         call.route = route
         call.params = params
         headers = exchange.headers
@@ -194,6 +195,8 @@ class Handler:
             raise
         coding = exchange.headers.get(b"content-encoding")
         call.body = exchange.body if coding is None else decompress(coding, exchange.body, self._max_body)
+        if call.stopwatch is not None:
+            call.stopwatch.gated()
         route.run(call)
 
     def _refused(self, call: Call, why: Why, error: ModelyardError, own_id: bytes) -> None:

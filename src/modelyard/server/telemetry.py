@@ -115,7 +115,7 @@ class Telemetry:
                 self._log.write(waiting)
 
     def observe(self, deployment: str, seconds: dict[str, float]) -> None:
-        """Notes the stages of a measured prediction; the form that ``stages.measuring`` asks for."""
+        """Notes the stages of a measured prediction; the form that ``Handler`` asks for."""
         for stage in STAGES:
             self._stages.observe(seconds[stage], (deployment, stage))
 

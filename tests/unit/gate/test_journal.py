@@ -23,8 +23,8 @@ def append(journal, rows=1, status=200):
 
 
 def settle_threads(journal):
-    if journal._thread is not None:
-        journal._thread.join()
+    if journal._maker is not None:
+        journal._maker.join()
 
 
 def test_records_go_on_over_segments_in_order(tmp_path):

@@ -39,7 +39,6 @@ from modelyard.server.handler import Handler
 from modelyard.server.health import health_protocol
 from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
 from modelyard.server.settings import Settings, cores
-from modelyard.server.stages import measuring
 from modelyard.server.telemetry import SpanSink, Telemetry
 from modelyard.server.wiring.contracts import contract_gate, contract_protocol
 from modelyard.serving.batches.files import BatchFiles
@@ -118,7 +117,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         max_body_bytes=settings.max_body_bytes,
         finished=telemetry.note,
         later=later,
-        measured=measuring(telemetry.observe),
+        observe=telemetry.observe,
         refusals=Refusals(LineFile(home.refusals, str(slot)), clock, later),
     )
     front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
