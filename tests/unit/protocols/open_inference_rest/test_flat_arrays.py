@@ -44,3 +44,10 @@ def test_nulls_are_nan_and_shapes_hold(size):
 def test_data_that_is_not_as_long_as_its_shape_says_is_refused(shape):
     with pytest.raises(ModelyardError, match="shape"):
         decoded(Datatype.FP32, [0.5] * 40, shape)
+
+
+@pytest.mark.parametrize("rest", [[], [1] * 40, [None]])
+@pytest.mark.parametrize(("datatype", "number"), [(Datatype.FP16, 7e4), (Datatype.FP32, -1e39), (Datatype.UINT8, 256)])
+def test_numbers_that_the_datatype_cannot_hold_are_refused(datatype, number, rest):
+    with pytest.raises(ModelyardError, match=r"outside the range|cannot be null"):
+        decoded(datatype, [number, *rest], [1 + len(rest)])
