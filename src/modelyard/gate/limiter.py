@@ -16,7 +16,7 @@ from modelyard.core.limits import Measure, Scope, ServedLimit
 from modelyard.core.prices import Tariff
 from modelyard.gate.counters import Awaited, Counters
 from modelyard.gate.meter import Lease, Meter
-from modelyard.gate.plan import FORESEEN, ONE_EACH, Mean, Plan, Varied
+from modelyard.gate.plan import FORESEEN, ONE_EACH, Mean, Plan, Shown, Varied
 from modelyard.gate.reservation import Held, Reservation
 from modelyard.store.snapshot import Snapshot
 
@@ -40,6 +40,8 @@ class _Bound:
     snapshot: Snapshot
     by_subject: dict[Subject, list[ServedLimit]] = field(default_factory=dict)
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict)
+    shown: dict[tuple[Meter, ...], Shown] = field(default_factory=dict)
+    """By the limits that it is about: the calls of many keys are often bound by the same."""
 
 
 class Limiter:
@@ -156,10 +158,11 @@ class Limiter:
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]
         measures = dict.fromkeys(meter.limit.measure for meter in meters)
+        groups = tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures])
         plan = Plan(
             tuple([meter for meter in meters if meter.limit.measure in ONE_EACH]),
             tuple([self._varied(meter, deployment_id) for meter in meters if meter.limit.measure not in ONE_EACH]),
-            tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures]),
+            bound.shown.setdefault(tuple(meters), Shown(groups)),
             Tariff(bound.snapshot.prices, owner_id, name),
             not FORESEEN.isdisjoint(measures),
         )

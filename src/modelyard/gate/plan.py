@@ -67,15 +67,22 @@ class Varied:
 
 
 @dataclass(slots=True)
+class Shown:
+    """What callers are told who are bound by the same limits: worked out once for all of them, and again moments later."""
+
+    groups: tuple[tuple[Meter, ...], ...]
+    """The limits, by measure."""
+    standings: Standings = field(default_factory=lambda: Standings(()))
+    until: int = 0
+
+
+@dataclass(slots=True)
 class Plan:
     """The limits that bind one key's calls of one deployment."""
 
     single: tuple[Meter, ...]
     varied: tuple[Varied, ...]
-    groups: tuple[tuple[Meter, ...], ...]
-    """All of them, by measure."""
+    shown: Shown
     tariff: Tariff
     foreseen: bool = False
     """Whether any of them can be reserved better once a call is decoded."""
-    standings: Standings = field(default_factory=lambda: Standings(()))
-    standings_until: int = 0

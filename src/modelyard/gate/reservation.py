@@ -113,12 +113,12 @@ class Reservation:
 
     def standings(self) -> Standings:
         """Where the caller stands; what was worked out lately will do."""
-        now, plan = self._hands.now(), self._plan
-        if now >= plan.standings_until:
-            each = [(group[0] if len(group) == 1 else min(group, key=_left)).standing(now) for group in plan.groups]
-            plan.standings = Standings(tuple(each))
-            plan.standings_until = now + _FRESH_NS
-        return plan.standings
+        now, shown = self._hands.now(), self._plan.shown
+        if now >= shown.until:
+            each = [(group[0] if len(group) == 1 else min(group, key=_left)).standing(now) for group in shown.groups]
+            shown.standings = Standings(tuple(each))
+            shown.until = now + _FRESH_NS
+        return shown.standings
 
     def _settle_held(self, status: int, cost: Cost, size: int) -> None:
         words, now, tariff = self._hands.words, self._hands.time_ns(), self._plan.tariff

@@ -200,6 +200,13 @@ def test_standings_tell_the_nearest_limit_of_each_measure(machine):
     assert 0 <= found[Measure.ROWS].reset_seconds <= 60
 
 
+def test_keys_that_the_same_limits_bind_are_told_the_same_and_others_their_own(machine):
+    machine.publish(limit(100, scope=Scope.WORKSPACE), limit(10, id=2, scope=Scope.KEY, subject_id=7))
+    told = {key: machine.reserve(key_id=key).standings() for key in (5, 6, 7)}
+    assert told[5] is told[6]
+    assert [standing.amount for standing in told[7].each] == [10]
+
+
 def test_a_dead_workers_unused_units_come_back_and_its_spent_ones_do_not(tmp_path):
     machine = Machine(tmp_path, ManualClock())
     machine.publish(limit(10))
