@@ -125,6 +125,7 @@ LINES = {
     "PUT /api/v1/deployments/{name}": Line(DEVELOPERS, 200, TARGETS, foreign=False),
     "GET /api/v1/deployments/{name}/rollout": Line(READERS, 200),
     # Nothing is rolled out there.
+    "GET /api/v1/deployments/{name}/log": Line(DEVELOPERS, 200),
     "POST /api/v1/deployments/{name}/rollout": Line(DEVELOPERS, 400, {"step": "promote"}),
     "GET /api/v1/shares": Line(SEERS, 200),
     "PUT /api/v1/shares/{deployment}/{workspace}": Line(OWNERS, 200),
