@@ -111,7 +111,7 @@ def test_an_alias_that_is_not_set_says_promote(cli, model_file: Path) -> None:
         (["modles"], 2, "Did you mean 'models'?"),
         (["keys", "lsit"], 2, "list"),
         (["deploy", "adder@1", "--weight", "1", "--weight", "2"], 2, "weights"),
-        (["logs", "many"], 2, "integer"),
+        (["logs", "many"], 1, "no deployment"),
     ],
 )
 def test_a_mistake_is_one_sentence_on_standard_error(cli, arguments: list[str], status: int, words: str) -> None:
