@@ -16,6 +16,7 @@ from modelyard.evaluation.curves import calibration_picture, learning_picture
 from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture, selection_picture
+from modelyard.evaluation.searches import search_coordinates_picture, search_curves_picture, search_importance_picture
 
 KINDS: dict[str, Callable[..., Picture]] = {
     "calibration": calibration_picture,
@@ -24,6 +25,9 @@ KINDS: dict[str, Callable[..., Picture]] = {
     "learning": learning_picture,
     "leaderboard": leaderboard_picture,
     "residuals": residual_picture,
+    "search_coordinates": search_coordinates_picture,
+    "search_curves": search_curves_picture,
+    "search_importance": search_importance_picture,
     "selection": selection_picture,
 }
 

@@ -43,14 +43,22 @@ def run(context: Context) -> dict[str, Any]:
     """
     if "data" not in context.inputs:
         raise InvalidRequest("A training job needs its data as the input 'data'; submit it with a dataset.")
-    reference, extra = _WORK[parse_recipe(context.spec["recipe"]).kind]
+    recipe = parse_recipe(context.spec["recipe"])
+    train = _loaded(*_WORK[recipe.kind])
+    if recipe.search is not None:
+        search = _loaded("modelyard.train.tuning.job:train", "search")
+        found: dict[str, Any] = search(context, recipe, recipe.search, train)
+        return found
+    result: dict[str, Any] = train(context)
+    return result
+
+
+def _loaded(reference: str, extra: str) -> Any:
     try:
-        train = load_string(reference)
+        return load_string(reference)
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("modelyard"):
             raise
         raise Unsupported(
             f"This training needs the Python package {error.name!r}; install it with: pip install 'modelyard[{extra}]'"
         ) from error
-    result: dict[str, Any] = train(context)
-    return result

@@ -42,11 +42,11 @@ def test_a_deployment_answers_a_file_as_it_answers_calls(client, platform, tmp_p
     assert version.report["selection"]["method"] == "qubo"
     out = tmp_path / "answers.csv"
     said = platform.json("batch", "birds", "--data", str(PENGUINS), "--out", str(out), "--keep", "species")
-    rows = list(csv.DictReader(out.open()))
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert said["rows"] == len(rows) == 344
     assert said["version"] == "penguins@1"
     columns = [tensor.name for tensor in version.signature.inputs]
-    given = list(csv.DictReader(PENGUINS.open()))
+    given = list(csv.DictReader(io.StringIO(PENGUINS.read_text())))
     assert [row["species"] for row in rows] == [row["species"] for row in given]
     texts = {tensor.name for tensor in version.signature.inputs if tensor.datatype == "BYTES"}
     records = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from modelyard.core.errors import Unsupported
+from modelyard.train.cores import cores
 
 _WORTH_SHARING = 200_000_000
 """Operations in one pass of a batch, from which on threads bring more than they cost."""
@@ -65,8 +65,3 @@ def fit_threads(module: nn.Module, inputs: tuple[Tensor, ...]) -> int:
     threads = cores() if counted.get_total_flops() >= _WORTH_SHARING else 1
     torch.set_num_threads(threads)
     return threads
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,8 +14,9 @@ from torch import Tensor
 from modelyard.core.errors import InvalidData, InvalidRequest, did_you_mean
 from modelyard.datasets.images.read import ImageSet, ReadOptions, read_images
 from modelyard.datasets.split import hold_out
+from modelyard.train.cores import cores
 from modelyard.train.networks.augment import augment
-from modelyard.train.networks.device import cores
+from modelyard.train.networks.objectives import Classes, class_weights
 from modelyard.train.networks.pixels import Resizer, Scaling
 from modelyard.train.recipes.images import Augmentation, ImageRecipe
 
@@ -87,6 +88,16 @@ class ImageExamples:
         if random is not None and not self._augmentation.none:
             images = augment(images, self._augmentation, random)
         return (self._scaling.apply(images),), self._labels[torch.from_numpy(chosen)]
+
+
+def objective_for(problem: ImageProblem, recipe: ImageRecipe) -> Classes:
+    """Cross-entropy with the weights that the recipe says."""
+    if recipe.class_weights == "none":
+        return Classes(None, recipe.label_smoothing)
+    counts = np.bincount(problem.images.labels[problem.train], minlength=len(problem.images.classes)).tolist()
+    chosen = recipe.class_weights
+    weights = [chosen.get(name, 1.0) for name in problem.images.classes] if isinstance(chosen, dict) else None
+    return Classes(class_weights(counts, weights), recipe.label_smoothing)
 
 
 def _options(recipe: ImageRecipe) -> ReadOptions:

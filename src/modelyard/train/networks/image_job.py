@@ -26,10 +26,9 @@ from modelyard.train.naming import model_name
 from modelyard.train.networks.architectures.images import TITLES, build
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, choose_device
-from modelyard.train.networks.image_data import ImageExamples, ImageProblem, pose_images
+from modelyard.train.networks.image_data import ImageExamples, ImageProblem, objective_for, pose_images
 from modelyard.train.networks.image_graph import ImageProof, build_image_graph, prove_images
 from modelyard.train.networks.loop import Fit, Learner
-from modelyard.train.networks.objectives import Classes, class_weights
 from modelyard.train.networks.pixels import Scaling, learn_scaling
 from modelyard.train.recipes.images import Augmentation, ImageRecipe
 from modelyard.train.recipes.parse import parse_image_recipe
@@ -129,7 +128,7 @@ def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoin
     logger.info(
         "%s with %d weights on %s", TITLES[recipe.network.kind], sum(weight.numel() for weight in module.parameters()), device.title
     )
-    learner = Learner(module, _objective(problem, recipe), recipe.learning, device, checkpoints, seed=recipe.seed)
+    learner = Learner(module, objective_for(problem, recipe), recipe.learning, device, checkpoints, seed=recipe.seed)
     fit = learner.fit(
         ImageExamples(problem, problem.train, scaling, recipe.augmentation),
         ImageExamples(problem, problem.validate, scaling, Augmentation()),
@@ -143,15 +142,6 @@ def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoin
     if not proof.holds:
         raise JobFailed(f"The network's graph answers differently, so it was not kept: {proof.reason}.")
     return Trained(module, scaling, device, fit, graph, proof, predicted)
-
-
-def _objective(problem: ImageProblem, recipe: ImageRecipe) -> Classes:
-    if recipe.class_weights == "none":
-        return Classes(None, recipe.label_smoothing)
-    counts = np.bincount(problem.images.labels[problem.train], minlength=len(problem.images.classes)).tolist()
-    chosen = recipe.class_weights
-    weights = [chosen.get(name, 1.0) for name in problem.images.classes] if isinstance(chosen, dict) else None
-    return Classes(class_weights(counts, weights), recipe.label_smoothing)
 
 
 def _predict(module: nn.Module, examples: ImageExamples) -> NDArray[np.float64]:

@@ -28,6 +28,8 @@ from modelyard.train.recipes.learning import Learning
 
 logger = logging.getLogger(__name__)
 Report = Callable[[float, str], None]
+Step = Callable[[int, float], None]
+"""Is told an epoch and its validation loss."""
 _STEPS_BETWEEN_LOOKS = 25
 """On a GPU, where looking at a loss waits for it."""
 
@@ -73,12 +75,24 @@ class Learner:
     """Trains one network."""
 
     def __init__(
-        self, module: nn.Module, objective: Objective, learning: Learning, device: Device, checkpoints: Checkpoints | None, *, seed: int
+        self,
+        module: nn.Module,
+        objective: Objective,
+        learning: Learning,
+        device: Device,
+        checkpoints: Checkpoints | None,
+        *,
+        seed: int,
+        step: Step | None = None,
     ) -> None:
-        """Without ``checkpoints`` nothing is kept, and nothing logged."""
+        """``step`` is told each epoch's validation loss, and may raise to give the training up.
+
+        Without ``checkpoints`` nothing is kept, and nothing logged.
+        """
         self.module = module.to(device.name)
         self._objective, self._learning, self._device, self._checkpoints, self._seed = objective, learning, device, checkpoints, seed
         self._optimizer = make_optimizer(self.module, learning.optimizer)
+        self._judged = step
         self._scaler = torch.amp.GradScaler(device.name, enabled=device.scales)
         self._progress = Progress()
         self._best: dict[str, Tensor] = {}
@@ -99,6 +113,8 @@ class Learner:
             entry = {"epoch": now.epoch + 1, "loss": now.loss / now.rows} | self.judge(validate)
             entry |= {"learning_rate": self._rate(len(train), now.epoch, now.step - 1), "seconds": time.perf_counter() - began}
             self._close_epoch(entry)
+            if self._judged is not None:
+                self._judged(now.epoch, entry["validation_loss"])
             told = f"epoch {now.epoch} of {learning.epochs}: loss {entry['loss']:.4g}, validation loss {entry['validation_loss']:.4g}"
             score = self._objective.score_name
             self._tell("%s, %s %.4g (%.1f s)", told, score, entry[f"validation_{score}"], entry["seconds"])

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from modelyard.train.recipes.learning import Learning
 from modelyard.train.recipes.part import Part, Recipe
+from modelyard.train.recipes.search import SearchPlan
 
 Size = Annotated[int, Field(ge=1, le=4096)]
 ImageMetric = Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc", "log_loss"]
@@ -68,5 +69,7 @@ class ImageRecipe(Recipe):
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     """The share of each label that is spread over all classes."""
     learning: Learning = Learning()
+    search: SearchPlan | None = None
+    """Fields of this recipe to search over."""
     metric: ImageMetric = "accuracy"
     """What children of the version are judged by."""

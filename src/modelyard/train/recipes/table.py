@@ -10,6 +10,7 @@ from modelyard.datasets.prepare import PreparationOptions
 from modelyard.datasets.read import ReadOptions
 from modelyard.datasets.schema import Kind
 from modelyard.train.recipes.part import Part, Recipe
+from modelyard.train.recipes.search import SearchPlan
 
 ClassificationMetric = Literal["accuracy", "f1_macro", "f1_weighted", "roc_auc", "log_loss"]
 RegressionMetric = Literal["rmse", "mae", "r2"]
@@ -95,6 +96,8 @@ class TableRecipe(Recipe):
     """Model families to try, e.g. ``[logistic, forest]``; all that suit by default."""
     settings: dict[str, dict[str, Any]] = Field(default={})
     """Hyper-parameters by family that are not to be searched, e.g. ``{network: {hidden: [64], loss: huber}, forest: {max_depth: 8}}``."""
+    search: SearchPlan | None = None
+    """Fields of this recipe to search over."""
     metric: Metric | None = None
     """What decides between families; by default f1_macro for classes and rmse for quantities."""
     budget: Budget = Budget()
