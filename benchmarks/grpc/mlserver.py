@@ -70,16 +70,17 @@ def mlserver(command: str, models: Path, workers: int) -> Iterator[tuple[int, st
             (folder / model / "model-settings.json").write_text(json.dumps(said))
         environment = os.environ | {"PYTHONPATH": name}
         with Path(name, "log").open("wb") as log:
-            process = subprocess.Popen([command, "start", name], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                [command, "start", name], cwd=name, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            )
         try:
             yield process.pid, f"127.0.0.1:{port}"
         finally:
             below = psutil.Process(process.pid).children(recursive=True)
-            process.terminate()
+            for each in (psutil.Process(process.pid), *below):  # it does not end its workers when it is told to end
+                if each.is_running():
+                    each.kill()
             process.wait(20)
-            for child in below:
-                if child.is_running():
-                    child.terminate()
 
 
 async def load(address: str, model: str, key: str, seconds: float) -> int:
@@ -109,24 +110,25 @@ async def load(address: str, model: str, key: str, seconds: float) -> int:
 
 
 def wait_until_called(address: str, key: str) -> None:
-    """Calls every model until each has answered."""
-    until = time.monotonic() + 60
+    """Calls every model until each has answered: its memory counts from then on."""
     for model in MODELS:
-        while True:
-            try:
-                asyncio.run(load(address, model, key, 0.3))
-                break
-            except Exception:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.2)
+        until = time.monotonic() + 90
+        while client_of(address, key, 0.3, model, quiet=True).wait():
+            if time.monotonic() > until:
+                raise RuntimeError(f"{model} at {address} does not answer.")
+            time.sleep(0.5)
+
+
+def client_of(address: str, key: str, seconds: float, model: str = "mlp", *, quiet: bool = False) -> subprocess.Popen[str]:
+    """A process that calls a server for so long, and prints how many calls were answered."""
+    command = [sys.executable, __file__, "--load", address, "--key", key, "--seconds", str(seconds), "--model", model]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if quiet else None, text=True)
 
 
 def measured(pid: int, address: str, key: str, options: argparse.Namespace) -> tuple[float, float]:
     """Calls a second, and microseconds of the server's processor a call."""
     before = cpu_seconds(pid)
-    command = [sys.executable, __file__, "--load", address, "--key", key, "--seconds", str(options.seconds)]
-    clients = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(options.processes)]
+    clients = [client_of(address, key, options.seconds) for _ in range(options.processes)]
     calls = sum(int(client.communicate()[0]) for client in clients)
     return calls / options.seconds, (cpu_seconds(pid) - before) / calls * 1e6
 
@@ -139,9 +141,10 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=4)
     parser.add_argument("--load", default="")
     parser.add_argument("--key", default="")
+    parser.add_argument("--model", default="mlp")
     options = parser.parse_args()
     if options.load:
-        print(asyncio.run(load(options.load, "mlp", options.key, options.seconds)))
+        print(asyncio.run(load(options.load, options.model, options.key, options.seconds)))
         return
     with tempfile.TemporaryDirectory(prefix="modelyard-bench-") as name, platform(workers=2) as it, Client(it.url, it.admin_key) as client:
         folder = Path(name)
