@@ -44,6 +44,8 @@ class Plan:
     batch: int = 12
     rate: float = 3e-3
     seconds: float = 240.0
+    """How long it learns, where ``steps`` does not say it."""
+    steps: int = 0
     seed: int = 0
 
 
@@ -58,7 +60,7 @@ def train(folder: Path, plan: Plan) -> tuple[float, float]:
     losses: list[float] = []
     began = time.monotonic()
     for tokens, wanted in _batches(tokenizer, plan):
-        gone = (time.monotonic() - began) / plan.seconds
+        gone = len(losses) / plan.steps if plan.steps else (time.monotonic() - began) / plan.seconds
         if gone >= 1 and len(losses) >= 2:
             break
         for group in optimizer.param_groups:

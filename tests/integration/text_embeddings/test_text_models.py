@@ -165,3 +165,11 @@ def test_without_a_key_nothing_is_answered(embedder):
     answer = httpx.post(f"{embedder.url}/embed", json={"inputs": "sat"})
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
+
+
+def test_what_a_model_does_is_told(embedder, classifier, reranker):
+    told = embedder.client.get("/info").json()
+    assert (told["model_id"], told["model_version"], told["model_type"]) == ("demo", 3, {"embedding": {}})
+    assert embedder.client.get("/deployments/demo/info").json() == told
+    assert classifier.client.get("/info").json()["model_type"]["classifier"]["label2id"] == {"low": 0, "middle": 1, "high": 2}
+    assert list(reranker.client.get("/info").json()["model_type"]) == ["reranker"]

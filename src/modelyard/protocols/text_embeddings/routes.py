@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import orjson
 
+from modelyard import __version__
 from modelyard.core.access import Action
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.inference import InferRequest, InferResponse
@@ -109,6 +110,25 @@ def _labelled(probabilities: Array, labels: list[str]) -> Iterator[list[dict[str
         yield [{"score": json_from_array(row[at : at + 1].reshape(())), "label": labels[at]} for at in order]
 
 
+def info(call: Call) -> None:
+    """``GET /info``: what the deployment's model does with texts."""
+    view = call.choose()
+    labels = [str(label) for label in view.signature.classes]
+    if _has(view.signature, inputs={"query", "text"}, output="score"):
+        kind: dict[str, object] = {"reranker": _labels(labels or ["LABEL_0"])}
+    elif _has(view.signature, inputs={"text"}, output="probabilities") and labels:
+        kind = {"classifier": _labels(labels)}
+    else:
+        embedding_tensors(view.signature, call.name)  # refuses what is no text model
+        kind = {"embedding": {}}
+    told = {"model_id": call.name, "model_version": view.number, "model_type": kind, "auto_truncate": True, "version": __version__}
+    call.reply(200, JSON, orjson.dumps(told))
+
+
+def _labels(labels: list[str]) -> dict[str, dict[str, object]]:
+    return {"id2label": {str(at): label for at, label in enumerate(labels)}, "label2id": {label: at for at, label in enumerate(labels)}}
+
+
 def _has(signature: Signature, *, inputs: set[str], output: str) -> bool:
     """Whether a version takes these texts and gives this output."""
     required = [spec for spec in signature.inputs if not spec.optional]
@@ -119,6 +139,11 @@ def _has(signature: Signature, *, inputs: set[str], output: str) -> bool:
 def _reply(call: Call, response: InferResponse, answer: object) -> Reply:
     tokens = count_tokens(call, response)
     return 200, [*JSON, (b"x-compute-tokens", b"%d" % tokens)], orjson.dumps(answer)
+
+
+def _told(path: str, run: Callable[[Call], None]) -> tuple[Route, Route]:
+    named = Route("GET", f"/deployments/{{name}}{path}", Action.INFER, run, CallKind.METADATA, names_deployment=True)
+    return Route("GET", path, Action.INFER, run, CallKind.METADATA, names_deployment=True, locate=in_scope), named
 
 
 def _routes(path: str, run: Callable[[Call], None], kind: CallKind) -> tuple[Route, Route]:
@@ -134,6 +159,7 @@ PROTOCOL = Protocol(
         *_routes("/similarity", similarity, CallKind.EMBED),
         *_routes("/rerank", rerank, CallKind.INFER),
         *_routes("/predict", predict, CallKind.INFER),
+        *_told("/info", info),
     ),
     error_reply,
 )
