@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import cycle
 from urllib.parse import urlsplit
 
 import httpx
@@ -51,11 +52,11 @@ def limited_key(client: Client, limit: str) -> IssuedKey:
 class Crowd:
     """Many callers at once, each on a connection of its own, who come back when they are told to."""
 
-    def __init__(self, platform: RunningPlatform, key: str) -> None:
-        parts = urlsplit(platform.inference)
-        self._where = (parts.hostname or "", parts.port or 0)
-        head = f"POST /v2/models/adder/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(BODY)}\r\n\r\n"
-        self._request = head.encode() + BODY
+    def __init__(self, platform: RunningPlatform, *keys: str, also: RunningPlatform | None = None) -> None:
+        """Callers take turns with the keys, and with the platforms where there are two."""
+        places = [urlsplit(each.inference) for each in (platform, also) if each is not None]
+        self._where = cycle([(place.hostname or "", place.port or 0) for place in places])
+        self._keys = cycle(keys)
         self.outcomes: Counter[int] = Counter()
         """Answers by status; 0 for a connection that broke."""
         self.last_granted = 0.0
@@ -84,12 +85,14 @@ class Crowd:
             await asyncio.sleep(retry_after)
 
     async def _call(self) -> tuple[int, float]:
+        key = next(self._keys)
+        head = f"POST /v2/models/adder/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {len(BODY)}\r\n\r\n"
         try:
-            reader, writer = await asyncio.open_connection(*self._where)
+            reader, writer = await asyncio.open_connection(*next(self._where))
         except OSError:
             return 0, 0.1
         try:
-            writer.write(self._request)
+            writer.write(head.encode() + BODY)
             head = await reader.readuntil(b"\r\n\r\n")
         except (OSError, asyncio.IncompleteReadError):
             return 0, 0.1
@@ -120,6 +123,20 @@ def test_a_crowd_gets_exactly_the_budget(platform: RunningPlatform, client: Clie
     assert crowd.outcomes[200] == BUDGET, crowd.outcomes
     assert not set(crowd.outcomes) - {200, 429, 503}
     print(f"{limit}: the last of {BUDGET} granted after {crowd.last_granted:.2f} s; {dict(crowd.outcomes)}")
+
+
+def test_all_keys_of_a_member_share_one_budget(platform: RunningPlatform, client: Client) -> None:
+    client.members.put("crowd", ["consumer"], service=True)
+    keys = [client.keys.create(deployments=["adder"], principal="crowd").key for _ in range(5)]
+    other = client.keys.create(deployments=["adder"]).key
+    client.limits.set("100/hour", scope="principal", subject="crowd")
+    crowd = Crowd(platform, *keys)
+    crowd.run(CALLERS)
+    assert crowd.outcomes[200] == BUDGET, crowd.outcomes
+    answer = httpx.post(f"{platform.inference}/v2/models/adder/infer", content=BODY, headers={"authorization": f"Bearer {keys[0]}"})
+    assert (answer.status_code, "'crowd'" in answer.text) == (429, True)
+    answer = httpx.post(f"{platform.inference}/v2/models/adder/infer", content=BODY, headers={"authorization": f"Bearer {other}"})
+    assert answer.status_code == 200
 
 
 def test_killed_workers_never_let_more_through_and_keep_no_units(platform: RunningPlatform, client: Client) -> None:

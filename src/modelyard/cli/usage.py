@@ -19,7 +19,7 @@ from modelyard.core.usage import USAGE_GROUPS, UsageRow, UsageStep
 
 app = typer.Typer(rich_markup_mode=None)
 FORMATS = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet"}
-_SHOWN = ("calls", "rows", "tokens_in", "tokens_out", "compute_us", "bytes_in", "bytes_out")
+_SHOWN = ("calls", "rows", "tokens_in", "tokens_out", "compute_us", "energy_uj", "bytes_in", "bytes_out")
 
 
 @app.callback()
@@ -104,6 +104,7 @@ def trace(
         ("rows", found.rows or ""),
         ("queue", f"{found.queue_us} µs"),
         ("compute", f"{found.compute_us} µs"),
+        ("energy", "not reported" if found.energy_uj is None else f"{found.energy_uj / 1e6:.6g} J"),
     ]
     print_fields(fields)
 
@@ -132,15 +133,18 @@ def _print(found: Sequence[UsageRow], step: UsageStep, groups: Sequence[str]) ->
     if any(row.workspace for row in found):
         named.insert(0, "workspace")
     # Columns that say nothing are left out.
-    sums = [name for name in _SHOWN if name == "calls" or any(getattr(row, name) for row in found)]
+    said = {"energy_uj": "compute_us"}
+    sums = [name for name in _SHOWN if name == "calls" or any(getattr(row, said.get(name, name)) for row in found)]
     columns = [*(["start"] if step is not UsageStep.ALL else []), *named, *sums]
-    headings = [{"compute_us": "compute ms"}.get(name, name.replace("_", " ")) for name in columns]
+    headings = [{"compute_us": "compute ms", "energy_uj": "energy J"}.get(name, name.replace("_", " ")) for name in columns]
     print_table(headings, [[_shown(row, name) for name in columns] for row in found], empty="There is no usage in this time.")
 
 
 def _shown(row: UsageRow, name: str) -> object:
     if name == "key" and row.key_label:
         return f"{row.key} ({row.key_label})"
+    if name == "energy_uj":
+        return "not reported" if row.energy_uj is None else f"{row.energy_uj / 1e6:.3f}"
     if name == "compute_us":
         return f"{row.compute_us / 1000:.1f}"
     return _value(row, name)

@@ -104,6 +104,8 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     compute_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    energy_uj: int | None = None
+    """Microjoules that computing took; None where the machine does not report any."""
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -140,3 +142,5 @@ class Trace(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     bytes_in: int = 0
     bytes_out: int = 0
     cached: bool = False
+    energy_uj: int | None = None
+    """As that of the calls of its minute; None where the machine does not report any."""

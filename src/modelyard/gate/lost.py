@@ -38,30 +38,53 @@ def settle_lost(session: Session, node: str, holder: str) -> None:
 
 def used_since(session: Session, limit: Limit, since_ns: int) -> int:
     """What the ledger has counted of a limit since a time, in the unit of counters; money is rounded up."""
-    workspaces = [limit.workspace_id]
+    workspaces = {limit.workspace_id}
     if limit.scope is Scope.PLATFORM:
-        workspaces = [workspace.id for workspace in session.workspaces.list()]
-    return sum(_in_workspace(session, limit, workspace_id, since_ns) for workspace_id in workspaces)
+        workspaces = {workspace.id for workspace in session.workspaces.list()}
+    elif limit.scope is Scope.DEPLOYMENT:
+        workspaces |= {share.borrower_id for share in session.shares.ever_given(limit.workspace_id)}
+    return sum(_in_workspace(session, limit, workspace_id, since_ns) for workspace_id in sorted(workspaces))
 
 
 def _in_workspace(session: Session, limit: Limit, workspace_id: int, since_ns: int) -> int:
-    names = {deployment.id: deployment.name for deployment in session.deployments.list(workspace_id)}
-    key = session.keys.get(workspace_id, limit.subject) if limit.scope is Scope.KEY else None
-    if limit.scope is Scope.KEY and key is None:
-        return 0
+    """By calls of one workspace."""
+    # Those that are gone count too: what was called is used, and one of the same name is limited as before.
+    owners = {identity: (workspace_id, name) for identity, name in session.deployments.names(workspace_id).items()}
+    owners |= {share.deployment_id: (share.workspace_id, share.deployment) for share in session.shares.ever_received(workspace_id)}
     minutes = session.usage.totals(workspace_id, since_minute=since_ns // _MINUTE_NS, by=_BY)
     counted = [minute for minute in minutes if minute.kind in _COUNTED]
-    if key is not None:
-        counted = [minute for minute in counted if minute.key_id == key.id]
+    keys = _keys(session, limit)
+    if keys is not None:
+        counted = [minute for minute in counted if minute.key_id in keys]
     if limit.scope is Scope.DEPLOYMENT:
-        counted = [minute for minute in counted if names.get(minute.deployment_id) == limit.subject]
+        wanted = _deployments(session, limit, workspace_id, owners)
+        counted = [minute for minute in counted if minute.deployment_id in wanted]
     if limit.measure is Measure.MONEY:
         prices = session.prices.all()
-        tariffs = {identity: Tariff(prices, workspace_id, name) for identity, name in names.items()}
+        tariffs = {identity: Tariff(prices, *owner) for identity, owner in owners.items()}
         return sum(
             _money(tariffs[minute.deployment_id], minute) for minute in counted if minute.status < 4 and minute.deployment_id in tariffs
         )
     return sum(_amount(limit.measure, minute) for minute in counted)
+
+
+def _keys(session: Session, limit: Limit) -> set[int] | None:
+    """Whose use counts; None for everybody's."""
+    if limit.scope is Scope.KEY:
+        key = session.keys.get(limit.workspace_id, limit.subject)
+        return {key.id} if key is not None else set()
+    if limit.scope is Scope.PRINCIPAL:
+        principal = session.principals.find(limit.workspace_id, limit.subject)
+        return {key.id for key in session.keys.of_principal(limit.workspace_id, principal.id)} if principal is not None else set()
+    return None
+
+
+def _deployments(session: Session, limit: Limit, workspace_id: int, owners: dict[int, tuple[int, str]]) -> set[int]:
+    """Which deployments a limit on one means in a workspace: its owner's, whoever calls it, or what a borrower calls so."""
+    found = {identity for identity, owner in owners.items() if owner == (limit.workspace_id, limit.subject)}
+    if workspace_id == limit.workspace_id:
+        found |= {identity for identity, name in session.shares.names(workspace_id).items() if name == limit.subject}
+    return found
 
 
 def _amount(measure: Measure, minute: UsageMinute) -> int:

@@ -11,7 +11,7 @@ import gzip
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from modelyard.ledger.sums import MINUTE_NS, sum_minutes
 from modelyard.ledger.trace import spans_of
 from modelyard.store.database import Store
 from modelyard.store.segments import ARCHIVE_SUFFIX, SUFFIX, JournalReader, SegmentFile, SegmentRead, is_abandoned
+from modelyard.store.usage import UsageMinute
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Folder:
     """Folds the journals of one home. One process, the controller, has one, and calls it from one thread at a time.
 
     ``retention_seconds`` is how long raw records stay in the archive, ``minute_retention_seconds`` how long sums by minute stay
-    beside those by hour and day; 0 keeps them for ever.
+    beside those by hour and day; 0 keeps them for ever. ``energy`` says how many microjoules a microsecond of computing took, when
+    models computed so many since it was last asked.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Folder:
         *,
         retention_seconds: float = 400 * 86400.0,
         minute_retention_seconds: float = 0.0,
+        energy: Callable[[int], float] | None = None,
     ) -> None:
+        self._energy = energy
         self._store, self._folder, self._clock = store, folder, clock
         self._retention = retention_seconds
         self._minute_retention = minute_retention_seconds
@@ -120,8 +124,9 @@ class Folder:
 
     def _commit(self, parts: Sequence[_Part]) -> None:
         if not parts:
+            self._with_energy([])
             return
-        minutes = sum_minutes(np.concatenate([part.read.records for part in parts]))
+        minutes = self._with_energy(sum_minutes(np.concatenate([part.read.records for part in parts])))
         with self._store.write() as session:
             for part in parts:
                 session.usage.advance(part.segment.boot, part.segment.name, part.before, part.read.position)
@@ -130,6 +135,13 @@ class Folder:
             for minute in minutes:
                 latest[minute.key_id] = max(latest.get(minute.key_id, 0), minute.minute * MINUTE_NS)
             session.keys.used(latest)
+
+    def _with_energy(self, minutes: list[UsageMinute]) -> list[UsageMinute]:
+        """Sums with the energy that their computing took, where the machine reports it."""
+        per_us = self._energy(sum(minute.compute_us for minute in minutes)) if self._energy is not None else 0.0
+        if not per_us:
+            return minutes
+        return [msgspec.structs.replace(minute, energy_uj=round(minute.compute_us * per_us)) for minute in minutes]
 
     def _set_aside_records(self, part: _Part) -> list[str]:
         for number, content in part.read.damaged.items():

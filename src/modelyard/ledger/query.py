@@ -164,6 +164,7 @@ class _Names:
             told = [texts[identity] for texts, identity in zip(known, row[1:count], strict=True)]
             labels: dict[str, Any] = {name: text for name, (text, _) in zip(names, told, strict=True)}
             amounts = dict(zip(SUMS, row[count:], strict=True))
+            amounts["energy_uj"] = amounts["energy_uj"] or None
             labels["workspace"] = callers
             found.append({"start_ns": row[0] * MINUTE_NS, "key_label": "".join([label for _, label in told]), **labels, **amounts})
         return msgspec.convert(found, list[UsageRow])

@@ -55,6 +55,8 @@ def _dimension(records: NDArray[np.void], name: str) -> NDArray[np.int64]:
 def _amount(records: NDArray[np.void], name: str) -> NDArray[np.int64]:
     if name == "calls":
         return np.ones(len(records), np.int64)
+    if name == "energy_uj":  # no record knows it; see ``fold``
+        return np.zeros(len(records), np.int64)
     if name == "cached_calls":
         return (records["flags"] & CACHED).astype(np.int64)
     return np.minimum(records[name].astype(np.uint64), np.uint64(_MOST)).astype(np.int64)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.usage import Trace, UsageRecord
 from modelyard.ledger.combined import combined_versions
+from modelyard.ledger.sums import MINUTE_NS
 from modelyard.store.database import Session, Store
 from modelyard.store.segments import ARCHIVE_SUFFIX, RECORD_SIZE, SUFFIX, is_whole, usage_record
 from modelyard.store.segments import DTYPE as RECORD
@@ -152,9 +153,20 @@ def _told(session: Session, record: UsageRecord) -> Trace:
             "key_label": label,
             "deployment": deployment,
             "version": _gone(record.version_id)[0],
+            "energy_uj": _energy(session, record),
         }
     )
     return _with_lineage(session, found, record)
+
+
+def _energy(session: Session, record: UsageRecord) -> int | None:
+    """Its part of what the calls of its deployment took in its minute."""
+    minute = record.time_ns // MINUTE_NS
+    totals = session.usage.totals(record.workspace_id, since_minute=minute, until_minute=minute + 1, by=("deployment_id",))
+    for used in totals:
+        if used.deployment_id == record.deployment_id and used.energy_uj and used.compute_us:
+            return round(used.energy_uj * record.compute_us / used.compute_us)
+    return None
 
 
 def _gone(identity: int) -> tuple[str, str]:

@@ -107,12 +107,15 @@ async def _pay(call: Call, chunk: TokenChunk, before: GenerationUsage) -> None:
     cost.tokens_in, cost.tokens_cached = before.tokens_in + usage.tokens_in, before.tokens_cached + usage.tokens_cached
     cost.queue_us, cost.compute_us, cost.rows = before.queue_us + usage.queue_us, before.compute_us + usage.compute_us, 1
     permit = call.permit
+    computed = len(chunk.token_ids) if usage.tokens_out else 0  # a prompt that is only told was not generated
+    if chunk.last:
+        # A model that is served elsewhere says how many there were, not which, and only in the end.
+        computed = max(computed, before.tokens_out + usage.tokens_out - cost.tokens_out)
     if permit is None:
-        cost.tokens_out += len(chunk.token_ids)
+        cost.tokens_out += computed
         return
     if first and permit.foreseen:
         await expect_soon(permit, Cost(rows=1, tokens_in=usage.tokens_in, version_id=cost.version_id), len(call.exchange.body))
-    computed = len(chunk.token_ids) if usage.tokens_out else 0  # a prompt that is only told was not generated
     await spend_soon(permit, cost, tokens_out=computed, size=len(call.exchange.body) + call.sent)
 
 

@@ -47,6 +47,8 @@ class UsageMinute(msgspec.Struct, frozen=True, kw_only=True):
     compute_us: int = 0
     bytes_in: int = 0
     bytes_out: int = 0
+    energy_uj: int = 0
+    """Microjoules; 0 where the machine does not report any."""
 
 
 class UsageTable:

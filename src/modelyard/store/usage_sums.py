@@ -40,6 +40,7 @@ SUMS = (
     "compute_us",
     "bytes_in",
     "bytes_out",
+    "energy_uj",
 )
 TABLES = {1: usage_minutes, 60: usage_hours, 1440: usage_days}
 """Where sums are, by the length of their period in minutes."""

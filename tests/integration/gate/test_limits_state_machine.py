@@ -26,6 +26,7 @@ WORKERS = 3
 class Budget(RuleBasedStateMachine):
     window = Window.DAY
     measure = Measure.REQUESTS
+    scope = Scope.WORKSPACE
 
     def __init__(self, store):
         super().__init__()
@@ -36,10 +37,10 @@ class Budget(RuleBasedStateMachine):
         with self.store.write() as session:
             for old in session.limits.all():
                 session.limits.remove(1, old.id)
-            wish = Limit(id=0, workspace_id=1, scope=Scope.WORKSPACE, measure=self.measure, window=self.window, amount=AMOUNT)
+            wish = Limit(id=0, workspace_id=1, scope=self.scope, measure=self.measure, window=self.window, amount=AMOUNT)
             self.limit = session.limits.add(wish)
         self.machine = Machine(self.root, self.clock, WORKERS)
-        self.machine.publish(limit(AMOUNT, self.measure, self.window, id=self.limit.id, scope=Scope.WORKSPACE))
+        self.machine.publish(limit(AMOUNT, self.measure, self.window, id=self.limit.id, scope=self.scope))
         self.controller = Counters(self.root / "limits", capacity=64)
         self.supplier = Supplier(self.store, self.controller, "node", self.clock)
         self.running = [[] for _ in range(WORKERS)]
@@ -68,7 +69,7 @@ class Budget(RuleBasedStateMachine):
 
     def start(self, worker):
         try:
-            reservation = self.machine.reserve(worker)
+            reservation = self.machine.reserve(worker, key_id=worker + 1)
         except (LimitExceeded, Unavailable):
             return None
         self.running[worker].append(reservation)
@@ -126,6 +127,12 @@ class Budget(RuleBasedStateMachine):
         assert sum(lease.granted for lease in leases) <= AMOUNT
 
 
+class OfMember(Budget):
+    """All keys of one member, of which each worker meets another."""
+
+    scope = Scope.PRINCIPAL
+
+
 class ShortWindow(Budget):
     window = Window.MINUTE
 
@@ -145,7 +152,7 @@ def sqlite_url(tmp_path):
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgres"])
-@pytest.mark.parametrize("kind", [Budget, ShortWindow, Concurrent])
+@pytest.mark.parametrize("kind", [Budget, OfMember, ShortWindow, Concurrent])
 def test_any_order_of_events_keeps_the_amount(kind, database, request):
     store = Store.open(request.getfixturevalue(f"{database}_url"), ManualClock())
     store.migrate()

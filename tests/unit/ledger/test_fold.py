@@ -8,6 +8,8 @@ from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder
+from modelyard.ledger.query import UsageQuery, UsageWish
+from modelyard.ledger.trace import Tracer
 from modelyard.store.segments import RECORD_SIZE
 
 BOOT = b"b" * 16
@@ -200,3 +202,33 @@ def test_a_disk_too_full_for_the_archive_is_told_and_counts_nothing_twice(store,
     assert fold.fold().records == 0
     assert calls(store) == 3
     assert len(list((folder / "archive").iterdir())) == 1
+
+
+def test_energy_is_given_to_deployments_by_what_they_computed(store, folder, clock, journal):
+    asked = []
+
+    def per_us(compute_us):
+        asked.append(compute_us)
+        return 2.0 if compute_us else 0.0
+
+    for deployment, compute_us in ((3, 100), (4, 300)):
+        caller = (os.urandom(16), 1, 2, deployment)
+        journal.append(caller, 200, Cost(rows=1, compute_us=compute_us), ProtocolId.OTHER, CallKind.INFER, 10, 20)
+    fold = Folder(store, folder, clock, energy=per_us)
+    fold.fold()
+    fold.fold()
+    assert asked == [400, 0]  # asked without calls too, so that idle time is put on nobody
+    with store.read() as session:
+        found = {used.deployment_id: used.energy_uj for used in session.usage.totals(1, by=("deployment_id",))}
+    assert found == {3: 200, 4: 600}
+    rows = UsageQuery(store).usage(UsageWish(workspace_id=1))
+    assert {row.deployment: row.energy_uj for row in rows} == {"#3": 200, "#4": 600}
+    traced = Tracer(store, folder).trace(1, caller[0].hex())
+    assert (traced.deployment, traced.energy_uj) == ("#4", 600)
+
+
+def test_a_machine_that_reports_no_energy_says_so(store, folder, clock, journal, fold):
+    append(journal, 2)
+    fold.fold()
+    [row] = UsageQuery(store).usage(UsageWish(workspace_id=1))
+    assert (row.calls, row.energy_uj) == (2, None)

@@ -83,7 +83,7 @@ class _Answer:
                 gone(call)
                 return
             cost = call.cost
-            before = GenerationUsage(cost.tokens_in, cost.tokens_cached, 0, cost.queue_us, cost.compute_us)
+            before = GenerationUsage(cost.tokens_in, cost.tokens_cached, cost.tokens_out, cost.queue_us, cost.compute_us)
             for choice in choices:
                 text = (prompt if self._asked.echo and isinstance(prompt, str) else "") + choice.text
                 told = logprobs(choice.chunks) if request.logprobs is not None else None

@@ -33,6 +33,7 @@ from modelyard.ledger.audit import AuditLog
 from modelyard.ledger.fold import Folder
 from modelyard.ledger.refusals import RefusalIntake
 from modelyard.ledger.trace import Tracer
+from modelyard.observability.energy import EnergyMeter
 from modelyard.registry.artifacts import ArtifactCache
 from modelyard.registry.service import Registry
 from modelyard.registry.validate import ProbeLimits, Prober, Starting
@@ -177,6 +178,7 @@ def _ledger(foundation: Foundation) -> Folder:
         foundation.clock,
         retention_seconds=settings.usage_retention_seconds,
         minute_retention_seconds=settings.usage_minute_retention_seconds,
+        energy=EnergyMeter().per_compute_us,
     )
 
 

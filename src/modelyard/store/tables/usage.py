@@ -22,7 +22,8 @@ _SMALL = ("protocol", "kind", "status")
 def _usage(name: str, order: tuple[str, ...] = ("key_id", "deployment_id", "version_id")) -> Table:
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
     dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
-    sums = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached", "queue_us", "compute_us", "bytes_in", "bytes_out")
+    amounts = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached")
+    sums = (*amounts, "queue_us", "compute_us", "bytes_in", "bytes_out", "energy_uj")
     return Table(
         name,
         metadata,
