@@ -139,11 +139,12 @@ def test_planted_secrets_stay_where_they_belong(tmp_path: Path, database: str, b
         with Client(platform.url, platform.admin_key) as client:
             deploy(client, tmp_path, upstream)
             issued = client.keys.create(deployments=["adder"]).key
+            personal = people(platform, client)
         searched = Searched()
         planted = {"the admin key": platform.admin_key, "an issued key": issued.split("_", 2)[2], "the webhook secret": webhook}
         planted |= {"the webhook secret's bytes": WEBHOOK.decode(), "an upstream key": UPSTREAM}
         planted |= {"the database's password": DATABASE_PASSWORD, "the blob store's secret": BLOB_PASSWORD}
-        for name, secret in planted.items():
+        for name, secret in (planted | personal).items():
             searched.plant(name, secret)
         assert call(platform, "adder", issued).status_code == call(platform, "far", platform.admin_key).status_code == 200
         assert upstream.keys[-1] == f"Bearer {UPSTREAM}"  # so it was there to be lost
@@ -164,6 +165,25 @@ def test_planted_secrets_stay_where_they_belong(tmp_path: Path, database: str, b
         everything(platform, database, control)
         assert {"the name in the table deployments", "the name in logs/access-0.log"} <= control.found, control.found
     assert not searched.found, sorted(searched.found)
+
+
+def people(platform: RunningPlatform, client: Client) -> dict[str, str]:
+    """Secrets of somebody who signs in, and of the provider with which others do."""
+    password, wrong, provider = "planted person 0005", "planted mistake 0006", "planted-provider-0007"
+    invitation = client.people.add("ana")
+    client.members.put("ana", ["consumer"])
+    admin = {"authorization": f"Bearer {platform.admin_key}"}
+    with httpx.Client(base_url=f"{platform.url}/api/v1", timeout=30) as http:
+        wish = {"issuer": "https://login.example.org", "client_id": "modelyard", "client_secret": provider}
+        assert http.put("/providers/corp", json=wish, headers=admin).status_code == 200
+        assert http.post("/sign-in/password", json={"token": invitation.token, "password": password}).status_code == 204
+        assert http.post("/sign-in", json={"name": "ana", "password": wrong}).status_code == 401
+        signed = http.post("/sign-in", json={"name": "ana", "password": password})
+        session = signed.cookies["modelyard_session"]
+        key = http.post("/sign-in/key", json={"name": "ana", "password": password, "workspace": "default", "hours": 1}).json()["key"]
+        assert http.get("/me", cookies={"modelyard_session": session}).json()["name"] == "ana"
+    found = {"a password": password, "a wrong password": wrong, "an invitation": invitation.token, "a session": session}
+    return found | {"a provider's secret": provider, "a signed-in key": key.split("_", 2)[2]}
 
 
 def deploy(client: Client, folder: Path, upstream: OpenAIShaped) -> None:

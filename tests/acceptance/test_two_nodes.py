@@ -27,7 +27,7 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
             with Client(first.url, first.admin_key) as client:
                 client.push(write_adder(folder / "adder.onnx", 10.0), "adder")
                 client.deploy("adder@1", "adder")
-            with running_platform(folder / "second", settings=settings) as second:
+            with running_platform(folder / "second", settings=settings | {"admin_key": first.admin_key}) as second:
                 yield first, second
 
 
