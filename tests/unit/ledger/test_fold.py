@@ -35,8 +35,8 @@ def fold(store, folder, clock):
 def append(journal, count=1, *, rows=1, key=2, status=200):
     for _ in range(count):
         journal.append((os.urandom(16), 1, key, 3), status, Cost(rows=rows), ProtocolId.OTHER, CallKind.INFER, 10, 20)
-        if journal._thread is not None:
-            journal._thread.join()
+        if journal._maker is not None:
+            journal._maker.join()
 
 
 def calls(store):

@@ -46,8 +46,8 @@ def append(journal, numbers, named, *, workspace=1, make=request_id):
     for number in numbers:
         caller = (make(number), workspace, named[1], named[0])
         journal.append(caller, 200, Cost(rows=number), ProtocolId.RECORDS, CallKind.INFER, 1, 2)
-        if journal._thread is not None:
-            journal._thread.join()
+        if journal._maker is not None:
+            journal._maker.join()
 
 
 def test_a_call_is_found_before_and_after_folding_and_in_the_archive(store, journal, folder, clock, named):
