@@ -26,6 +26,7 @@ from modelyard.core.events import AuditEvent, AuditReport
 from modelyard.core.invoices import Invoice
 from modelyard.core.jobs import Job
 from modelyard.core.limits import Limit
+from modelyard.core.machine import Resources
 from modelyard.core.models import Dataset, Model, Version
 from modelyard.core.prices import Price
 from modelyard.core.principals import Member, WorkspaceView
@@ -56,6 +57,7 @@ PUBLISHED = (
     PoolView,
     Price,
     ProviderView,
+    Resources,
     RolloutView,
     Sealed,
     ShareView,
