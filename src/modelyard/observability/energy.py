@@ -7,11 +7,11 @@ installed. Where neither says anything nothing is reported; nothing is ever esti
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
+
+from modelyard.observability.gpus import management_library
 
 POWERCAP = Path("/sys/class/powercap")
 Read = Callable[[], dict[str, int]]
@@ -30,20 +30,14 @@ def rapl_counters(root: Path = POWERCAP) -> dict[str, int]:
 
 def gpu_counters() -> dict[str, int]:
     """Microjoules by GPU; none where NVML or its Python package (nvidia-ml-py) is not there."""
-    if find_spec("pynvml") is None:
-        return {}
-    nvml = import_module("pynvml")
-    try:
-        nvml.nvmlInit()
-    except nvml.NVMLError:  # no driver
-        return {}
-    try:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
-        return {f"gpu:{number}": 1000 * int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) for number, handle in enumerate(handles)}
-    except nvml.NVMLError:  # older GPUs do not count
-        return {}
-    finally:
-        nvml.nvmlShutdown()
+    with management_library() as (nvml, _):
+        if nvml is None:
+            return {}
+        try:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(number) for number in range(nvml.nvmlDeviceGetCount())]
+            return {f"gpu:{number}": 1000 * int(nvml.nvmlDeviceGetTotalEnergyConsumption(handle)) for number, handle in enumerate(handles)}
+        except nvml.NVMLError:  # older GPUs do not count
+            return {}
 
 
 def _text(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -19,26 +21,38 @@ class Found(NamedTuple):
     reason: str = ""
 
 
-def read_gpus() -> Found:
-    """All GPUs of this machine; none, with a reason, where nobody can be asked."""
+@contextmanager
+def management_library() -> Iterator[tuple[Any, str]]:
+    """The library, opened, and ``""``; or None and why it cannot be used. What it raises inside the block is left to the caller."""
     if find_spec(LIBRARY) is None:
-        return Found((), {}, "the Python package nvidia-ml-py is not installed (pip install 'modelyard[gpu]')")
+        yield None, "the Python package nvidia-ml-py is not installed (pip install 'modelyard[gpu]')"
+        return
     nvml = import_module(LIBRARY)
     try:
         nvml.nvmlInit()
-    except nvml.NVMLError as error:
-        return Found((), {}, f"NVIDIA's management library cannot be used: {error}")
+    except nvml.NVMLError as error:  # no driver
+        yield None, f"NVIDIA's management library cannot be used: {error}"
+        return
     try:
-        handles = [nvml.nvmlDeviceGetHandleByIndex(at) for at in range(nvml.nvmlDeviceGetCount())]
-        memory: dict[int, int] = {}
-        for handle in handles:
-            for process in _told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle, ()):
-                memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
-        return Found(tuple(_gpu(nvml, at, handle) for at, handle in enumerate(handles)), memory)
-    except nvml.NVMLError as error:
-        return Found((), {}, f"the driver does not answer: {error}")
+        yield nvml, ""
     finally:
         nvml.nvmlShutdown()
+
+
+def read_gpus() -> Found:
+    """All GPUs of this machine; none, with a reason, where nobody can be asked."""
+    with management_library() as (nvml, reason):
+        if nvml is None:
+            return Found((), {}, reason)
+        try:
+            handles = [nvml.nvmlDeviceGetHandleByIndex(at) for at in range(nvml.nvmlDeviceGetCount())]
+            memory: dict[int, int] = {}
+            for handle in handles:
+                for process in _told(nvml, nvml.nvmlDeviceGetComputeRunningProcesses, handle, ()):
+                    memory[process.pid] = memory.get(process.pid, 0) + (process.usedGpuMemory or 0)
+            return Found(tuple(_gpu(nvml, at, handle) for at, handle in enumerate(handles)), memory)
+        except nvml.NVMLError as error:
+            return Found((), {}, f"the driver does not answer: {error}")
 
 
 def _gpu(nvml: Any, index: int, handle: Any) -> Gpu:

@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from modelyard.observability import gpus
+from modelyard.observability.energy import gpu_counters
 from modelyard.observability.gpus import read_gpus
 
 
@@ -70,6 +71,21 @@ def test_each_device_tells_what_it_can(installed) -> None:
     assert found.memory == {7: 60, 8: 0}
     assert found.reason == ""
     assert made.closed == 1
+
+
+def test_energy_is_counted_where_every_device_counts(installed) -> None:
+    made = installed(library())
+    made.nvmlDeviceGetTotalEnergyConsumption = lambda handle: 5 + handle
+    assert gpu_counters() == {"gpu:0": 5_000, "gpu:1": 6_000}
+
+    def refuse(handle):
+        raise NVMLError("Not Supported")
+
+    made.nvmlDeviceGetTotalEnergyConsumption = refuse
+    assert gpu_counters() == {}
+    assert made.closed == 2
+    installed(library(driver=False))
+    assert gpu_counters() == {}
 
 
 def test_without_a_driver_the_reason_is_told(installed) -> None:
