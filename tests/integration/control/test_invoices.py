@@ -39,8 +39,8 @@ def client(url: str, platform: Platform, model_file: Path):
             status = 200 if number < 40 else 429
             caller = (number.to_bytes(16, "big"), 1, 1, deployment)
             journal.append(caller, status, Cost(rows=2, version_id=version.id), ProtocolId.RECORDS, CallKind.INFER, 10, 20)
-            if journal._thread is not None:
-                journal._thread.join()
+            if journal._maker is not None:
+                journal._maker.join()
         journal.close()
         Folder(services.store, services.home.journal, services.clock).fold()
         yield made

@@ -86,7 +86,8 @@ POST /v1/models/{name}/labels/{label}:regress,
 POST /v1/deployments/{name}/predict, GET /v1/deployments/{name}/predict, GET /v1/deployments/{name},
 GET /v1/deployments/{name}/openapi.json, POST /v1/deployments/{name}/feedback,
 POST /deployments/{name}/invocations, GET /deployments/{name}/ping, GET /deployments/{name}/health,
-POST /deployments/{name}/embed, POST /deployments/{name}/similarity, POST /deployments/{name}/rerank, POST /deployments/{name}/predict
+POST /deployments/{name}/embed, POST /deployments/{name}/similarity, POST /deployments/{name}/rerank, POST /deployments/{name}/predict,
+GET /deployments/{name}/info
 """
 """Whoever may call the deployment in the path; public ones are for everybody."""
 KEYED = """
@@ -105,7 +106,7 @@ POST /tensorflow.serving.PredictionService/Regress, POST /tensorflow.serving.Pre
 POST /tensorflow.serving.PredictionService/GetModelMetadata, POST /tensorflow.serving.ModelService/GetModelStatus
 """
 """As in the path, but the body names the deployment."""
-IN_SCOPE = "POST /invocations, POST /embed, POST /similarity, POST /rerank, POST /predict"
+IN_SCOPE = "GET /info, POST /invocations, POST /embed, POST /similarity, POST /rerank, POST /predict"
 """The deployment is the one that the key is scoped to."""
 DECLARED = {
     "OPEN": OPEN,

@@ -50,8 +50,8 @@ def crash_at(step):
 def append(journal, count):
     for _ in range(count):
         journal.append((os.urandom(16), 1, 2, 3), 200, Cost(rows=1), ProtocolId.OTHER, CallKind.INFER, 0, 0)
-        if journal._thread is not None:
-            journal._thread.join()
+        if journal._maker is not None:
+            journal._maker.join()
 
 
 def calls(store):
