@@ -71,7 +71,6 @@ class TestLlamaCpp(GenerationContract):
 class TestTransformers(GenerationContract):
     @pytest.fixture
     def model(self, decoder_folder: Path) -> Iterator[GenerativeModel]:  # noqa: F811
-        pytest.importorskip("transformers")
         model = RUNTIMES.get("transformers").load(decoder_folder, "config.json", LoadOptions(threads=1))
         assert isinstance(model, GenerativeModel)
         yield model

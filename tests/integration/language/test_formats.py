@@ -79,8 +79,9 @@ def test_a_gguf_file_is_kept_for_llama_cpp(decoder_folder, expected, tmp_path): 
 
 def other_decoder(folder, decoder):
     """A decoder that the conversion does not know, with a tokenizer that is there."""
-    torch = pytest.importorskip("torch")
-    transformers = pytest.importorskip("transformers")
+    import torch
+    import transformers
+
     torch.manual_seed(0)
     config = transformers.GPTNeoXConfig(
         vocab_size=1024, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=128, max_position_embeddings=128
@@ -156,7 +157,6 @@ PROMPT = tuple(range(300, 320))
 
 def adapter(folder, made, seed):
     """An adapter made by peft, and what the model says with it there."""
-    pytest.importorskip("peft")
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     arguments = [sys.executable, "-c", PEFT, str(folder), str(made), " ".join(map(str, PROMPT)), str(seed)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=110)
