@@ -104,7 +104,7 @@ def protocol():
             chunk = min(3, left)
             try:
                 await spend_soon(permit, cost, tokens_out=chunk)
-            except LimitExceeded as error:
+            except ModelyardError as error:
                 exchange.send(f" [{error.message}]".encode())
                 break
             exchange.send(b"t" * chunk)

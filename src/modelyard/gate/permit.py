@@ -17,7 +17,9 @@ from modelyard.gate.reservation import Reservation
 AGAIN_S = 0.02
 """After this time a call that awaits units asks for them again."""
 PATIENCE_NS = 200_000_000
-"""So long it does so, before it is refused."""
+"""So long it does so before it computes; then it is refused, and its caller comes again as told."""
+STREAM_PATIENCE_NS = 5_000_000_000
+"""So long a stream that has begun does so: to be cut off costs its caller what was computed already."""
 
 
 class Recorder(Protocol):
@@ -109,27 +111,27 @@ async def expect_soon(permit: Permit, known: Cost, size: int) -> None:
         try:
             permit.expect(known, size)
         except Awaited as error:
-            until_ns = await _moment(error, until_ns)
+            until_ns = await _moment(error, until_ns, PATIENCE_NS)
         else:
             return
 
 
 async def spend_soon(permit: Permit, cost: Cost, *, tokens_out: int = 0, size: int = 0) -> None:
-    """``Permit.spend`` that waits for units which may come, 200 ms at most; raises LimitExceeded or Unavailable, never Awaited."""
+    """``Permit.spend`` that waits for units which may come, 5 s at most; raises LimitExceeded or Unavailable, never Awaited."""
     until_ns = 0
     while True:
         try:
             permit.spend(cost, tokens_out=tokens_out, size=size)
         except Awaited as error:
-            until_ns = await _moment(error, until_ns)
+            until_ns = await _moment(error, until_ns, STREAM_PATIENCE_NS)
         else:
             return
 
 
-async def _moment(error: Awaited, until_ns: int) -> int:
+async def _moment(error: Awaited, until_ns: int, patience_ns: int) -> int:
     """Waits, until the time that is given back; raises what the caller is told in the end."""
     now = time.monotonic_ns()
     if until_ns and now >= until_ns:
         raise error.instead
     await asyncio.sleep(AGAIN_S)
-    return until_ns or now + PATIENCE_NS
+    return until_ns or now + patience_ns
