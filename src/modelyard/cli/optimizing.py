@@ -43,7 +43,10 @@ def _group() -> None:
 )
 def optimize(
     reference: Annotated[str, typer.Argument(help="NAME@NUMBER or NAME@ALIAS of an ONNX version.")],
-    passes: Annotated[list[str], typer.Option("--pass", help="graph, int8[:static|:dynamic], prune:SHARE, clip:PERCENTILE or fp16.")],
+    passes: Annotated[
+        list[str],
+        typer.Option("--pass", help="graph, int8, prune:0.8, channels:0.5, finetune:5, clip:99.9, int4 or fp16; see the how-to page."),
+    ],
     max_loss: Annotated[float | None, typer.Option(help="Quality that a child may lose before it is flagged (default 0.01).")] = None,
     max_slower: Annotated[float | None, typer.Option(help="Share by which it may be slower (default 0.1).")] = None,
     max_larger: Annotated[float | None, typer.Option(help="Share by which it may be larger (default 0.05).")] = None,
@@ -67,6 +70,10 @@ def print_children(children: list[Version]) -> None:
         HEADINGS, [_parent(reports[0]), *(_child(child.reference, report) for child, report in zip(children, reports, strict=True))]
     )
     for child, report in zip(children, reports, strict=True):
+        for node in report.get("notes", {}).get("int8", {}).get("left_out", ()):
+            print(
+                f"\n{child.reference} leaves {node['node']} ({node['operator']}) as it is; the loss on training rows is then {node['loss_without_it']:.4g}"
+            )
         for reason in report["verdict"]["reasons"]:
             print(f"\n{child.reference} is flagged: {reason}")
 

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from onnx import ModelProto
 
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.core.tensors import Array
+
+Outputs = Mapping[str, Array]
+Loss = Callable[[Outputs, Outputs], float]
+"""(what the parent answers, what a child answers) → the quality that is lost, as ``spec.Tolerance`` counts it."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +23,21 @@ class Calibration:
     """Inputs to look at while a model is changed: rows that training saw, never rows that the result is judged on."""
 
     inputs: Mapping[str, Array]
+    loss: Loss | None = None
+    """Measured on these rows; nothing where their right answers are not known."""
+
+    @property
+    def rows(self) -> int:
+        return min((len(array) for array in self.inputs.values()), default=0)
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """Rows to learn from: those that training saw."""
+
+    inputs: Mapping[str, Array]
+    labels: NDArray[np.int64] | None = None
+    """The right classes, as places among the probabilities; nothing for quantities, which are learned from the parent's answers."""
 
     @property
     def rows(self) -> int:
@@ -25,10 +46,17 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Work:
-    """What a pass is given. It changes neither."""
+    """What a pass is given. It changes none of it but the notes."""
 
     model: ModelProto
     calibration: Calibration | None = None
+    lessons: Lessons | None = None
+    origin: ModelProto | None = None
+    """The version that all children are compared with, where it is another model; what a child is to answer like."""
+    tolerance: float = 0.01
+    """The quality that a child may lose."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What a pass has to say; it goes into the child's report."""
 
 
 class Pass(Protocol):
@@ -63,6 +91,24 @@ def number_between(name: str, argument: str, low: float, high: float, example: s
     if not low < value < high:
         raise InvalidRequest(f"The pass {name!r} needs a number above {low:g} and below {high:g}, like {example}; it got {argument!r}.")
     return value
+
+
+def options_of(name: str, parts: list[str], known: Mapping[str, int]) -> dict[str, int]:
+    """The options ``NAME`` or ``NAME=WHOLE NUMBER`` behind a pass's first argument; ``known`` has what each is without a number.
+
+    Raises InvalidRequest.
+    """
+    found: dict[str, int] = {}
+    for part in parts:
+        option, given, number = part.partition("=")
+        if option not in known:
+            raise InvalidRequest(
+                f"The pass {name!r} has no option {option!r}.{did_you_mean(option, list(known))} Options: {', '.join(known)}."
+            )
+        if given and not (number.isdecimal() and 0 < int(number) <= 10_000):
+            raise InvalidRequest(f"The option {option!r} of the pass {name!r} is a whole number from 1 to 10000, like {option}=3.")
+        found[option] = int(number) if given else known[option]
+    return found
 
 
 def check_no_argument(name: str, argument: str) -> None:

@@ -18,6 +18,7 @@ from modelyard.core.tensors import Array
 from modelyard.datasets.profile import profile_table
 from modelyard.datasets.read import read_table
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
+from modelyard.optimize.base import Calibration, Lessons, Outputs
 from modelyard.train.problem import Task, pose
 from modelyard.train.proof import feed
 from modelyard.train.recipes.images import ImageRecipe
@@ -25,8 +26,10 @@ from modelyard.train.recipes.parse import parse_recipe
 from modelyard.train.recipes.table import TableRecipe
 
 _CALIBRATION_ROWS = 512
+_LESSON_ROWS = 50_000
 _RESAMPLES = 200
 _MOST_ROWS = 20_000
+_DECIDING = ("probabilities", "prediction")
 Score = NDArray[np.float64]
 
 
@@ -42,7 +45,9 @@ class HeldOut:
     """The held-out rows, as the graph takes them."""
     truth: NDArray[Any]
     training: dict[str, Array]
-    """Some of the rows that training saw, the same ones every time."""
+    """Rows that training saw, in an order of chance that is the same every time; the first of them are looked at."""
+    taught: NDArray[Any]
+    """The truth of these."""
 
     @classmethod
     def read(cls, data: Path, filename: str, recipe: str, scratch: Path) -> HeldOut:
@@ -60,8 +65,9 @@ class HeldOut:
         table = read_table(data, recipe.read_options(), filename)
         problem = pose(table, profile_table(table), recipe)
         rows = problem.test[:_MOST_ROWS]
-        inputs, training = (feed(problem.features.take(part)) for part in (rows, _some(problem.train, problem.seed)))
-        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training)
+        some = _some(problem.train, problem.seed)
+        inputs, training = (feed(problem.features.take(part)) for part in (rows, some))
+        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training, problem.values[some])
 
     @classmethod
     def _of_images(cls, data: Path, filename: str, recipe: ImageRecipe, scratch: Path) -> HeldOut:
@@ -73,12 +79,17 @@ class HeldOut:
             ) from error
         problem = pose_images(data, filename, recipe, scratch / "pixels.npy", lambda *_: None)
         rows, images = problem.test[:_MOST_ROWS], problem.images
-        inputs, training = ({"image": np.ascontiguousarray(images.pixels[part])} for part in (rows, _some(problem.learned, recipe.seed)))
-        return cls(Task.CLASSIFICATION, recipe.metric, recipe.seed, inputs, images.labels[rows], training)
+        some = _some(problem.learned, recipe.seed)
+        inputs, training = ({"image": np.ascontiguousarray(images.pixels[part])} for part in (rows, some))
+        return cls(Task.CLASSIFICATION, recipe.metric, recipe.seed, inputs, images.labels[rows], training, images.labels[some])
 
-    def calibration(self) -> dict[str, Array]:
+    def calibration(self) -> Calibration:
         """Rows to look at while a model is changed."""
-        return self.training
+        return Calibration({name: array[:_CALIBRATION_ROWS] for name, array in self.training.items()}, self._loss_in_training)
+
+    def lessons(self) -> Lessons:
+        """Rows to learn from."""
+        return Lessons(self.training, self.taught.astype(np.int64) if self.task is Task.CLASSIFICATION else None)
 
     def taking(self, names: list[str]) -> HeldOut:
         """The same with the inputs that a model takes: training may have left columns out.
@@ -90,13 +101,13 @@ class HeldOut:
         inputs, training = ({name: every[name] for name in names} for every in (self.inputs, self.training))
         return replace(self, inputs=inputs, training=training)
 
-    def metrics(self, outputs: dict[str, Array]) -> dict[str, float]:
+    def metrics(self, outputs: Outputs) -> dict[str, float]:
         """Every measure on the held-out rows."""
         if self.task is Task.REGRESSION:
             return regression_metrics(self.truth.astype(np.float64), outputs["prediction"].reshape(-1).astype(np.float64))
         return classification_metrics(self.truth.astype(np.int64), outputs["probabilities"].astype(np.float64))
 
-    def compare(self, parent: dict[str, Array], child: dict[str, Array]) -> dict[str, Any]:
+    def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]:
         """The deciding metric of both and the child's loss, each with the interval that holds 95 % of resampled sets of rows.
 
         Both are judged on the same resampled rows, so that the interval of the loss is as narrow as it can be.
@@ -105,23 +116,34 @@ class HeldOut:
         random = np.random.default_rng(self.seed)
         drawn = [every, *(random.integers(0, len(every), len(every)) for _ in range(_RESAMPLES))]
         before, after = (np.array([self._score(outputs, rows) for rows in drawn]) for outputs in (parent, child))
-        better = HIGHER_IS_BETTER[metric]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            loss = before - after if better else np.where(before == after, 0.0, (after - before) / before)
+        loss = _lost(metric, before, after)
         return {"metric": metric, "rows": len(every), "parent": _interval(before), "child": _interval(after), "loss": _interval(loss)}
 
-    def _score(self, outputs: dict[str, Array], rows: NDArray[np.intp]) -> float:
+    def _loss_in_training(self, parent: Outputs, child: Outputs) -> float:
+        truth = self.taught[:_CALIBRATION_ROWS]
+        before, after = (np.array([self._measure(truth, outputs)]) for outputs in (parent, child))
+        return float(_lost(self.metric, before, after)[0])
+
+    def _score(self, outputs: Outputs, rows: NDArray[np.intp]) -> float:
+        return self._measure(self.truth[rows], {name: outputs[name][rows] for name in _DECIDING if name in outputs})
+
+    def _measure(self, truth: NDArray[Any], outputs: Outputs) -> float:
         metric = self.metric
         if self.task is Task.REGRESSION:
-            truth, predicted = self.truth[rows].astype(np.float64), outputs["prediction"].reshape(-1)[rows].astype(np.float64)
-            return regression_metrics(truth, predicted, [metric]).get(metric, np.nan)
-        found = classification_metrics(self.truth[rows].astype(np.int64), outputs["probabilities"][rows].astype(np.float64), [metric])
-        return found.get(metric, np.nan)
+            predicted = outputs["prediction"].reshape(-1).astype(np.float64)
+            return regression_metrics(truth.astype(np.float64), predicted, [metric]).get(metric, np.nan)
+        return classification_metrics(truth.astype(np.int64), outputs["probabilities"].astype(np.float64), [metric]).get(metric, np.nan)
+
+
+def _lost(metric: str, before: Score, after: Score) -> Score:
+    """The difference of scores, the relative difference of errors."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return before - after if HIGHER_IS_BETTER[metric] else np.where(before == after, 0.0, (after - before) / before)
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:
-    chosen = np.random.default_rng(seed).permutation(len(rows))[:_CALIBRATION_ROWS]
-    return rows[np.sort(chosen)]
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:_LESSON_ROWS]
+    return rows[chosen]
 
 
 def _interval(scores: Score) -> dict[str, float]:

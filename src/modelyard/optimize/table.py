@@ -19,6 +19,7 @@ _BUILTIN = {
     "channels": f"{_HERE}.channels:read",
     "int4": f"{_HERE}.int4:read",
     "fp16": f"{_HERE}.fp16:read",
+    "finetune": f"{_HERE}.finetune:read",
 }
 
 PASSES: PluginTable[Reader] = PluginTable("modelyard.passes", _BUILTIN)

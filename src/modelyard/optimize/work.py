@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +15,8 @@ from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.engines.confined import REQUEST, STAGE, Errand
-from modelyard.optimize.base import Calibration, Pass, Work
-from modelyard.optimize.measure import Outputs, answers, difference, latency, race, rows_of
+from modelyard.optimize.base import Calibration, Lessons, Outputs, Pass, Work
+from modelyard.optimize.measure import answers, difference, latency, race, rows_of
 from modelyard.optimize.spec import Made, Request
 from modelyard.optimize.table import read_pass
 from modelyard.optimize.verdict import reasons_against
@@ -34,7 +34,8 @@ class Judge(Protocol):
 
     @property
     def inputs(self) -> dict[str, Array]: ...
-    def calibration(self) -> dict[str, Array]: ...
+    def calibration(self) -> Calibration: ...
+    def lessons(self) -> Lessons: ...
     def taking(self, names: list[str]) -> Judge: ...
     def metrics(self, outputs: Outputs) -> dict[str, float]: ...
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]: ...
@@ -96,14 +97,24 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     if judge is not None:
         judge = judge.taking([tensor.name for tensor in parent.model.signature.inputs])
     bench = Bench(parent, judge.inputs if judge else _made_up(parent.model), judge)
-    calibration = Calibration(judge.calibration()) if judge else None
+    start = Work(
+        parent.graph,
+        judge.calibration() if judge else None,
+        judge.lessons() if judge else None,
+        origin=parent.graph,
+        tolerance=spec.tolerance.quality,
+    )
     made: list[Made] = []
     graph = parent.graph
     for at, (written, chosen) in enumerate(zip(spec.passes, passes, strict=True)):
         (folder / STAGE).write_text(f"{written}\n{0.05 + 0.9 * at / len(spec.passes):.3f}\napplying {written} and measuring it")
-        graph = _applied(chosen, Work(graph, calibration), f"The pass {written!r} cannot be applied to {spec.model}@{spec.number}")
+        notes: dict[str, Any] = {}
+        graph = _applied(
+            chosen, replace(start, model=graph, notes=notes), f"The pass {written!r} cannot be applied to {spec.model}@{spec.number}"
+        )
         child = _written(graph, folder / "output" / str(at), parent)
         report, metrics = bench.measure(child)
+        report |= {"notes": notes} if notes else {}
         report["exact"] = all(earlier.exact for earlier in passes[: at + 1])
         reasons = reasons_against(report, spec.tolerance)
         report["verdict"] = {"kept": not reasons, "reasons": reasons, "tolerance": msgspec.to_builtins(spec.tolerance)}

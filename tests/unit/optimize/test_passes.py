@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.optimize.base import Calibration, Work
 from modelyard.optimize.passes.clip import clip
-from modelyard.optimize.passes.prune import prune
+from modelyard.optimize.sparsity import Sparsity, zeroed
 from modelyard.optimize.table import PASSES, read_pass
 from modelyard.optimize.weights import weight_tensors
 
@@ -71,7 +71,7 @@ def weights_of(model):
 def test_pruning_zeroes_exactly_the_smallest_share(parts, sparsity):
     weights = [np.array(part, np.float32).reshape(1, -1) for part in parts]
     flat = np.concatenate([part.ravel() for part in weights])
-    pruned = np.concatenate([part.ravel() for part in prune(weights, sparsity)])
+    pruned = np.concatenate([part.ravel() for part in zeroed(weights, Sparsity(share=sparsity).kept(weights, [1] * len(weights)))])
     gone = (pruned == 0) & (flat != 0)
     assert np.array_equal(pruned[~gone], flat[~gone])
     count = int(sparsity * len(flat))

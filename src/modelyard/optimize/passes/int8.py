@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QDQQuantizer, QuantType, create_calibrator, quantize_dynamic
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.core.tensors import Array
 from modelyard.optimize.base import Calibration, Work
+from modelyard.optimize.sensitive import leave_out_sensitive
 from modelyard.optimize.weights import why_no_weights
 
 _RANGES = {"static": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
@@ -23,6 +24,10 @@ as many bins as steps, so it finds all of it too.)"""
 _WAYS = ("auto", *_RANGES, "dynamic")
 _OLDEST_OPSET = 13  # the first whose QuantizeLinear has a scale a channel
 _BATCH = 64
+_STATIC = ["MatMul", "Gemm", "Conv"]
+_PRECISE = {"per_channel": True, "reduce_range": True}
+"""Seven bits of range, a scale a channel: what stays exact where 16-bit sums would saturate (AVX2)."""
+_WEIGHTS = {**_PRECISE, "weight_type": QuantType.QInt8}
 
 
 class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no types
@@ -65,28 +70,58 @@ class Int8:
         return ""
 
     def run(self, work: Work) -> ModelProto:
-        copy = _with_flat_biases(onnx.shape_inference.infer_shapes(work.model))
+        copy = _named(_with_flat_biases(onnx.shape_inference.infer_shapes(work.model)))
+        if not self._static(work) or work.calibration is None:
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / "quantized.onnx"
+                quantize_dynamic(copy, path, op_types_to_quantize=["MatMul", "Gemm"], **_WEIGHTS)
+                return onnx.load(path)
+        ranges = self._ranges(copy, work.calibration)
+
+        def quantize(names: Sequence[str]) -> ModelProto:
+            own = ModelProto()
+            own.CopyFrom(copy)  # the quantizer changes what it is given
+            chosen = {"activation_qType": QuantType.QUInt8, "nodes_to_quantize": list(names), "nodes_to_exclude": []}
+            more: dict[str, Any] = {"op_types_to_quantize": _STATIC, "extra_options": {}, "tensors_range": ranges}
+            quantizer = QDQQuantizer(own, weight_qType=_WEIGHTS["weight_type"], **_PRECISE, **chosen, **more)
+            quantizer.quantize_model()
+            quantizer.model.topological_sort()
+            made: ModelProto = quantizer.model.model
+            return made
+
+        nodes = [node for node in copy.graph.node if node.op_type in _STATIC]
+        found = leave_out_sensitive(work.model, nodes, quantize, work.calibration, work.tolerance)
+        work.notes["int8"] = found.notes
+        return found.model
+
+    def _ranges(self, model: ModelProto, calibration: Calibration) -> Any:
+        """What flows between layers, by tensor."""
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "quantized.onnx"
-            # Seven bits of range, a scale a channel: what stays exact where 16-bit sums would saturate (AVX2).
-            chosen = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
-            if self._static(work) and work.calibration is not None:
-                quantize_static(
-                    copy,
-                    path,
-                    _Rows(work.calibration),
-                    quant_format=QuantFormat.QDQ,
-                    op_types_to_quantize=["MatMul", "Gemm", "Conv"],
-                    activation_type=QuantType.QUInt8,
-                    calibrate_method=_RANGES.get(self.way, CalibrationMethod.MinMax),
-                    **chosen,
-                )
-            else:
-                quantize_dynamic(copy, path, op_types_to_quantize=["MatMul", "Gemm"], **chosen)
-            return onnx.load(path)
+            path = Path(folder) / "model.onnx"
+            onnx.save_model(model, path)
+            method = _RANGES.get(self.way, CalibrationMethod.MinMax)
+            seen = str(Path(folder) / "augmented.onnx")
+            calibrator = create_calibrator(path, _STATIC, augmented_model_path=seen, calibrate_method=method)
+            calibrator.collect_data(_Rows(calibration))
+            return calibrator.compute_data()
 
     def _static(self, work: Work) -> bool:
         return self.way in _RANGES or (self.way == "auto" and work.calibration is not None)
+
+
+def _named(model: ModelProto) -> ModelProto:
+    """Every node has a name of its own, by which it can be left out. Changes the model given."""
+    taken = {node.name for node in model.graph.node if node.name}
+    seen: set[str] = set()
+    for at, node in enumerate(model.graph.node):
+        if not node.name or node.name in seen:
+            name = f"{node.op_type}_{at}"
+            while name in taken:
+                name += "_"
+            node.name = name
+            taken.add(name)
+        seen.add(node.name)
+    return model
 
 
 def _with_flat_biases(model: ModelProto) -> ModelProto:

@@ -1,4 +1,4 @@
-"""Magnitude pruning: the weights nearest to zero, over the whole graph, become zero."""
+"""Magnitude pruning: the weights nearest to zero become zero, at once or in steps with fine-tuning in between."""
 
 from __future__ import annotations
 
@@ -6,32 +6,56 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from onnx import ModelProto
+from onnx import ModelProto, numpy_helper
 
-from modelyard.optimize.base import Work, number_between
-from modelyard.optimize.weights import Weights, why_no_weights, with_weights
+from modelyard.core.errors import InvalidRequest
+from modelyard.optimize.base import Work, options_of
+from modelyard.optimize.finetuning import Finetuning
+from modelyard.optimize.sparsity import NAME, Sparsity, read_sparsity, zeroed
+from modelyard.optimize.weights import layers, weight_tensors, why_no_weights, with_weights
 
-
-def prune(weights: list[Weights], sparsity: float) -> list[Weights]:
-    """Exactly ``floor(sparsity × count)`` weights of all are set to zero, the smallest magnitudes first; among equals the earlier ones."""
-    sizes = np.concatenate([np.abs(part).ravel().astype(np.float64) for part in weights])
-    keep = np.ones(len(sizes), bool)
-    keep[np.argsort(sizes, kind="stable")[: int(sparsity * len(sizes))]] = False
-    ends = np.cumsum([part.size for part in weights])[:-1]
-    return [np.where(mask.reshape(part.shape), part, part.dtype.type(0)) for part, mask in zip(weights, np.split(keep, ends), strict=True)]
+_OPTIONS = {"each": 1, "finetune": 3, "steps": 4}
 
 
 @dataclass(frozen=True)
 class Prune:
     exact: ClassVar[bool] = False
-    sparsity: float
+    sparsity: Sparsity
+    finetuning: Finetuning | None = None
+    """After each step."""
+    steps: int = 1
 
     def supports(self, work: Work) -> str:
-        return why_no_weights(work.model)
+        reason = why_no_weights(work.model)
+        return reason or (self.finetuning.supports(work) if self.finetuning else "")
 
     def run(self, work: Work) -> ModelProto:
-        return with_weights(work.model, lambda weights: prune(weights, self.sparsity))
+        model = work.model
+        for step in range(1, self.steps + 1):
+            # Much at first, while there is much to spare, and little at the end (Zhu and Gupta, To prune, or not to prune, 2017).
+            model = self._pruned(model, 1 - (1 - step / self.steps) ** 3)
+            if self.finetuning:
+                model = self.finetuning.run(work, model, step)
+        left = {tensor.name: int(np.count_nonzero(numpy_helper.to_array(tensor))) for tensor in weight_tensors(model.graph)}
+        everything = sum(int(np.prod(tensor.dims)) for tensor in weight_tensors(model.graph))
+        work.notes["weights"] = {"all": everything, "not_zero": sum(left.values()), "layers": left}
+        return model
+
+    def _pruned(self, model: ModelProto, progress: float) -> ModelProto:
+        axes = [layer.output_axis for layer in layers(model.graph)]
+        return with_weights(model, lambda weights: zeroed(weights, self.sparsity.kept(weights, axes, progress)))
 
 
 def read(argument: str) -> Prune:
-    return Prune(number_between("prune", argument, 0.0, 1.0, "prune:0.8"))
+    amount, *parts = argument.split(",")
+    options = options_of(NAME, parts, _OPTIONS)
+    sparsity = read_sparsity(amount, each=bool(options.get("each")))
+    if "each" in options and sparsity.pattern[1]:
+        raise InvalidRequest("N of every M weights are kept in each layer anyway; write prune:2:4 without 'each'.")
+    if "steps" in options and "finetune" not in options:
+        raise InvalidRequest(
+            "Pruning in steps without fine-tuning between them is the same as at once; write prune:0.8,steps=4,finetune=3."
+        )
+    if "steps" in options and sparsity.pattern[1]:
+        raise InvalidRequest("N of every M weights are kept at once; write prune:2:4,finetune=3 without 'steps'.")
+    return Prune(sparsity, Finetuning(options["finetune"]) if "finetune" in options else None, options.get("steps", 1))
