@@ -71,9 +71,8 @@ def print_children(children: list[Version]) -> None:
     )
     for child, report in zip(children, reports, strict=True):
         for node in report.get("notes", {}).get("int8", {}).get("left_out", ()):
-            print(
-                f"\n{child.reference} leaves {node['node']} ({node['operator']}) as it is; the loss on training rows is then {node['loss_without_it']:.4g}"
-            )
+            left = f"{node['node']} ({node['operator']})"
+            print(f"\n{child.reference} leaves {left} as it is: the loss on training rows is then {node['loss_without_it']:.4g}")
         for reason in report["verdict"]["reasons"]:
             print(f"\n{child.reference} is flagged: {reason}")
 
