@@ -7,7 +7,7 @@ import pytest
 from gate_machine import Machine, grant, limit
 from modelyard.core.access import Action
 from modelyard.core.clock import SystemClock
-from modelyard.core.errors import LimitExceeded, ModelyardError
+from modelyard.core.errors import ModelyardError
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.check import Gate, SnapshotHolder
