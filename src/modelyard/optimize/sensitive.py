@@ -87,8 +87,9 @@ def _damage(before: dict[str, Array], after: dict[str, Array]) -> float:
     for name, values in before.items():
         other = after[name]
         if values.dtype.kind == "f":
-            apart = float(np.mean((values.astype(np.float64) - other.astype(np.float64)) ** 2))
-            found = max(found, apart / max(float(np.var(values, axis=0, dtype=np.float64).mean()), 1e-12))
+            was = values.astype(np.float64)
+            apart = float(np.mean((was - other.astype(np.float64)) ** 2))
+            found = max(found, apart / max(float(np.var(was, axis=0).mean()), 1e-12))
         elif values.size:
             found = max(found, float(np.mean(values != other)))
     return found
