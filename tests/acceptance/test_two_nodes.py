@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from acceptance.graphs import write_adder
 from acceptance.test_limits import BODY, BUDGET, Crowd
 from modelyard import Client
-from modelyard.testing.platform import RunningPlatform, running_platform
+from modelyard.testing.platform import COMMAND, RunningPlatform, running_platform
 from servers import postgres
 
 pytestmark = pytest.mark.timeout(300)
@@ -19,16 +21,20 @@ Nodes = tuple[RunningPlatform, RunningPlatform]
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
-    folder = tmp_path_factory.mktemp("nodes")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     with postgres.running() as server:
-        settings = {"database_url": server.database(), "blob_url": str(folder / "blobs")}
-        with running_platform(folder / "first", settings=settings) as first:
-            with Client(first.url, first.admin_key) as client:
-                client.push(write_adder(folder / "adder.onnx", 10.0), "adder")
-                client.deploy("adder@1", "adder")
-            with running_platform(folder / "second", settings=settings | {"admin_key": first.admin_key}) as second:
-                yield first, second
+        yield {"database_url": server.database(), "blob_url": str(tmp_path_factory.mktemp("blobs"))}
+
+
+@pytest.fixture(scope="module")
+def nodes(settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    folder = tmp_path_factory.mktemp("nodes")
+    with running_platform(folder / "first", settings=settings) as first:
+        with Client(first.url, first.admin_key) as client:
+            client.push(write_adder(folder / "adder.onnx", 10.0), "adder")
+            client.deploy("adder@1", "adder")
+        with running_platform(folder / "second", settings=settings | {"admin_key": first.admin_key}) as second:
+            yield first, second
 
 
 @pytest.fixture
@@ -48,6 +54,19 @@ def until_known(node: RunningPlatform, key: str, status: int = 200) -> float:
         assert time.monotonic() - began < 20
         time.sleep(0.02)
     return time.monotonic() - began
+
+
+def test_a_node_with_another_admin_key_is_refused_and_leaves_the_others_alone(
+    settings: dict[str, str], client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (settings | {"home": tmp_path / "home", "admin_key": "quite-another-admin-key"}).items():
+        monkeypatch.setenv(f"MODELYARD_{name.upper()}", str(value))
+    command = [*COMMAND, "up", "--port", "0", "--management-port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL, check=False)
+    assert ended.returncode == 1
+    assert "Another node works on this database with another MODELYARD_ADMIN_KEY" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert client.whoami()
 
 
 @pytest.mark.parametrize("limit", ["100/day", "100 requests total"])

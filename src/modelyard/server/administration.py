@@ -18,6 +18,7 @@ from modelyard.server.fronts.management import ManagementServer
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.controller import Controller, build
 from modelyard.server.wiring.foundation import Foundation
+from modelyard.store.nodes import BEAT_SECONDS
 
 logger = logging.getLogger("modelyard.controller")
 PUBLISH_SECONDS = 0.05
@@ -52,6 +53,7 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
         _Background("upkeep", lambda: _repeat(stop, UPKEEP_SECONDS, controller.upkeep), server),
         _Background("limits", lambda: _repeat(stop, SUPPLY_SECONDS, controller.supplier.tick), server),
         _Background("audit", lambda: _repeat(stop, settings.audit_sign_seconds, controller.services.audit.sign), server),
+        _Background("presence", lambda: _repeat(stop, BEAT_SECONDS, controller.foundation.beat), server),
         _Background("jobs", lambda: controller.scheduler.run(stop), server),
         _Background("batches", lambda: _repeat(stop, BATCH_SECONDS, controller.batches.tick), server),
         _Background("predictions", lambda: controller.predictions.run(stop), server),
@@ -78,6 +80,7 @@ def _last_fold(controller: Controller, foundation: Foundation) -> None:
         controller.ledger.fold()
         _take_refusals(controller)
         controller.services.audit.sign()
+        foundation.leave()
         foundation.store.close()
     except ModelyardError as error:
         logger.warning("Usage and changes of the last moments are folded and signed at the next start: %s", error.message)

@@ -94,7 +94,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(description="Where artifacts and datasets are stored: a folder or s3://bucket/prefix; empty for a folder inside the home."),
     ] = ""
     admin_key: Annotated[
-        str, Meta(description="Bootstrap admin key of at least 16 characters; empty lets the first start make one and print it once.")
+        str,
+        Meta(
+            description="Bootstrap admin key of at least 16 characters, the same on all nodes of one database that have any; "
+            "empty lets the first start make one and print it once."
+        ),
     ] = ""
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Meta(description="Least severe level that is logged.")] = "info"
     access_log: Annotated[bool, Meta(description="Whether workers log every inference request as a JSON line.")] = True

@@ -27,6 +27,7 @@ from modelyard.store.leases import LeasesTable
 from modelyard.store.limits import LimitsTable
 from modelyard.store.migrate import migrate
 from modelyard.store.models import ModelsTable
+from modelyard.store.nodes import NodesTable
 from modelyard.store.pools import PoolsTable
 from modelyard.store.predictions import PredictionsTable
 from modelyard.store.prices import PricesTable
@@ -69,6 +70,7 @@ class Session:
         self.pools = PoolsTable(connection, clock)
         self.prices = PricesTable(connection, clock)
         self.settings = SettingsTable(connection)
+        self.nodes = NodesTable(connection, clock)
 
 
 class Store:

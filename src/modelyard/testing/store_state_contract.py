@@ -17,6 +17,7 @@ from modelyard.core.errors import AlreadyExists, Conflict, InvalidRequest, Model
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job, JobStatus, Limits, Progress, WorkspacePool
 from modelyard.store.database import Session, Store
+from modelyard.store.nodes import GONE_SECONDS
 from modelyard.store.predictions import Prediction, PredictionStatus
 from modelyard.store.usage import UsageMinute
 
@@ -76,6 +77,19 @@ class StoreStateContract:
         assert [found.id for found in session.jobs.list(1, status=JobStatus.CANCELLED)] == [ids[0]]
         assert session.jobs.list(2) == []
         assert [found.id for found in session.jobs.unended()] == ids[1:]
+
+    def test_nodes_are_there_until_they_leave_or_fall_silent(self, session: Session, clock: ManualClock) -> None:
+        session.nodes.beat("first")
+        session.nodes.beat("second")
+        assert session.nodes.others("first") == ["second"]
+        session.nodes.leave("second")
+        assert session.nodes.others("first") == []
+        session.nodes.beat("second")
+        clock.advance(GONE_SECONDS - 1)
+        session.nodes.beat("first")
+        assert session.nodes.others("third") == ["first", "second"]
+        clock.advance(1)
+        assert session.nodes.others("third") == ["first"]
 
     def test_the_last_jobs_that_succeeded_come_oldest_first(self, session: Session) -> None:
         ids = [session.jobs.add(job()).id for _ in range(4)]

@@ -215,6 +215,22 @@ def test_a_given_admin_key_counts_and_another_one_takes_its_place(keys):
         keys.bootstrap(GIVEN)
 
 
+def test_nodes_of_one_database_do_not_take_each_others_admin_key_away(store, clock, keys, caplog):
+    bootstrap(store, clock, GIVEN, "first")
+    with pytest.raises(Conflict, match="Another node works on this database with another MODELYARD_ADMIN_KEY"):
+        bootstrap(store, clock, GIVEN + "x", "second")
+    (key,) = keys.list(1)
+    assert not key.revoked_ns
+    for secret in (GIVEN, None):
+        bootstrap(store, clock, secret, "second")
+    with store.write() as session:
+        session.nodes.leave("second")
+    bootstrap(store, clock, GIVEN + "x", "first")  # alone, it may change its own
+    assert keys.list(1)[0].revoked_ns
+    assert f"key {key.public_id}, which was given then, is revoked" in caplog.text
+    assert GIVEN not in caplog.text
+
+
 def test_a_lesser_key_does_not_become_admin(keys):
     _, secret = keys.create(ACTOR, NewKey())
     with pytest.raises(Conflict):

@@ -29,7 +29,7 @@ def main() -> int:
     configure(handover.name, settings.log_level, Home(settings.home).logs)
     try:
         foundation = lay_foundation(settings)
-        made = bootstrap(foundation.store, foundation.clock, settings.admin_key or None)
+        made = bootstrap(foundation.store, foundation.clock, settings.admin_key or None, foundation.node)
         if made is not None:
             channel.say(Said.ADMIN_KEY, made)
         foundation.publisher.publish_if_changed()

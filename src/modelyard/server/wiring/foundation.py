@@ -29,6 +29,21 @@ class Foundation:
     keys: KeyService
     publisher: SnapshotPublisher
 
+    @property
+    def node(self) -> str:
+        """What tells this home from others on the same database."""
+        return home_secret(self.home.root, "node").hex()[:32]
+
+    def beat(self) -> None:
+        """Says that this node is there."""
+        with self.store.write() as session:
+            session.nodes.beat(self.node)
+
+    def leave(self) -> None:
+        """Says that it has ended."""
+        with self.store.write() as session:
+            session.nodes.leave(self.node)
+
 
 def lay_foundation(settings: Settings) -> Foundation:
     """Opens the stores and brings the database to this version.
