@@ -6,6 +6,7 @@ import re
 import time
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -53,6 +54,12 @@ def test_a_version_out_of_memory_answers_its_next_call(platform: RunningPlatform
 def test_an_answer_that_is_kept_is_recorded_as_such(platform: RunningPlatform, client: Client) -> None:
     client.deployments.put("kept", ["adder1@1"], policy={"cache": {"seconds": 60}})
     client.deployments.wait("kept")
+    told = platform.run(
+        "prices", "set", "--deployment", "kept", "--currency", "USD", "--call", "1", "--row", "0.5", "--cached-call", "0.25"
+    )
+    assert "0.25 USD/cached call" in told.stdout
+    client.limits.set("4 USD total", scope="deployment", subject="kept")
+    time.sleep(1)
     answers = [ask(platform, "kept") for _ in range(3)]
     assert len({reply.content for reply in answers}) == 1
     until = time.monotonic() + 20
@@ -65,6 +72,16 @@ def test_an_answer_that_is_kept_is_recorded_as_such(platform: RunningPlatform, c
         assert time.monotonic() < until
         time.sleep(0.2)
     assert row.cached_calls == 2
+    bill = client.platform.invoice(datetime.now(UTC).strftime("%Y-%m"))
+    assert [(line.item, line.quantity, line.amount) for line in bill.lines if line.deployment == "kept"] == [
+        ("call", 1, 1_000_000),
+        ("row", 1, 500_000),
+        ("cached_call", 2, 500_000),
+    ]
+    # The budget counts as the bill does, 2 of 4 so far: kept answers fit as long as one that has to be computed would.
+    statuses = [ask(platform, "kept").status_code for _ in range(8)]
+    assert statuses[:3] == [200] * 3
+    assert statuses[-1] == 429
 
 
 def test_a_graph_is_one_model_to_its_callers_and_one_record_to_the_ledger(platform: RunningPlatform, client: Client) -> None:

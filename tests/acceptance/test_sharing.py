@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import httpx
@@ -196,6 +197,40 @@ def test_limits_of_both_workspaces_bind(owner: Client, borrower: Client, caller:
             client.limits.remove(limit.id)
     with pytest.raises(NotFound):
         borrower.prices.set("USD", deployment=SHARED, call="1")
+
+
+@pytest.mark.usefixtures("shared")
+def test_the_owner_caps_one_borrower_alone(
+    owner: Client, borrower: Client, caller: httpx.Client, platform: RunningPlatform, tmp_path: Path
+) -> None:
+    owner.workspaces.create("fish")
+    owner.shares.share("adder", "fish")
+    told = platform.run("limits", "set", "--deployment", "adder", "--with", "birds", "2 requests total").stdout
+    assert "2 requests in total for share adder/birds" in told
+    [limit] = owner.limits.list()
+    with Client(platform.url, platform.admin_key, workspace="fish") as other:
+        free = {"authorization": f"Bearer {other.keys.create().key}"}
+    mine = {"authorization": f"Bearer {owner.keys.create().key}"}
+    try:
+        wait_for_limit(caller, "share 'adder/birds'")
+        assert [found.text for found in limits_of(platform, caller)] == ["2 requests in total"]
+        url = f"{platform.inference}/v2/models/{{}}/infer"
+        for name, headers in ((SHARED, free), ("adder", mine)):
+            assert [httpx.post(url.format(name), json=INFER, headers=headers).status_code for _ in range(4)] == [200] * 4
+        assert caller.post("/v2/models/adder/infer", json=INFER).status_code == 200, "its own deployment of the name is another one"
+        birds = borrower.workspaces.rename("birds", "thrushes")
+        assert [found.subject for found in owner.limits.list()] == ["adder/thrushes"]
+        assert caller.post(f"/v2/models/{SHARED}/infer", json=INFER).status_code == 429
+        assert birds.name == "thrushes"
+    finally:
+        owner.workspaces.rename("thrushes", "birds")
+        owner.limits.remove(limit.id)
+        owner.shares.unshare("adder", "fish")
+    with pytest.raises(NotFound):
+        borrower.limits.set("2/s", scope="share", subject=f"{SHARED}/fish")
+    for subject, said in (("adder/default", "is this workspace"), ("adder", "no workspace ''"), ("addr/birds", "Did you mean 'adder'")):
+        with pytest.raises((InvalidRequest, NotFound), match=said):
+            owner.limits.set("2/s", scope="share", subject=subject)
 
 
 def wait_for_limit(caller: httpx.Client, told: str) -> None:

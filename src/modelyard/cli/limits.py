@@ -13,6 +13,7 @@ from modelyard.core.durations import parse_expiry
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.limits import Scope, money_text
 from modelyard.core.prices import RATES, Price
+from modelyard.core.shares import share_subject
 
 app = typer.Typer(rich_markup_mode=None)
 limits = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help="Set, list and remove limits and budgets.")
@@ -31,6 +32,7 @@ def set_limit(
     limit: Annotated[str, typer.Argument(help="Like 100/min, '5000 rows/day', '10 USD/month', '1000 requests total', '4 concurrent'.")],
     key: Annotated[str, typer.Option(help="For one key, by its id.")] = "",
     deployment: Annotated[str, typer.Option(help="For one deployment, whoever calls it.")] = "",
+    borrower: Annotated[str, typer.Option("--with", help="With --deployment: for the calls of one workspace it is shared with.")] = "",
     member: Annotated[str, typer.Option(help="For all keys of one member together.")] = "",
     platform: Annotated[bool, typer.Option("--platform", help="For the whole platform.")] = False,
     revision: Annotated[int | None, typer.Option(help="Refuse when the limit is not at this revision any more.")] = None,
@@ -41,10 +43,13 @@ def set_limit(
         raise InvalidRequest(
             "Choose one of --key, --member, --deployment and --platform; several limits are set one by one, and all of them hold."
         )
-    chosen = {Scope.KEY: key, Scope.PRINCIPAL: member, Scope.DEPLOYMENT: deployment, Scope.PLATFORM: platform}
+    if borrower and not deployment:
+        raise InvalidRequest(f"--with {borrower} needs --deployment: say which of your deployments it borrows.")
+    shared = share_subject(deployment, borrower) if borrower else ""
+    chosen = {Scope.KEY: key, Scope.PRINCIPAL: member, Scope.SHARE: shared, Scope.DEPLOYMENT: deployment, Scope.PLATFORM: platform}
     scope = next((scope for scope, subject in chosen.items() if subject), Scope.WORKSPACE)
     with connected() as client:
-        made = client.limits.set(limit, scope=scope, subject=key or member or deployment, revision=revision)
+        made = client.limits.set(limit, scope=scope, subject=shared or key or member or deployment, revision=revision)
     if as_json:
         print_json(made)
     else:
@@ -86,11 +91,15 @@ def set_price(
     tokens_cached: Annotated[str, typer.Option(help="For 1000 tokens read from a cache.")] = "0",
     compute_second: Annotated[str, typer.Option(help="For a second that the model computed.")] = "0",
     explanation: Annotated[str, typer.Option(help="For each explanation.")] = "0",
+    cached_call: Annotated[
+        str | None, typer.Option(help="For a call answered without computing, in place of all these; as any other when left out.")
+    ] = None,
     after: Annotated[str, typer.Option("--from", help="When it takes effect, like 2027-01-31 or 30d; now when left out.")] = "",
     as_json: Json = False,
 ) -> None:
     """Set what calls cost from now, or a later time, on; earlier calls stay priced as they were."""
-    rates = dict(zip(RATES, (call, row, tokens_in, tokens_out, tokens_cached, compute_second, explanation), strict=True))
+    asked = (call, row, tokens_in, tokens_out, tokens_cached, compute_second, explanation, cached_call)
+    rates = {name: text for name, text in zip(RATES, asked, strict=True) if text is not None}
     now = time.time_ns()
     effective = now + int(parse_expiry(after, now) * 1e9) if after else 0
     with connected() as client:
@@ -114,7 +123,7 @@ def list_prices(as_json: Json = False) -> None:
 
 
 def _rates(price: Price) -> str:
-    named = [f"{money_text(getattr(price, name))} {price.currency}/{_PER.get(name, name)}" for name in RATES if getattr(price, name)]
+    named = [f"{money_text(getattr(price, name) or 0)} {price.currency}/{_PER.get(name, name)}" for name in price.named]
     return ", ".join(named) or "nothing"
 
 
@@ -123,4 +132,5 @@ _PER = {
     "tokens_out": "1000 tokens out",
     "tokens_cached": "1000 cached tokens",
     "compute_second": "second of computing",
+    "cached_call": "cached call",
 }

@@ -89,6 +89,8 @@ class DeclaredLimit(Body):
     """A key's label."""
     member: Short = ""
     deployment: str = Field("", max_length=LONGEST)
+    borrower: Short = Field("", examples=["birds"])
+    """With a deployment: only calls of this workspace, which it is shared with."""
     platform: bool = False
 
 
@@ -108,6 +110,8 @@ class DeclaredPrice(Body):
     tokens_cached: Amount = "0"
     compute_second: Amount = "0"
     explanation: Amount = "0"
+    cached_call: Amount | None = None
+    """For a call that was answered without computing, in place of all the rest; left out, it costs what any other call does."""
 
 
 def _by_name(value: Any, field: str) -> Any:

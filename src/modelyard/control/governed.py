@@ -18,6 +18,7 @@ from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, parse_money, parse_quantity
 from modelyard.core.models import check_name
 from modelyard.core.prices import RATES, Price
+from modelyard.core.shares import share_subject
 
 if TYPE_CHECKING:
     from modelyard.control.access import Caller
@@ -169,7 +170,11 @@ def _made(there: bool) -> ChangeKind:
 
 
 def _target(limit: DeclaredLimit) -> tuple[Scope, str]:
-    named = {Scope.KEY: limit.key, Scope.PRINCIPAL: limit.member, Scope.DEPLOYMENT: limit.deployment}
+    if limit.borrower and not limit.deployment:
+        raise InvalidRequest(f"The limit {limit.limit!r} names the borrower {limit.borrower!r} and no deployment; say of which one.")
+    shared = share_subject(limit.deployment, limit.borrower) if limit.borrower else ""
+    whole = "" if limit.borrower else limit.deployment
+    named = {Scope.KEY: limit.key, Scope.PRINCIPAL: limit.member, Scope.DEPLOYMENT: whole, Scope.SHARE: shared}
     found = [(scope, subject) for scope, subject in named.items() if subject]
     if limit.platform:
         found.append((Scope.PLATFORM, ""))
@@ -188,6 +193,8 @@ def _limit(wanted: DeclaredLimit, state: Governed, deployments: Sequence[str], f
     scope, subject = slot[:2]
     if scope is Scope.DEPLOYMENT:
         _known(subject, [*deployments, *state.received], "limit")
+    if scope is Scope.SHARE:
+        _known(wanted.deployment, deployments, "limit")
     if scope is Scope.KEY and subject not in fresh_keys:
         raise NotFound(f"A limit names the key {subject!r}, which there is not.{did_you_mean(subject, fresh_keys)}")
     now = None if scope is Scope.KEY and fresh_keys[subject] else state.limits.get(slot)
@@ -206,12 +213,12 @@ def _limit_name(slot: Slot) -> str:
 def _price(wanted: DeclaredPrice, state: Governed, deployments: Sequence[str]) -> Line:
     if wanted.deployment:
         _known(wanted.deployment, deployments, "price")
-    rates = {name: parse_money(getattr(wanted, name)) for name in RATES}
+    rates = {name: parse_money(text) for name in RATES if (text := getattr(wanted, name)) is not None}
     price = msgspec.structs.replace(Price(id=0, workspace_id=0, deployment=wanted.deployment, currency=wanted.currency), **rates)
     now = state.prices.get((wanted.deployment, wanted.version))
     same = now is not None and all(getattr(now, name) == getattr(price, name) for name in (*RATES, "currency"))
     name = " ".join(filter(None, [wanted.deployment or "every deployment", wanted.version]))
-    detail = "" if same else ", ".join([f"{item} {getattr(wanted, item)}" for item in RATES if rates[item]]) + f" {wanted.currency}"
+    detail = "" if same else ", ".join([f"{item} {getattr(wanted, item)}" for item in price.named]) + f" {wanted.currency}"
     kind = ChangeKind.CREATE if now is None else ChangeKind.UNCHANGED if same else ChangeKind.UPDATE
     return Line(kind, "price", name, None if same else AddPrice(price, wanted.version), detail)
 

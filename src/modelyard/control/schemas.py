@@ -283,7 +283,8 @@ class LimitBody(Body):
     scope: Scope
     """Whose use is counted together."""
     subject: str = Field("", max_length=200, examples=["penguins"])
-    """The key's id, the member's or the deployment's name; nothing for the workspace and the platform."""
+    """The key's id, the member's or the deployment's name, ``deployment/workspace`` for one workspace's calls of a shared deployment;
+    nothing for the workspace and the platform."""
     limit: Annotated[str, StringConstraints(min_length=1, max_length=100)] = Field(examples=["100/min"])
     """How much in which time: ``100/min``, ``5000 rows/day``, ``10 USD/month``, ``1000 requests total``, ``4 concurrent``."""
     revision: int | None = Field(None, ge=0)
@@ -310,5 +311,7 @@ class PriceBody(Body):
     tokens_cached: Money = "0"
     compute_second: Money = "0"
     explanation: Money = "0"
+    cached_call: Money | None = Field(None, examples=["0.0001"])
+    """For a call that was answered without computing, in place of all the rest; left out, it costs what any other call does."""
     effective_ns: int = Field(0, ge=0)
     """From when on (nanoseconds since the epoch); 0 for now."""

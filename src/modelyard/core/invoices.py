@@ -17,6 +17,7 @@ UNITS = {
     "tokens_cached": "cached tokens",
     "compute_second": "seconds of computing",
     "explanation": "explanations",
+    "cached_call": "cached calls",
 }
 """What each rate of a price is for, in words."""
 _MONTH = re.compile(r"(\d{4})-(\d{2})")

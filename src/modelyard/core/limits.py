@@ -27,6 +27,7 @@ class Scope(StrEnum):
     KEY = "key"  # calls with one key
     DEPLOYMENT = "deployment"  # calls of one deployment
     PRINCIPAL = "principal"  # calls with all keys of one person or service in a workspace
+    SHARE = "share"  # calls of one deployment by one of the workspaces that it is shared with
 
 
 class Measure(StrEnum):
@@ -66,8 +67,8 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True):
     workspace_id: int
     scope: Scope
     subject: str = ""
-    """The key's public id, the deployment's or the principal's name; empty for workspace and platform. A deployment of this name
-    that is removed and made again is limited as before."""
+    """The key's public id, the deployment's or the principal's name, ``deployment/workspace`` for a share; empty for workspace and
+    platform. A deployment of this name that is removed and made again is limited as before."""
     measure: Measure
     window: Window
     amount: int
@@ -93,9 +94,9 @@ class ServedLimit(msgspec.Struct, frozen=True, kw_only=True):
     revision: int
     scope: Scope
     subject_id: int
-    """Of the workspace, principal, key or deployment; 0 for the platform."""
+    """Of the workspace, principal, key or deployment (of a share: the deployment); 0 for the platform."""
     workspace_id: int = 0
-    """Where the limit holds."""
+    """Where the limit holds; of a share, the workspace that borrows."""
     subject: str
     measure: Measure
     window: Window

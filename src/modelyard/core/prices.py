@@ -10,7 +10,7 @@ from modelyard.core.errors import InvalidRequest
 from modelyard.core.inference import Cost
 from modelyard.core.limits import MICRO
 
-RATES = ("call", "row", "tokens_in", "tokens_out", "tokens_cached", "compute_second", "explanation")
+RATES = ("call", "row", "tokens_in", "tokens_out", "tokens_cached", "compute_second", "explanation", "cached_call")
 HIGHEST = 1_000_000 * MICRO
 """What a rate may be at most: products with any count of one call then stay far below 2**63."""
 
@@ -34,6 +34,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     tokens_cached: int = 0
     compute_second: int = 0
     explanation: int = 0
+    cached_call: int | None = None
+    """For each call that was answered without computing, in place of all the rest; None: such a call costs what any other does."""
     effective_ns: int = 0
     """From when on; earlier calls cost what they did."""
     created_by: str = ""
@@ -41,11 +43,23 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def certain(self) -> bool:
-        """Whether a call's price is known before it is computed: nothing of it depends on what comes out."""
+        """Whether the most that a call costs is known before it is computed: nothing of it depends on what comes out."""
         return not (self.tokens_out or self.tokens_cached or self.compute_second or self.explanation)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The rates that say something: those above nothing, and that of cached calls wherever there is one."""
+        return tuple(name for name in RATES if getattr(self, name) or (name == "cached_call" and self.cached_call is not None))
+
+    @property
+    def entry(self) -> int:
+        """What any call costs for being one, whether or not it will have to be computed."""
+        return max(self.call, self.cached_call or 0)
 
     def of(self, cost: Cost) -> int:
         """What an answered call costs, rounded up to a millionth once."""
+        if cost.cached and self.cached_call is not None:
+            return self.cached_call
         thousandths = cost.tokens_in * self.tokens_in + cost.tokens_out * self.tokens_out + cost.tokens_cached * self.tokens_cached
         fine = thousandths * 1000 + cost.compute_us * self.compute_second
         return self.call + cost.rows * self.row + cost.explanations * self.explanation - -fine // MICRO
@@ -54,7 +68,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
 def check_rates(price: Price) -> None:
     """Raises InvalidRequest for a rate that is negative or too high to be counted."""
     for name in RATES:
-        if not 0 <= getattr(price, name) <= HIGHEST:
+        if not 0 <= (getattr(price, name) or 0) <= HIGHEST:
             raise InvalidRequest(f"The price {name!r} must be from 0 to {HIGHEST // MICRO}; correct it.")
 
 
@@ -93,7 +107,7 @@ class Tariff:
     def call(self, time_ns: int) -> int:
         """What any call costs for being one: the highest, while its version is not known."""
         found = [price_at(prices, time_ns) for prices in self._own.values()] or [price_at(self._general, time_ns)]
-        return max([price.call for price in found if price is not None], default=0)
+        return max([price.entry for price in found if price is not None], default=0)
 
     def of(self, cost: Cost, time_ns: int) -> int:
         """What an answered call costs; nothing without a price."""

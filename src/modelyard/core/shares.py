@@ -17,6 +17,11 @@ def shared_name(owner: str, deployment: str) -> str:
     return f"{owner}{SEPARATOR}{deployment}"
 
 
+def share_subject(deployment: str, borrower: str) -> str:
+    """What a limit on one workspace's calls of a shared deployment is for, as its owner says it."""
+    return f"{deployment}/{borrower}"
+
+
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """A share as stored. Kept when it has ended, so that old bills can say what was called."""
 

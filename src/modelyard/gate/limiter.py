@@ -26,7 +26,7 @@ __all__ = ["Awaited", "Limiter", "Reservation"]
 Subject = tuple[Scope, int, int]
 """Scope, whose use is counted, and in which workspace, where that is not said by the subject: a person may be in several, and a shared
 deployment has limits of its owner, which bind everybody's calls, and of those it is shared with, which bind their own."""
-_BY_WORKSPACE = frozenset({Scope.PRINCIPAL, Scope.DEPLOYMENT})
+_BY_WORKSPACE = frozenset({Scope.PRINCIPAL, Scope.DEPLOYMENT, Scope.SHARE})
 
 
 def _subject_of(limit: ServedLimit) -> Subject:
@@ -154,6 +154,7 @@ class Limiter:
             (Scope.WORKSPACE, grant.workspace_id, 0),
             (Scope.PRINCIPAL, grant.principal_id, grant.workspace_id),
             (Scope.KEY, grant.key_id or -deployment_id, 0),
+            (Scope.SHARE, deployment_id, grant.workspace_id),
             *((Scope.DEPLOYMENT, deployment_id, identity) for identity in dict.fromkeys((owner_id, grant.workspace_id))),
         )
         meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]

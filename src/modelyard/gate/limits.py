@@ -9,9 +9,11 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, check_quantity
-from modelyard.core.prices import RATES, Price, check_rates
+from modelyard.core.prices import Price, check_rates
+from modelyard.core.shares import share_subject
 from modelyard.gate.counters import CAPACITY
 from modelyard.gate.currencies import currencies_with_borrowers
+from modelyard.gate.shares import workspace_named
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
@@ -75,7 +77,9 @@ class LimitService:
             if limit.scope is Scope.PLATFORM:
                 return True
             if limit.workspace_id != grant.workspace_id:
-                return limit.scope is Scope.DEPLOYMENT and (limit.workspace_id, limit.subject) in shared
+                return (limit.scope, limit.workspace_id, limit.subject) in shared
+            if limit.scope is Scope.SHARE:
+                return False
             if limit.scope is Scope.DEPLOYMENT:
                 return not grant.deployments or limit.subject in grant.deployments
             if limit.scope is Scope.PRINCIPAL:
@@ -85,7 +89,11 @@ class LimitService:
         with self._store.read() as session:
             name = session.principals.names([grant.principal_id]).get(grant.principal_id)
             received = session.shares.received(grant.workspace_id)
-            shared = {(share.workspace_id, share.deployment) for share in received if grant.covers(share.name)}
+            shares = [share for share in received if grant.covers(share.name)]
+            workspace = session.workspaces.get(grant.workspace_id)
+            mine = workspace.name if workspace is not None else ""
+            shared = {(Scope.DEPLOYMENT, share.workspace_id, share.deployment) for share in shares}
+            shared |= {(Scope.SHARE, share.workspace_id, share_subject(share.deployment, mine)) for share in shares}
             found = [limit for limit in session.limits.all() if binds(limit)]
         # Who has set them is the administrators' own affair.
         return [msgspec.structs.replace(limit, created_by="") for limit in found]
@@ -130,7 +138,8 @@ class PriceService:
                     created_by=actor.name,
                 )
             )
-            after = {name: getattr(made, name) for name in (*RATES, "currency", "version_id", "effective_ns") if getattr(made, name)}
+            after = {name: getattr(made, name) for name in made.named}
+            after |= {name: value for name in ("currency", "version_id", "effective_ns") if (value := getattr(made, name))}
             session.audit.append(actor, "price.add", f"deployment:{made.deployment or '*'}", after=after)
             return made
 
@@ -157,13 +166,19 @@ def _check_subject(session: Session, actor: Actor, scope: Scope, subject: str, *
         if found is None or (found.workspace_id != actor.workspace_id and session.memberships.get(actor.workspace_id, found.id) is None):
             raise NotFound(f"There is no member {subject[:60]!r} to limit; 'modelyard members list' shows them.")
         return
-    if scope is Scope.KEY:
+    if scope is Scope.SHARE:
+        subject, _, borrower = subject.partition("/")
+        if workspace_named(session, borrower).id == actor.workspace_id:
+            raise InvalidRequest(f"{borrower!r} is this workspace; limit the deployment itself, or a key or a member.")
+        known = [deployment.name for deployment in session.deployments.list(actor.workspace_id)]
+    elif scope is Scope.KEY:
         known = [key.public_id for key in session.keys.list(actor.workspace_id)] if subject else []
     else:
         known = [deployment.name for deployment in session.deployments.list(actor.workspace_id)]
         known += [share.name for share in session.shares.received(actor.workspace_id)] if limits else []
     if subject not in known:
-        raise NotFound(f"There is no {scope.value} {subject[:60]!r} to limit or price.{did_you_mean(subject, known)}")
+        what = Scope.DEPLOYMENT if scope is Scope.SHARE else scope
+        raise NotFound(f"There is no {what.value} {subject[:60]!r} to limit or price.{did_you_mean(subject, known)}")
 
 
 def _check_currency(session: Session, workspace_id: int, currency: str, *, everywhere: bool = False) -> None:

@@ -9,6 +9,7 @@ import msgspec
 from modelyard.core.inference import Cost
 from modelyard.core.limits import Limit, Measure, Scope
 from modelyard.core.prices import Tariff
+from modelyard.core.shares import Share, share_subject
 from modelyard.core.usage import CallKind
 from modelyard.store.database import Session
 from modelyard.store.leases import Lease
@@ -43,6 +44,8 @@ def used_since(session: Session, limit: Limit, since_ns: int) -> int:
         workspaces = {workspace.id for workspace in session.workspaces.list()}
     elif limit.scope is Scope.DEPLOYMENT:
         workspaces |= {share.borrower_id for share in session.shares.ever_given(limit.workspace_id)}
+    elif limit.scope is Scope.SHARE:
+        workspaces = {share.borrower_id for share in _capped(session, limit)}
     return sum(_in_workspace(session, limit, workspace_id, since_ns) for workspace_id in sorted(workspaces))
 
 
@@ -56,7 +59,7 @@ def _in_workspace(session: Session, limit: Limit, workspace_id: int, since_ns: i
     keys = _keys(session, limit)
     if keys is not None:
         counted = [minute for minute in counted if minute.key_id in keys]
-    if limit.scope is Scope.DEPLOYMENT:
+    if limit.scope in {Scope.DEPLOYMENT, Scope.SHARE}:
         wanted = _deployments(session, limit, workspace_id, owners)
         counted = [minute for minute in counted if minute.deployment_id in wanted]
     if limit.measure is Measure.MONEY:
@@ -79,8 +82,16 @@ def _keys(session: Session, limit: Limit) -> set[int] | None:
     return None
 
 
+def _capped(session: Session, limit: Limit) -> list[Share]:
+    """The share, and those that have ended of earlier deployments of the name, that a limit on one of them is for."""
+    given, names = session.shares.ever_given(limit.workspace_id), {workspace.id: workspace.name for workspace in session.workspaces.list()}
+    return [share for share in given if share_subject(share.deployment, names.get(share.borrower_id, "")) == limit.subject]
+
+
 def _deployments(session: Session, limit: Limit, workspace_id: int, owners: dict[int, tuple[int, str]]) -> set[int]:
     """Which deployments a limit on one means in a workspace: its owner's, whoever calls it, or what a borrower calls so."""
+    if limit.scope is Scope.SHARE:
+        return {share.deployment_id for share in _capped(session, limit)}
     found = {identity for identity, owner in owners.items() if owner == (limit.workspace_id, limit.subject)}
     if workspace_id == limit.workspace_id:
         found |= {identity for identity, name in session.shares.names(workspace_id).items() if name == limit.subject}
@@ -101,12 +112,15 @@ def _money(tariff: Tariff, minute: UsageMinute) -> int:
     price = tariff.price(minute.version_id, minute.minute * _MINUTE_NS + _MINUTE_NS - 1)
     if price is None:
         return 0
+    fixed = 0
+    if price.cached_call is not None:
+        fixed, minute = price.cached_call * minute.cached_calls, minute.computed
     names = ("rows", "tokens_in", "tokens_out", "tokens_cached", "compute_us")
     explanations = minute.calls if minute.kind == CallKind.EXPLAIN else 0
     cost = Cost(**{name: getattr(minute, name) for name in names}, explanations=explanations)
     variable = msgspec.structs.replace(price, call=0).of(cost)
     # Each call was rounded up by less than a millionth.
-    return price.call * minute.calls + variable + (minute.calls if variable else 0)
+    return fixed + price.call * minute.calls + variable + (minute.calls if variable else 0)
 
 
 def _closed(other: Lease, lease: Lease) -> bool:

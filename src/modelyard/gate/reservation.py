@@ -149,7 +149,7 @@ class Reservation:
         elif varied.money:
             now = self._hands.time_ns()
             price = self._plan.tariff.price(known.version_id, now)
-            certain = 0 if price is None else price.of(known)
+            certain = 0 if price is None else max(price.of(known), price.entry)
             target = certain if price is None or price.certain else max(certain, held.reserved)
         else:
             return held.reserved

@@ -32,7 +32,7 @@ class ShareService:
         something of the same name already.
         """
         with self._store.write() as session:
-            found, borrower = _deployment(session, actor.workspace_id, deployment), _workspace(session, workspace)
+            found, borrower = _deployment(session, actor.workspace_id, deployment), workspace_named(session, workspace)
             if borrower.id == actor.workspace_id:
                 raise InvalidRequest(f"{workspace!r} is this workspace; its keys may call {deployment!r} already.")
             current = session.shares.find(actor.workspace_id, deployment, borrower.id)
@@ -105,7 +105,8 @@ def _deployment(session: Session, workspace_id: int, name: str) -> Deployment:
     return found
 
 
-def _workspace(session: Session, name: str) -> Workspace:
+def workspace_named(session: Session, name: str) -> Workspace:
+    """A workspace that may be shared with. Raises NotFound."""
     found = session.workspaces.by_name(name)
     if found is None or found.removed_ns:
         # No names near to it: which workspaces there are is nobody's business.

@@ -71,6 +71,7 @@ class WorkspaceService:
             before = session.workspaces.get(workspace_id)
             made = session.workspaces.rename(workspace_id, name, expect_revision)
             if before is not None and before.name != name:
+                session.limits.rename_borrower(before.name, name)
                 session.audit.append(_in(actor, workspace_id), "workspace.rename", name, before={"name": before.name}, after={"name": name})
             return _view(made, ())
 

@@ -13,7 +13,7 @@ import msgspec
 
 from modelyard.core.errors import Unsupported
 from modelyard.core.usage import USAGE_GROUPS, UsageRow
-from modelyard.store.usage_sums import SUMS
+from modelyard.store.usage_sums import TOLD
 
 
 class ExportFormat(StrEnum):
@@ -34,7 +34,7 @@ def write_usage(pages: Iterable[Sequence[UsageRow]], by: Sequence[str], kind: Ex
 
     Raises Unsupported for Parquet where pyarrow is not installed.
     """
-    columns = ["start", *_labels(by), *SUMS]
+    columns = ["start", *_labels(by), *TOLD]
     if kind is ExportFormat.PARQUET:
         _write_parquet(pages, columns, file)
         return
@@ -75,7 +75,7 @@ def _write_parquet(pages: Iterable[Sequence[UsageRow]], columns: Sequence[str], 
         from pyarrow import parquet
     except ModuleNotFoundError:
         raise Unsupported("Parquet needs pyarrow on the server: pip install 'modelyard[data]'; or ask for csv or jsonl.") from None
-    kinds = {"start": pa.timestamp("s", "UTC")} | dict.fromkeys(SUMS, pa.int64())
+    kinds = {"start": pa.timestamp("s", "UTC")} | dict.fromkeys(TOLD, pa.int64())
     schema = pa.schema([(name, kinds.get(name, pa.string())) for name in columns])
     with parquet.ParquetWriter(file, schema) as writer:
         for page in pages:

@@ -38,6 +38,9 @@ class _Part:
 
     def add(self, used: UsageMinute) -> None:
         quantities = self.quantities
+        if self.price.cached_call is not None:
+            quantities["cached_call"] += used.cached_calls
+            used = used.computed
         quantities["call"] += used.calls
         quantities["row"] += used.rows
         quantities["tokens_in"] += used.tokens_in

@@ -13,7 +13,7 @@ from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.usage import USAGE_GROUPS, CallKind, ProtocolId, UsageRow, UsageStep
 from modelyard.ledger.sums import MINUTE_NS
 from modelyard.store.database import Session, Store
-from modelyard.store.usage_sums import DAY, MONTH, SUMS, WHOLE, Wanted
+from modelyard.store.usage_sums import DAY, MONTH, TOLD, WHOLE, Wanted
 
 DIMENSIONS = dict(zip(USAGE_GROUPS, ("deployment_id", "key_id", "version_id", "protocol", "kind", "status"), strict=True))
 PERIODS = {UsageStep.MINUTE: 1, UsageStep.HOUR: 60, UsageStep.DAY: DAY, UsageStep.MONTH: MONTH, UsageStep.ALL: WHOLE}
@@ -93,6 +93,7 @@ def _wanted(wish: UsageWish, only: Mapping[str, tuple[int, ...]]) -> Wanted:
         period=PERIODS[wish.step],
         by=tuple(dimension for name, dimension in DIMENSIONS.items() if name in wish.by),
         only=only,
+        sums=TOLD,
     )
 
 
@@ -163,7 +164,7 @@ class _Names:
         for row in page:
             told = [texts[identity] for texts, identity in zip(known, row[1:count], strict=True)]
             labels: dict[str, Any] = {name: text for name, (text, _) in zip(names, told, strict=True)}
-            amounts = dict(zip(SUMS, row[count:], strict=True))
+            amounts = dict(zip(TOLD, row[count:], strict=True))
             amounts["energy_uj"] = amounts["energy_uj"] or None
             labels["workspace"] = callers
             found.append({"start_ns": row[0] * MINUTE_NS, "key_label": "".join([label for _, label in told]), **labels, **amounts})

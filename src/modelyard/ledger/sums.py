@@ -59,4 +59,6 @@ def _amount(records: NDArray[np.void], name: str) -> NDArray[np.int64]:
         return np.zeros(len(records), np.int64)
     if name == "cached_calls":
         return (records["flags"] & CACHED).astype(np.int64)
+    if name.startswith("cached_"):
+        return np.where(records["flags"] & CACHED, _amount(records, name.removeprefix("cached_")), 0)
     return np.minimum(records[name].astype(np.uint64), np.uint64(_MOST)).astype(np.int64)

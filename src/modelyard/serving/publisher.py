@@ -17,7 +17,7 @@ from modelyard.core.limits import Limit, Measure, Scope, ServedLimit, Window
 from modelyard.core.models import Model, Version
 from modelyard.core.policy import EMPTY, Policy, target_of
 from modelyard.core.principals import Rights
-from modelyard.core.shares import ServedShare, Share
+from modelyard.core.shares import ServedShare, Share, share_subject
 from modelyard.identity.keys import within_rights
 from modelyard.registry.resolve import resolve_number
 from modelyard.serving.delegation import Delegation
@@ -133,12 +133,13 @@ def build_state(session: Session, keys: tuple[Key, ...]) -> SnapshotState:
     }
     deployments = tuple(resolver.served(deployment) for deployment in session.deployments.all())
     shares = session.shares.all()
+    workspaces = {workspace.id: workspace.name for workspace in session.workspaces.list()}
     return SnapshotState(
-        workspaces={workspace.id: workspace.name for workspace in session.workspaces.list()},
+        workspaces=workspaces,
         deployments=deployments,
         versions=tuple(resolver.versions[identity] for identity in sorted(resolver.versions)),
         keys=keys,
-        limits=tuple(served_limits(limits, deployments, keys, members, shares)),
+        limits=tuple(served_limits(limits, deployments, keys, members, shares, workspaces=workspaces)),
         prices=tuple(session.prices.all()),
         shares=tuple(
             ServedShare(id=share.id, borrower_id=share.borrower_id, name=share.name, deployment_id=share.deployment_id) for share in shares
@@ -152,9 +153,11 @@ def served_limits(
     keys: Iterable[Key],
     members: Mapping[tuple[int, str], int],
     shares: Sequence[Share] = (),
+    *,
+    workspaces: Mapping[int, str] | None = None,
 ) -> Iterator[ServedLimit]:
     """Limits with the ids of what they are for; those of keys, principals, deployments and shares that are not there limit nobody and
-    are left out. ``members`` are ids of principals by workspace and name.
+    are left out. ``members`` are ids of principals by workspace and name, ``workspaces`` are names by id.
     """
     limits, deployments = list(limits), tuple(deployments)
     yield from public_limits(deployments)
@@ -162,19 +165,24 @@ def served_limits(
         return
     ids = {(Scope.DEPLOYMENT, deployment.workspace_id, deployment.name): deployment.id for deployment in deployments}
     ids |= {(Scope.DEPLOYMENT, share.borrower_id, share.name): share.deployment_id for share in shares}
+    capped = {
+        (share.workspace_id, share_subject(share.deployment, (workspaces or {}).get(share.borrower_id, ""))): share for share in shares
+    }
+    ids |= {(Scope.SHARE, *owned): share.deployment_id for owned, share in capped.items()}
     ids |= {(Scope.PRINCIPAL, workspace_id, name): identity for (workspace_id, name), identity in members.items()}
     ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys}
     for limit in limits:
         fixed = {Scope.PLATFORM: 0, Scope.WORKSPACE: limit.workspace_id}.get(limit.scope)
         subject_id = fixed if fixed is not None else ids.get((limit.scope, limit.workspace_id, limit.subject))
         if subject_id is not None:
+            held = capped[limit.workspace_id, limit.subject].borrower_id if limit.scope is Scope.SHARE else limit.workspace_id
             yield ServedLimit(
                 id=limit.id,
                 revision=limit.revision,
                 scope=limit.scope,
                 subject_id=subject_id,
                 subject=limit.subject,
-                workspace_id=limit.workspace_id,
+                workspace_id=held,
                 measure=limit.measure,
                 window=limit.window,
                 amount=limit.amount,

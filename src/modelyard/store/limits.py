@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from modelyard.core.clock import Clock
 from modelyard.core.errors import AlreadyExists, Conflict, NotFound
 from modelyard.core.limits import Limit, Scope
+from modelyard.core.shares import share_subject
 from modelyard.store.rows import decode, encode
 from modelyard.store.settings import STATE, SettingsTable
 from modelyard.store.tables import leases, limits
@@ -72,6 +73,15 @@ class LimitsTable:
         self._connection.execute(update(limits).where(limits.c.id == limit_id).values(**values))
         SettingsTable(self._connection).bump(STATE)
         return made
+
+    def rename_borrower(self, before: str, after: str) -> None:
+        """Lets limits on shares with a workspace name it as it is called now."""
+        for limit in self.all():
+            deployment, _, borrower = limit.subject.partition("/")
+            if limit.scope is Scope.SHARE and borrower == before:
+                subject = share_subject(deployment, after)
+                self._connection.execute(update(limits).where(limits.c.id == limit.id).values(subject=subject))
+        SettingsTable(self._connection).bump(STATE)
 
     def remove(self, workspace_id: int, limit_id: int) -> Limit:
         """Deletes a limit with what is leased of it; what it was.

@@ -49,6 +49,22 @@ class UsageMinute(msgspec.Struct, frozen=True, kw_only=True):
     bytes_out: int = 0
     energy_uj: int = 0
     """Microjoules; 0 where the machine does not report any."""
+    cached_rows: int = 0
+    """Of ``rows``, those of cached calls; so the next."""
+    cached_tokens_in: int = 0
+
+    @property
+    def computed(self) -> UsageMinute:
+        """Without calls that were answered without computing; of what these would have put out nothing is counted."""
+        return msgspec.structs.replace(
+            self,
+            calls=self.calls - self.cached_calls,
+            cached_calls=0,
+            rows=self.rows - self.cached_rows,
+            cached_rows=0,
+            tokens_in=self.tokens_in - self.cached_tokens_in,
+            cached_tokens_in=0,
+        )
 
 
 class UsageTable:

@@ -41,7 +41,11 @@ SUMS = (
     "bytes_in",
     "bytes_out",
     "energy_uj",
+    "cached_rows",
+    "cached_tokens_in",
 )
+TOLD = SUMS[:-2]
+"""What answers tell of usage; the rest is for bills."""
 TABLES = {1: usage_minutes, 60: usage_hours, 1440: usage_days}
 """Where sums are, by the length of their period in minutes."""
 DAY = 1440
@@ -69,10 +73,11 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Dimensions that keep sums apart."""
     only: Mapping[str, tuple[int, ...]] = {}
     """Dimension → the ids that count."""
+    sums: tuple[str, ...] = SUMS
 
 
 def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> Iterator[Sequence[Row[Any]]]:
-    """Rows of the first minute of a period (UTC), the dimensions asked for and ``SUMS``, ordered by time and dimensions,
+    """Rows of the first minute of a period (UTC), the dimensions and the sums asked for, ordered by time and dimensions,
     in pages.
 
     Before ``minutes_from`` there are no sums by minute, so times count in whole hours there.
@@ -96,7 +101,7 @@ def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> 
         expression = source.c.minute
     start = expression.label("minute")
     kept = [source.c[name] for name in wanted.by]
-    sums = [cast(func.sum(source.c[name]), BigInteger).label(name) for name in SUMS]
+    sums = [cast(func.sum(source.c[name]), BigInteger).label(name) for name in wanted.sums]
     grouped = [*([] if fixed else [start]), *kept]
     query = select(start, *kept, *sums).group_by(*grouped).order_by(*grouped)
     if not grouped:
@@ -132,7 +137,7 @@ def _part(wanted: Wanted, span: Span) -> Select[Any]:
     if end is not None:
         where.append(table.c.minute < end)
     where += [table.c[name].in_(ids) for name, ids in wanted.only.items()]
-    return select(table.c.minute, *(table.c[name] for name in wanted.by), *(table.c[name] for name in SUMS)).where(*where)
+    return select(table.c.minute, *(table.c[name] for name in wanted.by), *(table.c[name] for name in wanted.sums)).where(*where)
 
 
 def _start(connection: Connection, wanted: Wanted, minute: ColumnElement[int], since: int) -> tuple[bool, ColumnElement[int]]:

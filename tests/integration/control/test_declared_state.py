@@ -104,12 +104,16 @@ GOVERNED = {
     "members": {"web-shop": {"roles": ["consumer"], "service": True}},
     "limits": [
         {"limit": "1000/min", "deployment": "sums"},
+        {"limit": "10/min", "deployment": "sums", "borrower": "birds"},
         {"limit": "100/min", "member": "web-shop"},
         {"limit": "5/s", "key": "shop"},
         {"limit": "10 USD/month"},
         {"limit": "5000/s", "platform": True},
     ],
-    "prices": [{"currency": "USD", "call": 0.5}, {"deployment": "sums", "currency": "USD", "call": "0.25", "row": "0.001"}],
+    "prices": [
+        {"currency": "USD", "call": 0.5},
+        {"deployment": "sums", "currency": "USD", "call": "0.25", "row": "0.001", "cached_call": 0},
+    ],
     "shares": {"sums": ["birds"]},
 }
 NAMES = [
@@ -117,6 +121,7 @@ NAMES = [
     "member web-shop",
     "key shop",
     "limit requests/minute for deployment sums",
+    "limit requests/minute for share sums/birds",
     "limit requests/minute for principal web-shop",
     "limit requests/second for key shop",
     "limit money/month for workspace",
@@ -149,7 +154,8 @@ def test_who_may_do_what_and_how_much_is_declared_too(http: httpx.Client) -> Non
     limits = {(limit["scope"], limit["subject"]): limit["amount"] for limit in http.get("/api/v1/limits").json()}
     assert limits["key", key["id"]] == 5
     assert limits["deployment", "sums"] == 1000
-    assert len(http.get("/api/v1/prices").json()) == 2
+    assert limits["share", "sums/birds"] == 10
+    assert [price["cached_call"] for price in http.get("/api/v1/prices").json()] == [None, 0]
     assert [(share["deployment"], share["workspace"]) for share in http.get("/api/v1/shares").json()] == [("sums", "birds")]
 
 
@@ -185,6 +191,7 @@ def test_pruning_ends_what_sections_do_not_name_and_nothing_else(http: httpx.Cli
             ("delete", "limit requests/minute for deployment sums"),
             ("delete", "limit requests/minute for principal web-shop"),
             ("delete", "limit requests/second for key shop"),
+            ("delete", "limit requests/minute for share sums/birds"),
             ("delete", "limit money/month for workspace"),
             ("delete", "member web-shop"),
         ]
@@ -201,6 +208,8 @@ def test_a_document_that_cannot_be_changes_nothing_and_says_why(http: httpx.Clie
         ({"limits": [{"limit": "5/s", "deployment": "none"}]}, "no deployment 'none' to limit"),
         ({"limits": [{"limit": "5/s"}, {"limit": "6/s"}]}, "twice"),
         ({"limits": [{"limit": "5/s", "member": "a", "deployment": "b"}]}, "several things at once"),
+        ({"limits": [{"limit": "5/s", "borrower": "birds"}]}, "no deployment; say of which one"),
+        ({"limits": [{"limit": "5/s", "deployment": "none", "borrower": "birds"}]}, "no deployment 'none' to limit"),
         ({"limits": [{"limit": "-5/s"}]}, ""),
         ({"limits": [{"limit": "0/s"}]}, ""),
         ({"prices": [{"deployment": "none", "currency": "USD"}]}, "no deployment 'none' to price"),

@@ -101,6 +101,16 @@ def test_prices_are_added_and_kept(client: Client) -> None:
             client.prices.set("EUR", call=rate)
 
 
+def test_what_a_cached_call_costs_may_be_nothing_and_need_not_be_said(client: Client) -> None:
+    found = [client.prices.set("EUR", call="0.001"), client.prices.set("EUR", call="0.001", cached_call="0")]
+    assert [price.cached_call for price in found] == [None, 0]
+    assert [price.cached_call for price in client.prices.list()] == [None, 0]
+    added = [event.after for event in client.platform.audit() if event.action == "price.add"]
+    assert [(after or {}).get("cached_call") for after in added] == [0, None]
+    with pytest.raises(InvalidRequest):
+        client.prices.set("EUR", cached_call="-1")
+
+
 def test_a_caller_sees_what_binds_its_key_and_nothing_else(client: Client, url: str, http: httpx.Client) -> None:
     mine, other = client.keys.create(), client.keys.create()
     client.limits.set("9/s", scope="platform")

@@ -43,6 +43,9 @@ def test_a_refusal_is_one_sentence(cli) -> None:
     assert status != 0
     assert not out
     assert "write it like 100/min" in err
+    status, _, err = cli("limits", "set", "--with", "birds", "5/s")
+    assert status != 0
+    assert "needs --deployment" in err
     assert cli("limits", "set", "--key", "a", "--platform", "9/s")[0] != 0
 
 

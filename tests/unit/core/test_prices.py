@@ -26,10 +26,20 @@ def test_a_price_is_exact_and_rounded_up_once(found, rows, tokens_in, tokens_out
     assert price(**found).of(cost) == ceil(exact)
 
 
+@given(st.fixed_dictionaries(dict.fromkeys(RATES, rates)), st.integers(1, 1000))
+def test_a_cached_call_costs_its_own_rate_and_never_more_than_was_reserved_for_it(found, rows):
+    asked = price(**found)
+    assert asked.of(Cost(rows=rows, cached=True)) == found["cached_call"] <= asked.entry
+    assert price(**found | {"cached_call": None}).of(Cost(rows=rows, cached=True)) == asked.of(Cost(rows=rows))
+    assert Tariff([asked], 1, "iris").call(5) == asked.entry
+
+
 @pytest.mark.parametrize("amount", [-1, HIGHEST + 1])
 def test_rates_that_cannot_be_counted_are_refused(amount):
     with pytest.raises(InvalidRequest):
         check_rates(price(row=amount))
+    with pytest.raises(InvalidRequest):
+        check_rates(price(cached_call=amount))
 
 
 def test_a_version_has_its_own_price_else_the_deployments_else_the_workspaces():

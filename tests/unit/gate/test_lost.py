@@ -82,7 +82,18 @@ def test_calls_of_those_it_is_shared_with_count_for_both(session, ended):
         session.shares.end(share)
     assert used_since(session, limit(Scope.DEPLOYMENT, "iris"), 0) == 5
     assert used_since(session, limit(Scope.DEPLOYMENT, "default~iris", workspace_id=other), 0) == 3
+    assert used_since(session, limit(Scope.SHARE, "iris/other"), 0) == 3
+    assert used_since(session, limit(Scope.SHARE, "iris/nobody"), 0) == 0
+    assert used_since(session, limit(Scope.SHARE, "iris/other", Measure.MONEY), 0) == 3 * 100
     assert used_since(session, limit(Scope.DEPLOYMENT, "iris", workspace_id=other), 0) == 10
     assert used_since(session, limit(Scope.WORKSPACE, workspace_id=other), 0) == 13
     assert used_since(session, limit(Scope.PLATFORM), 0) == 15
     assert used_since(session, limit(Scope.WORKSPACE, "", Measure.MONEY, other), 0) == 3 * 100 + 10 * 7
+
+
+def test_cached_calls_cost_what_the_price_says_of_them(session):
+    iris = deployed(session, 1, "iris")
+    session.prices.add(Price(id=0, workspace_id=1, deployment="iris", currency="USD", call=100, row=10, cached_call=3))
+    used(session, iris, calls=5, rows=50, cached_calls=2, cached_rows=20)
+    at_least = 3 * 100 + 30 * 10 + 2 * 3
+    assert at_least <= used_since(session, limit(Scope.WORKSPACE, measure=Measure.MONEY), 0) <= at_least + 3

@@ -85,6 +85,25 @@ def test_every_rate_is_a_line(store, clock):
     assert (invoice.total, invoice.currency, invoice.answered_calls, invoice.complete) == (2_533_500, "EUR", 3, True)
 
 
+@pytest.mark.parametrize("rate", [0, 7, 5_000])
+def test_cached_calls_have_a_line_of_their_own_in_place_of_all_else(store, clock, rate):
+    price(store, 0, call=1_000, row=200, tokens_in=1_000_000, cached_call=rate)
+    use(store, BEGIN, calls=10, rows=70, tokens_in=3000, cached_calls=4, cached_rows=40, cached_tokens_in=1000)
+    cached = [("shop", "cached_call", 4, rate, 4 * rate)] if rate else []
+    assert told(bill(store, clock)) == [
+        ("shop", "call", 6, 1_000, 6_000),
+        ("shop", "row", 30, 200, 6_000),
+        ("shop", "tokens_in", 2000, 1_000_000, 2_000_000),
+        *cached,
+    ]
+
+
+def test_without_a_rate_of_their_own_cached_calls_cost_what_others_do(store, clock):
+    price(store, 0, call=1_000, row=200)
+    use(store, BEGIN, calls=10, rows=70, cached_calls=4, cached_rows=40)
+    assert told(bill(store, clock)) == [("shop", "call", 10, 1_000, 10_000), ("shop", "row", 70, 200, 14_000)]
+
+
 def test_a_price_that_changes_in_the_month_splits_its_lines(store, clock):
     price(store, BEGIN - 5 * DAY, call=1_000_000)
     change = BEGIN + 10 * DAY + 77

@@ -35,11 +35,17 @@ def test_sums_equal_adding_up_one_by_one(records):
             record["deployment_id"],
             record["version_id"],
         )
-        total = wanted.setdefault((*place, record["status"] // 100), [0, 0, 0, 0])
-        for index, amount in enumerate((1, record["flags"], record["rows"], record["bytes_in"])):
+        total = wanted.setdefault((*place, record["status"] // 100), [0, 0, 0, 0, 0])
+        for index, amount in enumerate((1, record["flags"], record["rows"], record["bytes_in"], record["flags"] * record["rows"])):
             total[index] += amount
     found = {
-        (s.workspace_id, s.minute, s.key_id, s.deployment_id, s.version_id, s.status): [s.calls, s.cached_calls, s.rows, s.bytes_in]
+        (s.workspace_id, s.minute, s.key_id, s.deployment_id, s.version_id, s.status): [
+            s.calls,
+            s.cached_calls,
+            s.rows,
+            s.bytes_in,
+            s.cached_rows,
+        ]
         for s in sum_minutes(array)
     }
     assert found == wanted

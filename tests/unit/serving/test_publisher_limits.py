@@ -5,6 +5,7 @@ from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import ServedDeployment
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.core.prices import Price
+from modelyard.core.shares import Share
 from modelyard.serving.publisher import SnapshotPublisher, served_limits
 from modelyard.store.database import Store
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
@@ -31,6 +32,15 @@ def test_limits_are_bound_to_what_they_are_for_and_the_rest_is_left_out():
     ]
     found = [(served.id, served.subject_id) for served in served_limits(limits, deployments, keys, {(1, "ana"): 9})]
     assert found == [(1, 0), (2, 2), (3, 5), (5, 8), (7, 9)]
+
+
+def test_a_limit_on_a_share_binds_the_borrower_alone_while_the_share_holds():
+    deployments = [ServedDeployment(id=5, workspace_id=1, name="iris", revision=1, routes=())]
+    share = Share(id=3, workspace_id=1, deployment_id=5, deployment="iris", borrower_id=2, name="default~iris")
+    limits = [limit(1, Scope.SHARE, "iris/birds"), limit(2, Scope.SHARE, "iris/fish"), limit(3, Scope.SHARE, "iris/birds", workspace_id=2)]
+    (found,) = served_limits(limits, deployments, [], {}, [share], workspaces={1: "default", 2: "birds"})
+    assert (found.id, found.subject_id, found.workspace_id, found.subject) == (1, 5, 2, "iris/birds")
+    assert list(served_limits(limits, deployments, [], {}, [], workspaces={1: "default", 2: "birds"})) == []
 
 
 @pytest.fixture

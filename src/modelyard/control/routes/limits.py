@@ -21,7 +21,8 @@ Manager = Annotated[Caller, Depends(Needs(Action.MANAGE))]
 @router.get("", summary="Limits of the workspace", responses=returns(list[Limit]))
 def listed(caller: Reader) -> Response:
     found = caller.services.limits.list(caller.workspace_id)
-    return answer([limit for limit in found if limit.scope is not Scope.DEPLOYMENT or caller.grant.covers(limit.subject)])
+    of_deployments = {Scope.DEPLOYMENT, Scope.SHARE}
+    return answer([limit for limit in found if limit.scope not in of_deployments or caller.grant.covers(limit.subject.partition("/")[0])])
 
 
 @router.put("", summary="Sets a limit, or gives it another amount", responses=returns(Limit))

@@ -33,7 +33,7 @@ def add(caller: Manager, body: PriceBody) -> Response:
     price = Price(
         id=0, workspace_id=caller.workspace_id, deployment=body.deployment, currency=body.currency, effective_ns=body.effective_ns
     )
-    rates = {name: parse_money(getattr(body, name)) for name in RATES}
+    rates = {name: parse_money(text) for name in RATES if (text := getattr(body, name)) is not None}
     made = caller.services.prices.add(caller.actor, msgspec.structs.replace(price, **rates), body.version)
     caller.services.propagate()
     return answer(made, 201)

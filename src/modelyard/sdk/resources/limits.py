@@ -17,8 +17,8 @@ class UsageLimits:
     def set(self, limit: str, *, scope: Scope | str = Scope.WORKSPACE, subject: str = "", revision: int | None = None) -> Limit:
         """Sets a limit such as ``100/min``, ``5000 rows/day``, ``10 USD/month`` or ``4 concurrent``, or gives it another amount.
 
-        ``subject`` is a key's id or a deployment's name. With ``revision`` (0: there was none) it raises Conflict when somebody else
-        was faster.
+        ``subject`` is a key's id, a member's or a deployment's name, or, for the scope ``share``, ``deployment/workspace``. With
+        ``revision`` (0: there was none) it raises Conflict when somebody else was faster.
         """
         body = {"scope": str(scope), "subject": subject, "limit": limit, "revision": revision}
         return self._transport.fetch(Limit, "PUT", "/api/v1/limits", json=body)
@@ -39,7 +39,8 @@ class Prices:
 
     def set(self, currency: str, *, deployment: str = "", version: str = "", effective_ns: int = 0, **rates: str) -> Price:
         """Adds a price: ``rates`` are decimal texts for ``call``, ``row``, ``tokens_in``, ``tokens_out``, ``tokens_cached`` (for 1000),
-        ``compute_second`` and ``explanation``. Without a deployment it is for all that have none of their own.
+        ``compute_second``, ``explanation`` and ``cached_call`` (in place of all these, for answers that were kept). Without a
+        deployment it is for all that have none of their own.
         """
         body = {"currency": currency, "deployment": deployment, "version": version, "effective_ns": effective_ns, **rates}
         return self._transport.fetch(Price, "POST", "/api/v1/prices", json=body)

@@ -58,6 +58,7 @@ prices = Table(
     time("effective_ns"),
     text("created_by"),
     time("created_ns"),
+    Column("cached_call", BigInteger, nullable=True),  # none: what any other call costs
     Index(None, "workspace_id", "deployment"),
     sqlite_autoincrement=True,
 )

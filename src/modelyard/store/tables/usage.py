@@ -23,7 +23,7 @@ def _usage(name: str, order: tuple[str, ...] = ("key_id", "deployment_id", "vers
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
     dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
     amounts = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached")
-    sums = (*amounts, "queue_us", "compute_us", "bytes_in", "bytes_out", "energy_uj")
+    sums = (*amounts, "queue_us", "compute_us", "bytes_in", "bytes_out", "energy_uj", "cached_rows", "cached_tokens_in")
     return Table(
         name,
         metadata,
