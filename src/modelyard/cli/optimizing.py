@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +11,7 @@ import typer
 from modelyard.cli.connection import connected
 from modelyard.cli.models import version_document
 from modelyard.cli.output import Json, examples, print_json, print_table, progress, size
+from modelyard.cli.training import read_recipe
 from modelyard.core.models import Version
 
 app = typer.Typer(rich_markup_mode=None)
@@ -45,18 +47,23 @@ def optimize(
     reference: Annotated[str, typer.Argument(help="NAME@NUMBER or NAME@ALIAS of an ONNX version.")],
     passes: Annotated[
         list[str],
-        typer.Option("--pass", help="graph, int8, prune:0.8, channels:0.5, finetune:5, clip:99.9, int4 or fp16; see the how-to page."),
+        typer.Option(
+            "--pass", help="graph, int8, prune:0.8, channels:0.5, finetune:5, distill:64-32, clip:99.9, int4 or fp16; see the how-to page."
+        ),
     ],
     max_loss: Annotated[float | None, typer.Option(help="Quality that a child may lose before it is flagged (default 0.01).")] = None,
     max_slower: Annotated[float | None, typer.Option(help="Share by which it may be slower (default 0.1).")] = None,
     max_larger: Annotated[float | None, typer.Option(help="Share by which it may be larger (default 0.05).")] = None,
+    student: Annotated[Path | None, typer.Option(exists=True, help="YAML recipe of the student of distill.")] = None,
     as_json: Json = False,
 ) -> None:
     """Apply passes one after another; each makes a child version, measured on held-out rows beside the version you name."""
     given = {"quality": max_loss, "latency": max_slower, "size": max_larger}
     tolerance = {name: value for name, value in given.items() if value is not None}
     with connected() as client, progress("Optimizing") as step:
-        children = client.optimize(reference, passes, tolerance=tolerance, on_progress=lambda now: step(now.message, now.fraction))
+        children = client.optimize(
+            reference, passes, tolerance=tolerance, student=read_recipe(student), on_progress=lambda now: step(now.message, now.fraction)
+        )
     if as_json:
         print_json([version_document(child) for child in children])
         return

@@ -52,7 +52,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a model on a table or on images, evaluate it on what it has not seen, and register it as a version."""
-    wanted = laid_over(_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
+    wanted = laid_over(read_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
     data = _data(file, wanted.pop("data", ""), recipe)
     model = name or wanted.pop("name", "") or model_name_for(data)
     wanted.pop("name", None)
@@ -80,7 +80,7 @@ def _followed(client: Client, job: Job, step: Any) -> Job:
         raise
 
 
-def _recipe(path: Path | None, **options: Any) -> dict[str, Any]:
+def read_recipe(path: Path | None, **options: Any) -> dict[str, Any]:
     """The recipe file, with what the options say instead."""
     found: Any = {}
     if path is not None:

@@ -32,12 +32,28 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class TableRows:
+    """Rows of a table to learn from, as training reads them, with and without a right answer."""
+
+    table: Any
+    """``datasets.table.Table``."""
+    right: NDArray[np.float64]
+    """The right class or quantity; NaN where it is not known."""
+    problem: Any
+    """``train.problem.Problem``: what is predicted."""
+    preparation: Any
+    """``datasets.prepare.PreparationOptions`` of the version's own recipe."""
+
+
+@dataclass(frozen=True)
 class Lessons:
     """Rows to learn from: those that training saw."""
 
     inputs: Mapping[str, Array]
     labels: NDArray[np.int64] | None = None
     """The right classes, as places among the probabilities; nothing for quantities, which are learned from the parent's answers."""
+    table: TableRows | None = None
+    """The same and more, where they are a table's."""
 
     @property
     def rows(self) -> int:
@@ -55,6 +71,8 @@ class Work:
     """The version that all children are compared with, where it is another model; what a child is to answer like."""
     tolerance: float = 0.01
     """The quality that a child may lose."""
+    student: Mapping[str, Any] = field(default_factory=dict)
+    """The student's recipe, for passes that train one."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What a pass has to say; it goes into the child's report."""
 

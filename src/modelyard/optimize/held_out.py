@@ -17,9 +17,10 @@ from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.datasets.profile import profile_table
 from modelyard.datasets.read import read_table
+from modelyard.datasets.table import Table
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
-from modelyard.optimize.base import Calibration, Lessons, Outputs
-from modelyard.train.problem import Task, pose
+from modelyard.optimize.base import Calibration, Lessons, Outputs, TableRows
+from modelyard.train.problem import Problem, Task, pose
 from modelyard.train.proof import feed
 from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.parse import parse_recipe
@@ -48,6 +49,8 @@ class HeldOut:
     """Rows that training saw, in an order of chance that is the same every time; the first of them are looked at."""
     taught: NDArray[Any]
     """The truth of these."""
+    table: TableRows | None = None
+    """All rows that training may see, and those without a right answer."""
 
     @classmethod
     def read(cls, data: Path, filename: str, recipe: str, scratch: Path) -> HeldOut:
@@ -64,10 +67,10 @@ class HeldOut:
     def _of_table(cls, data: Path, filename: str, recipe: TableRecipe) -> HeldOut:
         table = read_table(data, recipe.read_options(), filename)
         problem = pose(table, profile_table(table), recipe)
-        rows = problem.test[:_MOST_ROWS]
-        some = _some(problem.train, problem.seed)
+        rows, some = problem.test[:_MOST_ROWS], _some(problem.train, problem.seed)
         inputs, training = (feed(problem.features.take(part)) for part in (rows, some))
-        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training, problem.values[some])
+        taught = _table_rows(table, problem, recipe)
+        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training, problem.values[some], taught)
 
     @classmethod
     def _of_images(cls, data: Path, filename: str, recipe: ImageRecipe, scratch: Path) -> HeldOut:
@@ -89,7 +92,7 @@ class HeldOut:
 
     def lessons(self) -> Lessons:
         """Rows to learn from."""
-        return Lessons(self.training, self.taught.astype(np.int64) if self.task is Task.CLASSIFICATION else None)
+        return Lessons(self.training, self.taught.astype(np.int64) if self.task is Task.CLASSIFICATION else None, self.table)
 
     def taking(self, names: list[str]) -> HeldOut:
         """The same with the inputs that a model takes: training may have left columns out.
@@ -139,6 +142,15 @@ def _lost(metric: str, before: Score, after: Score) -> Score:
     """The difference of scores, the relative difference of errors."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return before - after if HIGHER_IS_BETTER[metric] else np.where(before == after, 0.0, (after - before) / before)
+
+
+def _table_rows(table: Table, problem: Problem, recipe: TableRecipe) -> TableRows:
+    """Rows without a target come last: a training leaves them out, and a teacher can say what they are."""
+    missing = table.column(recipe.target).missing
+    present, unlabelled = np.flatnonzero(~missing), np.flatnonzero(missing)
+    rows = np.concatenate([present[problem.train], unlabelled])
+    right = np.concatenate([problem.values[problem.train].astype(np.float64), np.full(len(unlabelled), np.nan)])
+    return TableRows(table.select(problem.features.names).take(rows), right, problem, recipe.preparation_options())
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

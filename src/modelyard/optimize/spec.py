@@ -47,6 +47,8 @@ class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Path inside the parent's artifact → SHA-256."""
     rows: Rows | None = None
     """Nothing for a version that was not trained here."""
+    student: dict[str, Any] = {}
+    """The student's recipe (``train.recipes.student``), for the pass ``distill``."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ _BUILTIN = {
     "int4": f"{_HERE}.int4:read",
     "fp16": f"{_HERE}.fp16:read",
     "finetune": f"{_HERE}.finetune:read",
+    "distill": f"{_HERE}.distill:read",
 }
 
 PASSES: PluginTable[Reader] = PluginTable("modelyard.passes", _BUILTIN)

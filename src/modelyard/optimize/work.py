@@ -103,6 +103,7 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
         judge.lessons() if judge else None,
         origin=parent.graph,
         tolerance=spec.tolerance.quality,
+        student=spec.student,
     )
     made: list[Made] = []
     graph = parent.graph

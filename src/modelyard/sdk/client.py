@@ -146,15 +146,18 @@ class Client:
         passes: Sequence[str],
         *,
         tolerance: Mapping[str, float] | None = None,
+        student: Mapping[str, Any] | None = None,
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> list[Version]:
         """Applies passes (``int8``, ``prune:0.8``, …) one after another, waits, and gives the child version of each.
 
         ``tolerance`` says how much a child may lose in ``quality``, ``latency`` and ``size``; what loses more is flagged in its report and
-        cannot take an alias. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        cannot take an alias. ``student`` is the recipe of the network that the pass ``distill`` trains. Raises JobFailed and
+        DeadlineExceeded as ``train`` does.
         """
         spec = {"version": reference, "passes": list(passes), "tolerance": dict(tolerance or {})}
+        spec |= {"student": dict(student)} if student else {}
         job = self.jobs.submit("optimize", spec)
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]

@@ -112,6 +112,23 @@ def test_what_cannot_be_optimized_is_one_sentence(client):
 
 
 @pytest.mark.timeout(240)
+def test_a_forest_teaches_a_network_which_becomes_its_child(client, platform, tmp_path):
+    recipe = {"families": ["forest"], "folds": 2, "budget": {"trials": 1}, "settings": {"forest": {"n_estimators": 200}}}
+    teacher = client.train(PENGUINS, "species", name="teacher", recipe=recipe)
+    (tmp_path / "student.yaml").write_text("hidden: [16]\ntemperature: 3\nlearning: {epochs: 40, optimizer: {learning_rate: 0.01}}\n")
+    loose = ["--max-loss", "0.1", "--max-slower", "9"]
+    printed = platform.run("optimize", "teacher@1", "--pass", "distill", "--student", str(tmp_path / "student.yaml"), *loose).stdout
+    assert printed.splitlines()[2].endswith("kept")
+    child = client.models.version("teacher@latest")
+    assert child.lineage.parent_version_id == teacher.id
+    assert child.signature.inputs == teacher.signature.inputs
+    assert child.artifact.size * 5 < teacher.artifact.size
+    assert child.report["optimization"]["notes"]["distillation"]["student"]["hidden"] == [16]
+    with pytest.raises(InvalidRequest, match="'hiden' of the student"):
+        client.optimize("teacher@1", ["distill"], student={"hiden": [3]})
+
+
+@pytest.mark.timeout(240)
 def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
     with (tmp_path / "model.onnx").open("wb") as file:
         client.models.download("net@1", "model.onnx", file)

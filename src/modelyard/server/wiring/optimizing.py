@@ -19,6 +19,7 @@ from modelyard.optimize.table import check_pass
 from modelyard.registry.service import OPTIMIZATION, Registry, flagged
 from modelyard.registry.submission import NewVersion
 from modelyard.store.blobs import Blobs
+from modelyard.train.recipes.student import read_student
 
 SOURCE = "optimize"
 _RECIPE = "recipe.yaml"
@@ -31,6 +32,7 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     passes: list[str]
     tolerance: Tolerance = Tolerance()
+    student: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class OptimizeJobs:
             raise InvalidRequest(f"The optimization cannot be done as it is written: {error}.") from None
         if not 0 < len(wanted.passes) <= _MOST_PASSES:
             raise InvalidRequest(f"An optimization needs 1 to {_MOST_PASSES} passes, like int8 or prune:0.8; it got {len(wanted.passes)}.")
+        read_student(wanted.student)
         for written in wanted.passes:
             check_pass(written)  # its argument is read in the job: passes load what this process is kept free of
         version = self.registry.version(workspace_id, Reference.parse(wanted.version))
@@ -70,6 +73,7 @@ class OptimizeJobs:
                 entry=version.artifact.entry,
                 files={file.path: file.digest for file in version.artifact.files},
                 rows=self._rows(version),
+                student=wanted.student,
             )
         )
         return checked
