@@ -34,6 +34,7 @@ def _group() -> None:
         "modelyard train penguins.csv --target species --name penguins",
         "modelyard train houses.csv --target price --family forest --family linear --folds 10",
         "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
+        "modelyard train photos/ --workers 2",
         "modelyard train --recipe recipe.yaml",
     ),
 )
@@ -47,12 +48,17 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with everything; options given beside it win.")] = None,
     family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
+    ] = None,
     settings: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe, like learning.epochs=20.")] = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
     as_json: Json = False,
 ) -> None:
     """Train a model on a table or on images, evaluate it on what it has not seen, and register it as a version."""
     wanted = laid_over(read_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
+    if workers is not None:
+        wanted = laid_over(wanted, {"learning": {"workers": workers}})
     data = _data(file, wanted.pop("data", ""), recipe)
     model = name or wanted.pop("name", "") or model_name_for(data)
     wanted.pop("name", None)

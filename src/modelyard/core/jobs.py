@@ -57,8 +57,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     wall_seconds: float = 0.0
     attempts: int = 0
     cores: float = 0.0
-    """CPU cores; a job is kept to as many, rounded up."""
+    """CPU cores; a job is kept to as many, rounded up. Where several workers share the work, each has as many."""
     gpus: int = 0
+    """Of each worker, where there are several."""
 
 
 class WorkspacePool(msgspec.Struct, frozen=True, kw_only=True):

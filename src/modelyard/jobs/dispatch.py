@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from modelyard.core.clock import Clock
@@ -39,8 +39,9 @@ class DispatchOptions:
 class Dispatcher:
     """Chooses jobs. ``wake`` and ``refuses`` may be called from any thread; everything else belongs to the scheduler's."""
 
-    def __init__(self, store: Store, options: DispatchOptions, clock: Clock) -> None:
-        self._store, self._options, self._clock = store, options, clock
+    def __init__(self, store: Store, options: DispatchOptions, clock: Clock, workers: Callable[[Job], int] = lambda _: 1) -> None:
+        """``workers`` says how many processes share a job's work."""
+        self._store, self._options, self._clock, self._workers = store, options, clock, workers
         self._durations = DurationModel()
         self._usage = Usage()
         self._line = Line(store, options.policy, options.aging, self.needs, self._durations.predict)
@@ -62,14 +63,14 @@ class Dispatcher:
 
     def needs(self, job: Job) -> Resources:
         """What a job holds while it runs."""
-        return needs_of(job.limits, self._options.usual)
+        return needs_of(job.limits, self._options.usual, self._workers(job))
 
-    def refuses(self, workspace_id: int, limits: Limits) -> str:
-        """Why a job with these limits could never start, as the end of a sentence; empty when it could."""
+    def refuses(self, workspace_id: int, limits: Limits, workers: int = 1) -> str:
+        """Why a job with these limits for each of its workers could never start, as the end of a sentence; empty when it could."""
         with self._store.read() as session:
             own = session.pools.get(workspace_id)
         pool = Pool(self._options.capacity, quotas={workspace_id: _quota(own)})
-        return pool.refuses(workspace_id, needs_of(limits, self._options.usual))
+        return pool.refuses(workspace_id, needs_of(limits, self._options.usual, workers))
 
     def choose(self, active: Iterable[Job]) -> list[int]:
         """Ids of the jobs to start beside those that are active."""
@@ -101,9 +102,13 @@ class Dispatcher:
         self._line.refresh(self._pool)
 
 
-def needs_of(limits: Limits, usual: Resources) -> Resources:
-    """What a job with these limits holds: what it names, and else the usual part."""
-    return Resources(limits.cores or usual.cores, limits.memory_bytes or usual.memory_bytes, limits.gpus)
+def needs_of(limits: Limits, usual: Resources, workers: int = 1) -> Resources:
+    """What a job with these limits holds: what it names, and else the usual part.
+
+    Cores and GPUs are those of each worker, who has at least one core; memory is the whole job's.
+    """
+    cores = limits.cores * workers or max(usual.cores, workers if workers > 1 else 0)
+    return Resources(cores, limits.memory_bytes or usual.memory_bytes, limits.gpus * workers)
 
 
 def _quota(pool: WorkspacePool) -> Quota:

@@ -16,6 +16,8 @@ Inputs = Callable[[Job], Mapping[str, str]]
 """Which blobs the job's process needs: file name inside ``inputs/`` → digest."""
 Rights = Callable[[Mapping[str, Any]], frozenset[Action]]
 """Spec as submitted → rights that its submitter needs besides ``develop``."""
+Workers = Callable[[Mapping[str, Any]], int]
+"""Spec as stored → how many processes share the work, each with the cores and GPUs that the job's limits name."""
 Finish = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]
 """(job, its folder, the process's result) → the job's result. Stores what was made. May run twice for one job when the controller
 was killed between its end and the marking of the job, so it recognises what it has stored by the job's id."""
@@ -24,6 +26,11 @@ was killed between its end and the marking of the job, so it recognises what it 
 def no_more_rights(_: Mapping[str, Any]) -> frozenset[Action]:
     """For kinds whose jobs any developer may submit."""
     return frozenset()
+
+
+def alone(_: Mapping[str, Any]) -> int:
+    """For kinds whose jobs are one process."""
+    return 1
 
 
 @dataclass(frozen=True)
@@ -36,3 +43,4 @@ class JobKind:
     inputs: Inputs
     finish: Finish
     rights: Rights = no_more_rights
+    workers: Workers = alone

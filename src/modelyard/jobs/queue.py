@@ -28,7 +28,7 @@ PRIORITIES = range(-1000, 1001)
 class JobQueue:
     """Jobs of all workspaces. ``wake`` is called after each change that the scheduler should see soon.
 
-    ``refuses`` tells, as the end of a sentence, why a job of a workspace with such limits could never start.
+    ``refuses`` tells, as the end of a sentence, why a job of a workspace with such limits and so many workers could never start.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class JobQueue:
         clock: Clock,
         wake: Callable[[], None],
         *,
-        refuses: Callable[[int, Limits], str] = lambda *_: "",
+        refuses: Callable[[int, Limits, int], str] = lambda *_: "",
     ) -> None:
         self._store, self._home, self._kinds, self._clock, self._wake = store, home, kinds, clock, wake
         self._refuses = refuses
@@ -62,10 +62,8 @@ class JobQueue:
             raise InvalidRequest("A job's limits cannot be negative, nor its attempts more than 10; 0 means the platform's default.")
         if min(limits.cores, limits.gpus) < 0:
             raise InvalidRequest("A job's cores and GPUs cannot be negative; 0 means the platform's default.")
-        never = self._refuses(actor.workspace_id, limits)
-        if never:
-            raise InvalidRequest(f"The job {never}; ask for less, or have the pool enlarged.")
         checked = self._kinds[kind].check(actor.workspace_id, spec)
+        self._check_room(actor.workspace_id, kind, checked, limits)
         if len(msgspec.json.encode(checked)) > MAX_SPEC_BYTES:
             raise InvalidRequest(f"The job's spec is larger than {MAX_SPEC_BYTES} bytes; upload large inputs as a dataset and name it.")
         job = Job(
@@ -128,6 +126,7 @@ class JobQueue:
         if not folder.resumable:
             raise Conflict(f"Job {job_id} left nothing to go on from, or was resumed already; submit it anew.")
         checked = self._kinds[old.kind].check(actor.workspace_id, _laid_over(old.spec, changes or {}))
+        self._check_room(actor.workspace_id, old.kind, checked, old.limits)
         job = Job(
             id=0,
             workspace_id=actor.workspace_id,
@@ -144,6 +143,11 @@ class JobQueue:
             JobFolder(self._home.jobs / str(job.id)).inherit(folder)
         self._wake()
         return job
+
+    def _check_room(self, workspace_id: int, kind: str, spec: Mapping[str, Any], limits: Limits) -> None:
+        never = self._refuses(workspace_id, limits, self._kinds[kind].workers(spec))
+        if never:
+            raise InvalidRequest(f"The job {never}; ask for less, or have the pool enlarged.")
 
     def log(self, workspace_id: int, job_id: int, offset: int = 0) -> LogChunk:
         """What the job's processes have written from byte ``offset`` on, a limited piece at a time. Raises NotFound."""

@@ -80,7 +80,7 @@ class JobScheduler:
         self._store, self._home, self._engine, self._kinds = store, home, engine, kinds
         self._fetch, self._options, self._clock = fetch, options, clock
         self._active: dict[int, _Active] = {}
-        self._dispatcher = Dispatcher(store, options.dispatch, clock)
+        self._dispatcher = Dispatcher(store, options.dispatch, clock, self._workers)
         self._threads = ThreadPoolExecutor(max_workers=options.dispatch.jobs + 1, thread_name_prefix="job")
         self._woken = threading.Event()
 
@@ -90,7 +90,7 @@ class JobScheduler:
         self._woken.set()
 
     @property
-    def refuses(self) -> Callable[[int, Limits], str]:
+    def refuses(self) -> Callable[[int, Limits, int], str]:
         """See ``Dispatcher.refuses``; callable from any thread."""
         return self._dispatcher.refuses
 
@@ -248,7 +248,7 @@ class JobScheduler:
             return {}
         taken = {device for other in self._active.values() for device in other.devices}
         free = [device for device in self._options.devices if device not in taken]
-        active.devices = tuple(free[: active.job.limits.gpus])
+        active.devices = tuple(free[: self._dispatcher.needs(active.job).gpus])
         return {"CUDA_VISIBLE_DEVICES": ",".join(active.devices)}
 
     def _note_progress(self, active: _Active) -> None:
@@ -325,6 +325,9 @@ class JobScheduler:
 
     def _activate(self, job: Job) -> _Active:
         return _Active(job, JobFolder(self._home.jobs / str(job.id)))
+
+    def _workers(self, job: Job) -> int:
+        return self._kinds[job.kind].workers(job.spec) if job.kind in self._kinds else 1
 
     def _attempts(self, job: Job) -> int:
         return job.limits.attempts or self._options.attempts

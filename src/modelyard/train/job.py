@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
-from modelyard.train.recipes.parse import parse_recipe
+from modelyard.train.recipes.images import ImageRecipe
+from modelyard.train.recipes.parse import AnyRecipe, parse_recipe
 
 
 class Context(Protocol):
@@ -46,11 +47,17 @@ def run(context: Context) -> dict[str, Any]:
     recipe = parse_recipe(context.spec["recipe"])
     train = _loaded(*_WORK[recipe.kind])
     if recipe.search is not None:
+        _check_alone(recipe)
         search = _loaded("modelyard.train.tuning.job:train", "search")
         found: dict[str, Any] = search(context, recipe, recipe.search, train)
         return found
     result: dict[str, Any] = train(context)
     return result
+
+
+def _check_alone(recipe: AnyRecipe) -> None:
+    if isinstance(recipe, ImageRecipe) and recipe.learning.workers > 1:
+        raise InvalidRequest("A search tries its recipes side by side, each in one process; set learning.workers to 1, or search nothing.")
 
 
 def _loaded(reference: str, extra: str) -> Any:

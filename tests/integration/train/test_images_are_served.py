@@ -8,11 +8,12 @@ import signal
 import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
 from digits import write_folder
-from modelyard.core.errors import Conflict, JobFailed
+from modelyard.core.errors import Conflict, InvalidRequest, JobFailed
 from modelyard.core.jobs import JobStatus
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
@@ -139,3 +140,47 @@ def test_a_loss_that_explodes_is_one_sentence_and_can_be_resumed_with_a_smaller_
     resumed = client.jobs.resume(job.id, {"recipe": {"learning": {"optimizer": {"learning_rate": 2e-3}, "clip": 1.0}}})
     assert client.jobs.get(resumed.id).spec["recipe"]["learning"]["optimizer"]["learning_rate"] == 2e-3
     client.jobs.cancel(resumed.id)
+
+
+TOGETHER = {"network": NETWORK | {"dropout": 0}, "learning": SLOW["learning"] | {"epochs": 8, "batch_size": 64}, "kind": "images"}
+
+
+def workers_of(pid):
+    """The processes that share a job's work."""
+    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+
+
+@pytest.mark.timeout(300)
+def test_two_workers_one_of_which_is_killed_learn_what_one_process_learns_from_batches_twice_as_large(client, platform, folder):
+    alone = client.train(folder, name="alone", recipe=TOGETHER)
+    flags = ("--set", "network.kind=lenet", "--set", "network.width=8", "--set", "network.dropout=0")
+    learning = {"epochs": 8, "patience": "null", "checkpoint_seconds": 0.2, "batch_size": 32}
+    flags += tuple(part for name, value in learning.items() for part in ("--set", f"learning.{name}={value}"))
+    queued = platform.run("train", str(folder), "--name", "team", "--workers", "2", *flags, "--no-wait", "--json").stdout
+    job = started(client, json.loads(queued)["job"], 2)
+    workers = workers_of(job.pid)
+    assert len(workers) == 2
+    workers[1].kill()
+    ended = client.jobs.wait(job.id)
+    assert ended.attempt == 1, "the job itself was not started again"
+    assert "A worker was lost; all start again from the last checkpoint (1 of 3)" in client.jobs.log(job.id).text
+    together = client.trained(ended)
+    assert together.report["training"]["workers"] == 2
+    for entry, other in zip(together.report["training"]["history"], alone.report["training"]["history"], strict=True):
+        assert entry["validation_loss"] == pytest.approx(other["validation_loss"], rel=5e-3, abs=1e-4)
+    assert together.metrics["accuracy"] == pytest.approx(alone.metrics["accuracy"], abs=0.02)
+
+
+@pytest.mark.timeout(300)
+def test_a_cancelled_job_ends_all_its_workers_and_one_that_asks_for_too_many_cores_is_refused(client, folder):
+    endless = TOGETHER | {"learning": TOGETHER["learning"] | {"epochs": 5000, "workers": 2}}
+    job = started(client, client.submit_training(folder, name="endless", recipe=endless).id, 1)
+    workers = workers_of(job.pid)
+    client.jobs.cancel(job.id)
+    with pytest.raises(JobFailed, match="cancelled"):
+        client.jobs.wait(job.id)
+    assert len(workers) == 2
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    many = endless | {"learning": endless["learning"] | {"workers": 64}}
+    with pytest.raises(InvalidRequest, match="needs more than the pool has: 64 cores of"):
+        client.submit_training(folder, name="endless", recipe=many)

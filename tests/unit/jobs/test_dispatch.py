@@ -39,6 +39,16 @@ def test_a_job_that_names_nothing_gets_an_equal_part(bench, dispatcher):
     assert made.needs(bench.submit(limits=Limits(cores=0.5, memory_bytes=7, gpus=1))) == Resources(0.5, 7, 1)
 
 
+def test_a_job_of_several_workers_holds_what_each_of_them_may_use_and_a_core_each_at_least(bench):
+    made = Dispatcher(bench.store, DispatchOptions(jobs=4, capacity=MACHINE), bench.clock, lambda job: job.spec.get("workers", 1))
+    job = bench.queue.submit(bench.actor, "train", {"workers": 3}, limits=Limits(cores=1.5, memory_bytes=7, gpus=1))
+    assert made.needs(job) == Resources(4.5, 7, 3)
+    assert made.needs(bench.queue.submit(bench.actor, "train", {"workers": 6})) == Resources(6.0, 200, 0)
+    assert made.needs(bench.queue.submit(bench.actor, "train", {})) == Resources(2.0, 200, 0)
+    assert made.refuses(1, Limits(cores=3.0), 2) == ""
+    assert made.refuses(1, Limits(cores=3.0), 3) == "needs more than the pool has: 9 cores of 8"
+
+
 def test_shortest_first_goes_by_what_the_like_have_taken(bench, dispatcher):
     ended(bench, 900, "slow"), ended(bench, 3, "quick")
     slow, quick = (bench.queue.submit(bench.actor, "train", {"model": model}) for model in ("slow", "quick"))

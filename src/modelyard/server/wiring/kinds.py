@@ -46,7 +46,7 @@ class TrainJobs:
     deployments: DeploymentService
 
     def kind(self) -> JobKind:
-        return JobKind(run="modelyard.train.job:run", check=self.check, inputs=self.inputs, finish=self.finish)
+        return JobKind(run="modelyard.train.job:run", check=self.check, inputs=self.inputs, finish=self.finish, workers=_workers)
 
     def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
         """``{model?, dataset: "name[@number]", recipe, alias?, deploy?, card?, tags?}`` with the data set fixed by its digest.
@@ -104,6 +104,10 @@ class TrainJobs:
                 return None
             versions = session.versions.list(actor.workspace_id, model)
         return next((version for version in versions if version.lineage.job_id == job.id), None)
+
+
+def _workers(spec: Mapping[str, Any]) -> int:
+    return int(spec["recipe"].get("learning", {}).get("workers", 1))
 
 
 def find_dataset(store: Store, workspace_id: int, wanted: Any) -> Dataset:

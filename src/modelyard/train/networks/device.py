@@ -25,6 +25,10 @@ class Device:
     """What sums are made in where half precision will do."""
 
     @property
+    def kind(self) -> str:
+        return self.name.partition(":")[0]
+
+    @property
     def scales(self) -> bool:
         """Whether gradients must be scaled lest they vanish."""
         return self.half is torch.float16
@@ -35,7 +39,7 @@ class Device:
 
     def precision(self) -> AbstractContextManager[object]:
         """The context in which the network is run."""
-        return nullcontext() if self.half is None else torch.autocast(self.name.partition(":")[0], self.half)
+        return nullcontext() if self.half is None else torch.autocast(self.kind, self.half)
 
 
 def choose_device(precision: str) -> Device:

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, choose_device
 from modelyard.train.networks.image_data import ImageExamples, ImageProblem, objective_for, pose_images
 from modelyard.train.networks.image_graph import ImageProof, build_image_graph, prove_images
-from modelyard.train.networks.loop import Fit, Learner
+from modelyard.train.networks.lesson import Lesson, learn
+from modelyard.train.networks.loop import Fit
 from modelyard.train.networks.pixels import Scaling, learn_scaling
 from modelyard.train.recipes.images import Augmentation, ImageRecipe
 from modelyard.train.recipes.parse import parse_image_recipe
@@ -75,7 +77,7 @@ def train(context: Context) -> dict[str, Any]:
     _tell(problem, name)
     with Illustrator(output / "attachments") as illustrator:
         checkpoints = Checkpoints(context.state, _fingerprint(recipe, dataset, problem), recipe.learning.checkpoint_seconds)
-        trained = _learn(problem, recipe, device, checkpoints, report)
+        trained = _learn(problem, recipe, device, checkpoints, scratch=context.folder / "team", report=report)
         report("evaluate", 0.0, f"evaluating on {len(problem.test):,} held-out images")
         metrics, evaluation = _evaluate(problem, trained.predicted, recipe, illustrator)
         history = trained.fit.history
@@ -115,12 +117,13 @@ def _fingerprint(recipe: ImageRecipe, dataset: Mapping[str, Any], problem: Image
         str(dataset.get("digest") or ""),
         recipe.network.model_dump(mode="json"),
         [recipe.seed, recipe.test_size, recipe.learning.validation_size, recipe.learning.batch_size, recipe.learning.accumulation],
+        [recipe.learning.workers, recipe.learning.sharded],
         [layout.height, layout.width, layout.channels, list(problem.images.classes), len(problem.train)],
     ]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoints: Checkpoints, report: Any) -> Trained:
+def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoints: Checkpoints, *, scratch: Path, report: Any) -> Trained:
     layout, classes = problem.images.layout, len(problem.images.classes)
     scaling = learn_scaling(problem.images.pixels, problem.train)
     torch.manual_seed(recipe.seed)
@@ -128,14 +131,16 @@ def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoin
     logger.info(
         "%s with %d weights on %s", TITLES[recipe.network.kind], sum(weight.numel() for weight in module.parameters()), device.title
     )
-    learner = Learner(module, objective_for(problem, recipe), recipe.learning, device, checkpoints, seed=recipe.seed)
-    fit = learner.fit(
+    lesson = Lesson(
+        module,
+        objective_for(problem, recipe),
         ImageExamples(problem, problem.train, scaling, recipe.augmentation),
         ImageExamples(problem, problem.validate, scaling, Augmentation()),
-        lambda share, told: report("learn", share, told),
+        recipe.seed,
     )
+    fit = learn(lesson, recipe.learning, device, checkpoints, scratch=scratch, report=lambda share, told: report("learn", share, told))
     report("export", 0.0, "making one graph from bytes to classes")
-    module = learner.module.to("cpu")
+    module = lesson.module.to("cpu")
     predicted = _predict(module, ImageExamples(problem, problem.test, scaling, Augmentation()))
     graph = build_image_graph(module, problem, scaling, TITLES[recipe.network.kind]).SerializeToString(deterministic=True)
     proof = prove_images(graph, problem, predicted)
@@ -201,6 +206,7 @@ def _report(problem: ImageProblem, recipe: ImageRecipe, trained: Trained) -> dic
         "rows": {"train": len(problem.train), "validation": len(problem.validate), "held_out": len(problem.test)},
         "training": {
             "device": trained.device.title,
+            "workers": recipe.learning.workers,
             "epochs": len(fit.history),
             "best_epoch": fit.best_epoch,
             "stopped_early": fit.stopped_early,

@@ -19,11 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from modelyard.core.errors import JobFailed
+from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, fit_threads
 from modelyard.train.networks.objectives import Objective
 from modelyard.train.networks.stepping import learning_rate, make_optimizer
+from modelyard.train.networks.team import Alone, Team, share_of
 from modelyard.train.recipes.learning import Learning
 
 logger = logging.getLogger(__name__)
@@ -84,16 +85,19 @@ class Learner:
         *,
         seed: int,
         step: Step | None = None,
+        team: Team | None = None,
     ) -> None:
         """``step`` is told each epoch's validation loss, and may raise to give the training up.
 
-        Without ``checkpoints`` nothing is kept, and nothing logged.
+        Without ``checkpoints`` nothing is kept, and nothing logged. A member of a ``team`` learns from its part of every batch.
         """
+        self._team = team or Alone()
         self.module = module.to(device.name)
+        self._wrapped = self._team.wrap(self.module)
         self._objective, self._learning, self._device, self._checkpoints, self._seed = objective, learning, device, checkpoints, seed
         self._optimizer = make_optimizer(self.module, learning.optimizer)
         self._judged = step
-        self._scaler = torch.amp.GradScaler(device.name, enabled=device.scales)
+        self._scaler = torch.amp.GradScaler(device.kind, enabled=device.scales)
         self._progress = Progress()
         self._best: dict[str, Tensor] = {}
 
@@ -102,7 +106,8 @@ class Learner:
 
         Raises JobFailed when the loss is no number any more; the last good checkpoint stays.
         """
-        if self._device.name == "cpu":
+        self._check_rows(train, validate)
+        if self._device.name == "cpu" and self._team.size == 1:
             sample, _ = train.batch(np.arange(min(len(train), self._learning.batch_size), dtype=np.intp), None)
             self._tell("%d thread(s)", fit_threads(self.module, sample))
         done = self._resume()
@@ -119,9 +124,9 @@ class Learner:
             score = self._objective.score_name
             self._tell("%s, %s %.4g (%.1f s)", told, score, entry[f"validation_{score}"], entry["seconds"])
             report(now.epoch / learning.epochs, told)
-            if self._due:
+            if float(self._team.total(self._asked)) > 0:
                 self._save(len(train))
-        self.module.load_state_dict(self._best)
+        self._team.restore(self.module, self._best)
         self.module.eval()
         return Fit(now.history, now.best_epoch, stopped_early=now.epoch < learning.epochs, resumed_at=done)
 
@@ -129,35 +134,45 @@ class Learner:
         """Mean loss and score on some rows, as they are."""
         loss = score = 0.0
         self.module.eval()
-        with torch.inference_mode():
-            for rows in _cut(np.arange(len(examples), dtype=np.intp), self._learning.batch_size):
-                outputs, targets = self._run(*examples.batch(rows, None))
+        with torch.no_grad():
+            for rows in self._parts(np.arange(len(examples), dtype=np.intp)):
+                outputs, targets = self._run(self.module, *examples.batch(share_of(rows, self._team), None))
                 loss += float(self._objective.losses(outputs, targets).sum())
                 score += self._objective.score(outputs, targets)
+        loss, score = self._team.total(torch.tensor([loss, score], dtype=torch.float64, device=self._device.name)).tolist()
         return {"validation_loss": loss / len(examples), f"validation_{self._objective.score_name}": score / len(examples)}
 
     def _tell(self, message: str, *values: object) -> None:
-        if self._checkpoints is not None:
+        if self._checkpoints is not None and self._team.rank == 0:
             logger.info(message, *values)
+
+    def _check_rows(self, train: Examples, validate: Examples) -> None:
+        few = min(len(train), len(validate))
+        if few < self._team.size:
+            raise InvalidRequest(
+                f"{self._team.size} workers cannot share {few} rows ({len(train)} to learn from, {len(validate)} to validate with); "
+                "set learning.workers lower, or bring more data."
+            )
 
     @property
     def _stale(self) -> bool:
         patience = self._learning.patience
-        return patience is not None and self._progress.epoch - self._progress.best_epoch >= patience > 0 and bool(self._best)
+        return patience is not None and self._progress.epoch - self._progress.best_epoch >= patience > 0 and self._progress.best_epoch > 0
 
     def _epoch(self, train: Examples, report: Report) -> None:
         """The rest of the epoch that the progress stands in."""
         now = self._progress
-        parts = _cut(np.random.default_rng([self._seed, now.epoch]).permutation(len(train)).astype(np.intp), self._step_rows)
+        parts = self._steps(np.random.default_rng([self._seed, now.epoch]).permutation(len(train)).astype(np.intp))
         look = 1 if self._device.name == "cpu" else _STEPS_BETWEEN_LOOKS
         running = torch.zeros((), device=self._device.name)
         for at in range(now.step, len(parts)):
             running += self._step(train, parts[at], self._rate(len(train), now.epoch, at))
             now.step, now.rows = at + 1, now.rows + len(parts[at])
-            if now.step % look == 0 or now.step == len(parts) or self._due:
-                now.loss += self._finite(float(running))
+            if now.step % look == 0 or now.step == len(parts) or (self._team.size == 1 and self._due):
+                loss, asked = self._team.total(torch.stack([running.double(), self._asked])).tolist()
+                now.loss += self._finite(loss)
                 running.zero_()
-                if self._due:
+                if asked:
                     self._save(len(train))
                 share = (now.epoch + now.step / len(parts)) / self._learning.epochs
                 report(share, f"epoch {now.epoch + 1} of {self._learning.epochs}: loss {now.loss / now.rows:.4g}")
@@ -167,25 +182,36 @@ class Learner:
         return self._checkpoints is not None and self._checkpoints.due
 
     @property
-    def _step_rows(self) -> int:
-        return self._learning.batch_size * self._learning.accumulation
+    def _asked(self) -> Tensor:
+        """Whether member 0 wants a checkpoint; all members must help."""
+        return torch.tensor(float(self._due and self._team.rank == 0), dtype=torch.float64, device=self._device.name)
+
+    def _steps(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        return _cut(rows, self._learning.batch_size * self._learning.accumulation * self._team.size, self._team.size)
+
+    def _parts(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+        return _cut(rows, self._learning.batch_size * self._team.size, self._team.size)
 
     def _step(self, train: Examples, rows: NDArray[np.intp], rate: float) -> Tensor:
         """One step of the optimizer; the sum of the rows' losses before it."""
-        number = np.random.SeedSequence([self._seed, self._progress.epoch, self._progress.step]).generate_state(1, np.uint64)[0]
+        place = [self._progress.epoch, self._progress.step, *([self._team.rank] if self._team.size > 1 else [])]
+        number = np.random.SeedSequence([self._seed, *place]).generate_state(1, np.uint64)[0]
         torch.manual_seed(int(number) >> 1)
         random = torch.Generator().manual_seed((int(number) >> 1) ^ 1)
         self.module.train()
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         total = torch.zeros((), device=self._device.name)
-        for part in _cut(rows, self._learning.batch_size):
-            outputs, targets = self._run(*train.batch(part, random))
-            loss = self._objective.losses(outputs, targets).sum()
-            torch.autograd.backward(self._scaler.scale(loss / len(rows)))
+        parts = self._parts(rows)
+        for at, part in enumerate(parts):
+            with self._team.gathering(self._wrapped, now=at == len(parts) - 1):
+                outputs, targets = self._run(self._wrapped, *train.batch(share_of(part, self._team), random))
+                loss = self._objective.losses(outputs, targets).sum()
+                wanted = loss * self._team.size / len(rows)
+                if self._learning.optimizer.l1:
+                    wanted = wanted + self._learning.optimizer.l1 * _size(self.module) / len(parts)
+                torch.autograd.backward(self._scaler.scale(wanted))
             total += loss.detach()
-        if self._learning.optimizer.l1:
-            torch.autograd.backward(self._scaler.scale(self._learning.optimizer.l1 * _size(self.module)))
         if self._learning.clip is not None:
             self._scaler.unscale_(self._optimizer)
             nn.utils.clip_grad_norm_(self.module.parameters(), self._learning.clip)
@@ -194,13 +220,13 @@ class Learner:
         self._optimizer.zero_grad(set_to_none=True)
         return total
 
-    def _run(self, inputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
+    def _run(self, network: nn.Module, inputs: tuple[Tensor, ...], targets: Tensor) -> tuple[Tensor, Tensor]:
         place = self._device.name
         with self._device.precision():
-            return self.module(*(tensor.to(place, non_blocking=True) for tensor in inputs)), targets.to(place, non_blocking=True)
+            return network(*(tensor.to(place, non_blocking=True) for tensor in inputs)), targets.to(place, non_blocking=True)
 
     def _rate(self, rows: int, epoch: int, step: int) -> float:
-        steps = len(_cut(np.arange(rows, dtype=np.intp), self._step_rows))
+        steps = len(self._steps(np.arange(rows, dtype=np.intp)))
         return learning_rate(self._learning, epoch * steps + step, steps)
 
     def _finite(self, loss: float) -> float:
@@ -220,16 +246,18 @@ class Learner:
         now.epoch, now.step, now.loss, now.rows = now.epoch + 1, 0, 0.0, 0
         if entry["validation_loss"] < now.best_loss:
             now.best_loss, now.best_epoch = entry["validation_loss"], now.epoch
-            self._best = {name: value.detach().cpu().clone() for name, value in self.module.state_dict().items()}
+            self._best = {name: value.clone() for name, value in self._team.weights(self.module).items()}
 
     def _save(self, rows: int) -> None:
-        now, weights = self._progress, self.module.state_dict()
+        now, weights, memory = self._progress, self._team.weights(self.module), self._team.memory(self.module, self._optimizer)
+        if self._team.rank != 0:
+            return
         if not all(bool(torch.isfinite(value).all()) for value in weights.values() if value.is_floating_point()):
             return  # the next loss says so
-        steps = len(_cut(np.arange(rows, dtype=np.intp), self._step_rows))
+        steps = len(self._steps(np.arange(rows, dtype=np.intp)))
         state: dict[str, Any] = {
             "module": weights,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizer": memory,
             "scaler": self._scaler.state_dict(),
             "progress": copy.deepcopy(vars(now)),
             "best": self._best,
@@ -241,9 +269,9 @@ class Learner:
         state = None if self._checkpoints is None else self._checkpoints.load()
         if state is None:
             return 0
-        self.module.load_state_dict(state["module"])
+        self._team.restore(self.module, state["module"])
         try:
-            self._optimizer.load_state_dict(state["optimizer"])
+            self._team.restore(self.module, state["module"], self._optimizer, state["optimizer"])
         except (ValueError, KeyError):
             logger.warning("The checkpoint is of another optimizer, so this one begins without a memory")
         for group, fresh in zip(
@@ -254,7 +282,7 @@ class Learner:
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self._progress, self._best = Progress(**state["progress"]), state["best"]
-        logger.info("Going on after epoch %d and %d steps, from a checkpoint", self._progress.epoch, self._progress.step)
+        self._tell("Going on after epoch %d and %d steps, from a checkpoint", self._progress.epoch, self._progress.step)
         return self._progress.epoch
 
 
@@ -262,9 +290,9 @@ def _size(module: nn.Module) -> Tensor:
     return torch.stack([weight.abs().sum() for weight in module.parameters() if weight.ndim > 1]).sum()
 
 
-def _cut(rows: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
-    """Parts of ``size``; a last part of a single row joins the one before it, because norms over a batch need two."""
+def _cut(rows: NDArray[np.intp], size: int, members: int = 1) -> list[NDArray[np.intp]]:
+    """Parts of ``size``; a last part of a single row joins the one before it, because norms over a batch need two, and every member one."""
     edges = list(range(size, len(rows), size))
-    if edges and size > 1 and len(rows) - edges[-1] == 1:
+    if edges and size > 1 and len(rows) - edges[-1] < max(2, members):
         edges.pop()
     return np.split(rows, edges)

@@ -58,9 +58,24 @@ class Learning(Part):
     """Of the network's sums: ``auto`` takes bfloat16 on GPUs that have it and float32 elsewhere; ``float16`` needs a GPU."""
     checkpoint_seconds: float = Field(default=20.0, ge=0)
     """Time between two checkpoints, which a killed or cancelled job goes on from; 0 writes one after every step."""
+    workers: int = Field(default=1, ge=1, le=64)
+    """Processes that learn together, each with ``batch_size`` rows of every batch, and the cores and GPUs that the job's limits name."""
+    sharded: bool = False
+    """Whether each worker holds a share of weights, gradients and the optimizer's memory only: for networks too large for one of them."""
+    restarts: int = Field(default=3, ge=0, le=100)
+    """How often the workers start again from the last checkpoint after one of them was lost."""
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of a batch over all workers."""
+        return self.batch_size * self.workers
 
     @model_validator(mode="after")
     def _sensible(self) -> Learning:
+        if self.sharded and self.workers == 1:
+            raise ValueError("a sharded network needs workers to be shared by; set workers to 2 or more")
+        if self.sharded and self.precision == "float16":
+            raise ValueError("a sharded network is not trained in float16; take bfloat16")
         if self.schedule.kind == "step" and self.schedule.every > self.epochs:
             raise ValueError(f"the schedule 'step' would first fall after {self.schedule.every} epochs, and there are {self.epochs}")
         return self

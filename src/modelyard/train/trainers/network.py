@@ -42,6 +42,8 @@ class Network(Trainer):
         chosen = _read(settings)
         if chosen.loss not in {"auto", *_LOSSES[shape.task]}:
             raise InvalidRequest(f"The loss {chosen.loss!r} does not suit {shape.task}; use one of {', '.join(_LOSSES[shape.task])}.")
+        if chosen.learning.workers > 1:
+            raise InvalidRequest("A table's families are fitted in one process, many times over; leave learning.workers of 'network' at 1.")
         if chosen.loss == "binary" and shape.classes != 2:
             raise InvalidRequest(f"The loss 'binary' is for two classes, and the target has {shape.classes}; use cross_entropy.")
 

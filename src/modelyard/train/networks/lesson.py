@@ -1,0 +1,40 @@
+"""One training of one network, in this process or in several."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from modelyard.core.plugins import load_string
+from modelyard.train.networks.checkpoint import Checkpoints
+from modelyard.train.networks.device import Device
+from modelyard.train.networks.loop import Examples, Fit, Learner, Report
+from modelyard.train.networks.objectives import Objective
+from modelyard.train.recipes.learning import Learning
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What is learned, and from what. It must be picklable where several processes learn; arrays that are mapped from a file stay in it."""
+
+    module: nn.Module
+    objective: Objective
+    train: Examples
+    validate: Examples
+    seed: int
+
+
+def learn(lesson: Lesson, learning: Learning, device: Device, checkpoints: Checkpoints, *, scratch: Path, report: Report) -> Fit:
+    """Trains the lesson's module, which holds the weights of its best epoch then; with as many workers as the recipe says.
+
+    Raises what ``Learner.fit`` raises, and JobFailed when a worker was lost more often than the recipe allows.
+    """
+    if learning.workers > 1:
+        found: Fit = load_string("modelyard.train.networks.distributed.launch:learn_together")(
+            lesson, learning, checkpoints, scratch=scratch, report=report
+        )
+        return found
+    learner = Learner(lesson.module, lesson.objective, learning, device, checkpoints, seed=lesson.seed)
+    return learner.fit(lesson.train, lesson.validate, report)

@@ -1,0 +1,83 @@
+"""Several processes that learn one network: what they make is what one process makes of batches that are as large together."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from modelyard.core.errors import JobFailed
+from modelyard.train.networks.checkpoint import Checkpoints
+from modelyard.train.networks.device import choose_device
+from modelyard.train.networks.distributed.order import Order, read_order, write_order
+from modelyard.train.networks.lesson import Lesson, learn
+from modelyard.train.networks.objectives import Classes
+from modelyard.train.recipes.learning import Learning
+from points import Fatal, Points, Poisoned
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def network():
+    """With batch norms, and with blocks large enough to be sharded by themselves."""
+    torch.manual_seed(3)
+    blocks = [nn.Sequential(nn.Linear(4, 400, bias=False), nn.BatchNorm1d(400), nn.ReLU()), nn.Sequential(nn.Linear(400, 300), nn.ReLU())]
+    return nn.Sequential(*blocks, nn.Linear(300, 2))
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """Trains; the module, how it went, and what was reported."""
+
+    def _trained(name, train, **wanted):
+        learning = Learning.model_validate({"epochs": 3, "patience": None, "checkpoint_seconds": 0} | wanted)
+        told = []
+        lesson = Lesson(network(), Classes(), train, Points(50, seed=1), seed=1)
+        checkpoints = Checkpoints(tmp_path / name / "state", "f", learning.checkpoint_seconds)
+        scratch = tmp_path / name / "team"
+        fit = learn(lesson, learning, choose_device("auto"), checkpoints, scratch=scratch, report=lambda *said: told.append(said))
+        return lesson.module, fit, told
+
+    return _trained
+
+
+def same(module, other, **tolerance):
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(value, other.state_dict()[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+@pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
+def test_two_workers_one_of_which_is_killed_end_as_one_process_with_twice_the_batch(trained, tmp_path, sharded):
+    alone, calm, _ = trained("alone", Points(101, shaking=0), batch_size=16, accumulation=2)
+    fatal = Fatal(tmp_path / "mark", at=10, count=101, shaking=0)
+    together, fit, told = trained("two", fatal, batch_size=8, accumulation=2, workers=2, sharded=sharded)
+    assert fatal.mark.read_bytes() == b"x", "worker 1 was killed in the middle of an epoch"
+    assert fit.resumed_at == 1
+    same(together, alone, rtol=1e-4, atol=1e-5)
+    for entry, other in zip(fit.history, calm.history, strict=True):
+        for name in ("loss", "validation_loss", "validation_accuracy", "learning_rate"):
+            assert entry[name] == pytest.approx(other[name], rel=1e-4), name
+    assert told[-1][0] == 1.0
+    assert "epoch 3 of 3" in told[-1][1]
+
+
+def test_a_worker_that_dies_more_often_than_allowed_ends_the_training_with_a_sentence_and_leaves_its_checkpoint(trained, tmp_path):
+    with pytest.raises(JobFailed, match=r"Worker 1 of 2 .* was killed by SIGKILL, .*memory.*; the last checkpoint"):
+        trained("torn", Fatal(tmp_path / "mark", at=5, times=9, count=101), batch_size=8, workers=2, restarts=0)
+    assert Checkpoints(tmp_path / "torn/state", "f", 0).load() is not None
+
+
+def test_a_loss_that_is_no_number_is_not_tried_again(trained):
+    with pytest.raises(JobFailed, match="The loss became nan in step 5 of epoch 1"):
+        trained("wild", Poisoned(101), batch_size=8, workers=2)
+
+
+def test_arrays_of_a_file_are_named_in_the_order_and_not_copied(tmp_path):
+    whole = np.lib.format.open_memmap(tmp_path / "a.npy", mode="w+", dtype=np.uint8, shape=(5000, 100))
+    whole[:] = np.arange(500_000, dtype=np.uint32).reshape(5000, 100) % 251
+    whole.flush()
+    points = Points(10)
+    points.mapped = whole[1234:4000]
+    lesson = Lesson(nn.Linear(4, 2), Classes(), points, points, seed=0)
+    write_order(Order(lesson, Learning(), Checkpoints(tmp_path / "state", "f", 1), 1), tmp_path / "order")
+    assert (tmp_path / "order").stat().st_size < 20_000
+    np.testing.assert_array_equal(read_order(tmp_path / "order").lesson.train.mapped, whole[1234:4000])
