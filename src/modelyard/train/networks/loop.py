@@ -278,7 +278,7 @@ class Learner:
             self._optimizer.param_groups, make_optimizer(self.module, self._learning.optimizer).param_groups, strict=True
         ):
             # What a resumed job says anew holds.
-            group.update({name: fresh[name] for name in ("weight_decay", "momentum") if name in fresh})
+            group.update({name: fresh[name] for name in ("weight_decay", "momentum", "betas") if name in fresh})
         if state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
         self._progress, self._best = Progress(**state["progress"]), state["best"]

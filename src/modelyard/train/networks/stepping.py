@@ -18,7 +18,7 @@ def make_optimizer(module: nn.Module, wanted: Optimizer) -> TorchOptimizer:
     groups = [{"params": decaying, "weight_decay": wanted.l2}, {"params": others, "weight_decay": 0.0}]
     if wanted.kind == "sgd":
         return SGD(groups, lr=wanted.learning_rate, momentum=wanted.momentum)
-    return (Adam if wanted.kind == "adam" else AdamW)(groups, lr=wanted.learning_rate)
+    return (Adam if wanted.kind == "adam" else AdamW)(groups, lr=wanted.learning_rate, betas=wanted.betas)
 
 
 def learning_rate(learning: Learning, step: int, steps_an_epoch: int) -> float:

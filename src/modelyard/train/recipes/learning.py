@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from modelyard.train.recipes.part import Part
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Optimizer(Part):
@@ -18,6 +20,8 @@ class Optimizer(Part):
     """The largest that the schedule reaches."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     """For ``sgd``."""
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
+    """For ``adam`` and ``adamw``: how much of the mean gradient, and of the mean square, each step keeps."""
     l1: float = Field(default=0.0, ge=0)
     """Weight of the sum of the weights' sizes in the loss."""
     l2: float = Field(default=0.01, ge=0)

@@ -23,7 +23,7 @@ from modelyard.jobs.folder import JobFolder, Outcome
 from modelyard.jobs.progress import ProgressTail
 from modelyard.train.cores import cores
 from modelyard.train.networks.checkpoint import Checkpoints
-from modelyard.train.networks.distributed.member import LEARNED, ORDER, REFUSED, work
+from modelyard.train.networks.distributed.member import LEARNED, ORDER, REFUSALS, work
 from modelyard.train.networks.distributed.order import Order, write_order
 from modelyard.train.networks.lesson import Lesson
 from modelyard.train.networks.loop import Fit, Report
@@ -54,8 +54,7 @@ def learn_together(lesson: Lesson, learning: Learning, checkpoints: Checkpoints,
         raise JobFailed(_sentence(error, learning)) from None
     except SignalException:
         raise JobFailed("The training was asked to end; its last checkpoint is kept.") from None
-    refused = scratch / REFUSED
-    if refused.exists():
+    for refused in sorted(scratch.glob(REFUSALS)):
         outcome = msgspec.json.decode(refused.read_bytes(), type=Outcome)
         raise error_codes()[outcome.code](outcome.error)
     found = torch.load(scratch / LEARNED, map_location="cpu", weights_only=True)

@@ -22,7 +22,9 @@ from modelyard.train.networks.distributed.order import Order, read_order
 from modelyard.train.networks.loop import Learner
 
 logger = logging.getLogger(__name__)
-ORDER, LEARNED, REFUSED = "order.pickle", "learned.pt", "refused.json"
+ORDER, LEARNED = "order.pickle", "learned.pt"
+REFUSALS = "refusal-*.json"
+"""One of each member that refused: all see a loss that is no number."""
 STAGE = "learn"
 _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 
@@ -45,9 +47,9 @@ def work(folder: str) -> None:
     try:
         _learn(order, device, scratch)
     except ModelyardError as error:
-        write_atomically(scratch / REFUSED, msgspec.json.encode(Outcome(error=error.message, code=error.code)))
+        write_atomically(scratch / REFUSALS.replace("*", str(number)), msgspec.json.encode(Outcome(error=error.message, code=error.code)))
     except RuntimeError:
-        if not (scratch / REFUSED).exists():  # else it is the others' leaving that is felt
+        if not any(scratch.glob(REFUSALS)):  # else it is the others' leaving that is felt
             logger.exception("ended with an error")
             raise
     finally:
