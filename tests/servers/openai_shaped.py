@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from servers.threaded import Threaded
 
 
-class OpenAIShaped:
+class OpenAIShaped(Threaded):
     """Answers completions and Open Inference calls. ``fail`` says what the next requests get instead: a status, ``cut`` or ``hang``."""
 
     def __init__(self, key=""):
+        super().__init__()
         self.key = key
         self.fail = []
         self.requests = []
         self.keys = []
         self.word_s = 0.0
         self.broken_off = 0
-        owner = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                owner.answer(self)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        return self
-
-    def __exit__(self, *_):
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
 
     def answer(self, handler):
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
@@ -53,20 +30,13 @@ class OpenAIShaped:
         if what == "hang":
             time.sleep(2)
         if isinstance(what, int):
-            self._whole(handler, what, {"error": {"message": f"status {what} as you wished"}})
+            self.send(handler, what, json.dumps({"error": {"message": f"status {what} as you wished"}}).encode())
         elif handler.path.startswith("/v2/"):
             told = body["inputs"][0]
             doubled = [{**told, "name": "y", "data": [2 * item for item in told["data"]]}]
-            self._whole(handler, 200, {"outputs": doubled})
+            self.send(handler, 200, json.dumps({"outputs": doubled}).encode())
         else:
             self._stream(handler, body, cut=what == "cut")
-
-    def _whole(self, handler, status, document):
-        content = json.dumps(document).encode()
-        handler.send_response(status)
-        handler.send_header("content-length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
 
     def _stream(self, handler, body, cut):
         prompt = body.get("prompt") or body["messages"][-1]["content"]
