@@ -13,6 +13,7 @@ import pytest
 from acceptance.test_kills import eventually
 from modelyard import Client
 from modelyard.core.errors import InvalidArtifact, PermissionDenied
+from modelyard.engines.confinement import why_not
 from modelyard.testing.platform import RunningPlatform, running_platform
 
 MODEL = """
@@ -146,3 +147,120 @@ def test_rows_of_calls_share_predict_batch_and_a_dead_replica_comes_back(platfor
     assert died.status_code == 503
     assert "not repeated" in died.text
     assert call(1).status_code == 200
+
+
+HOSTILE = """
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from pathlib import Path
+
+
+class Model:
+    def setup(self, folder):
+        self.folder = folder
+
+    def predict(self, attempt: str, place: str) -> str:
+        try:
+            return str(getattr(self, attempt, self.nothing)(place))
+        except Exception as error:
+            return type(error).__name__
+
+    def nothing(self, place):
+        return "tried"
+
+    def read(self, place):
+        return len(Path(place).read_bytes())
+
+    def list(self, place):
+        return os.listdir(place)
+
+    def write(self, place):
+        return Path(place).write_text("x")
+
+    def keep(self, place):
+        with tempfile.NamedTemporaryFile() as file:
+            return file.write(b"mine")
+
+    def load(self, place):
+        return (self.folder / "weights.txt").read_text()
+
+    def call(self, place):
+        host, port = place.split(":")
+        return socket.create_connection((host, int(port)), timeout=5).close()
+
+    def local(self, place):
+        return socket.socket(socket.AF_UNIX).connect(place)
+
+    def listen(self, place):
+        return socket.create_server(("127.0.0.1", 0)).close()
+
+    def run(self, place):
+        return subprocess.run([sys.executable, "-c", "print(1)"], check=True).returncode
+
+    def fork(self, place):
+        return os.fork()
+
+    def kill(self, place):
+        return os.kill(os.getppid(), 0)
+
+    def secrets(self, place):
+        return [name for name in os.environ if name.startswith("MODELYARD_") and "JOB" not in name]
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(bool(why_not()), reason="this machine cannot confine")
+def test_a_hostile_model_reaches_nothing_but_its_own_files(platform: RunningPlatform, client: Client, tmp_path: Path) -> None:
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    (folder / "model.py").write_text(HOSTILE)
+    (folder / "weights.txt").write_text("mine")
+    secret = tmp_path / "secret"
+    secret.write_text("not yours")
+    client.push(folder, "hostile")
+    client.deploy("hostile@1", "hostile", timeout=60)
+    management = platform.url.removeprefix("http://")
+    (log,) = [path for path in (platform.home / "logs").glob("replica-*.log") if "Confined by Landlock" in path.read_text()][-1:]
+
+    def attempt(what: str, place: object = "") -> str:
+        columns = [
+            {"name": name, "shape": [1], "datatype": "BYTES", "data": [str(data)]} for name, data in (("attempt", what), ("place", place))
+        ]
+        headers = {"authorization": f"Bearer {platform.admin_key}"}
+        reply = httpx.post(f"{platform.inference}/v2/models/hostile/infer", json={"inputs": columns}, headers=headers, timeout=60)
+        assert reply.status_code == 200, reply.text
+        return str(reply.json()["outputs"][0]["data"][0])
+
+    assert (attempt("load"), attempt("keep"), attempt("secrets")) == ("mine", "4", "[]")
+    refused = "PermissionError"
+    for what, place in (
+        ("read", secret),
+        ("read", platform.home / "modelyard.db"),
+        ("read", f"/proc/{platform.process.pid}/environ"),
+        ("list", platform.home),
+        ("list", tmp_path),
+        ("write", tmp_path / "new"),
+        ("write", platform.home / "new"),
+        ("write", log),
+        ("call", management),
+        ("local", next((platform.home / "run").rglob("s"), "/run/any.sock")),
+        ("listen", ""),
+        ("run", ""),
+        ("fork", ""),
+        ("kill", ""),
+    ):
+        assert (what, str(place), attempt(what, place)) == (what, str(place), refused)
+    assert not (tmp_path / "new").exists()
+    open_door = {"replicas": {"reach": "network"}}
+    developer = client.keys.create(label="deployer", actions=["infer", "read", "develop", "deploy"])
+    with Client(platform.url, developer.key) as narrow, pytest.raises(PermissionDenied, match=r"replicas\.reach .*needs the right 'trust'"):
+        narrow.deployments.put("hostile", ["hostile@1"], policy=open_door)
+    client.deployments.put("hostile", ["hostile@1"], policy=open_door)
+    eventually(lambda: attempt("call", management) == "None", 60, "a replica that may call others replaces the first")
+    assert [attempt("read", secret), attempt("local", "/run/any.sock"), attempt("run")] == [refused] * 3
+    client.deployments.delete("hostile")

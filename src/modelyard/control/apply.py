@@ -21,7 +21,7 @@ from modelyard.control.declared import (
 from modelyard.control.document import Document
 from modelyard.control.governed import carry_out
 from modelyard.control.governed_state import read_governed
-from modelyard.control.registering import register
+from modelyard.control.registering import check_reach, register
 from modelyard.control.routes.keys import issue, revoke
 from modelyard.control.schemas import NewVersionBody
 from modelyard.core.access import Action
@@ -61,6 +61,8 @@ def _sizes(blobs: Blobs, document: Document) -> dict[str, int]:
 def check_rights(caller: Caller, steps: Iterable[Step]) -> None:
     """Raises PermissionDenied unless the caller may do every step that changes something."""
     for step in steps:
+        if isinstance(step.command, SetDeployment):
+            check_reach(caller, step.command.policy)
         scope = step.change.name if step.needs is Action.DEPLOY else None
         if step.command is not None and step.needs is Action.MANAGE and caller.grant.deployments:
             raise PermissionDenied(f"To {step.change.change} {step.change.kind}s a key must be for all deployments of the workspace.")
@@ -90,8 +92,8 @@ def _run(caller: Caller, command: Command) -> IssuedKey | None:
             services.registry.set_alias(actor, Reference(model, version), alias)
         case RemoveAlias(model, alias):
             services.registry.remove_alias(actor, model, alias)
-        case SetDeployment(name, targets, policy):
-            services.deployments.deploy(actor, name, targets, policy=policy)
+        case SetDeployment(name, targets, policy, accept_flagged):
+            services.deployments.deploy(actor, name, targets, policy=policy, accept_flagged=accept_flagged)
         case RemoveDeployment(name):
             services.deployments.undeploy(actor, name)
         case RevokeKey(key_id):

@@ -53,6 +53,7 @@ class SetDeployment:
     name: str
     targets: tuple[Target, ...]
     policy: dict[str, Any] | None
+    accept_flagged: bool
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def plan(document: Document, state: State, *, prune: bool = False) -> list[Step]
         settled = tuple(_settled(target, document, state) for target in targets)
         if wanted.policy is not None:
             parse_policy(wanted.policy)
-        steps.append(_deployment(name, settled, wanted.policy, state))
+        steps.append(_deployment(SetDeployment(name, settled, wanted.policy, wanted.accept_flagged), state))
     steps += _steps(plan_members(document, state.governed))
     keys = {label: _key(label, key, state) for label, key in (document.keys or {}).items()}
     steps += keys.values()
@@ -203,13 +204,13 @@ def _check_target(name: str, target: Target, document: Document, state: State) -
         )
 
 
-def _deployment(name: str, targets: tuple[Target, ...], policy: dict[str, Any] | None, state: State) -> Step:
+def _deployment(command: SetDeployment, state: State) -> Step:
+    name, targets = command.name, command.targets
     detail = ", ".join(f"{target.model}@{target.version} {target.weight}" for target in targets)
-    command = SetDeployment(name, targets, policy)
     if name not in state.deployments:
         return _step(ChangeKind.CREATE, "deployment", name, command, detail, needs=Action.DEPLOY)
     now, rules = state.deployments[name]
-    if targets == now and policy in (None, rules):
+    if targets == now and command.policy in (None, rules):
         return _step(ChangeKind.UNCHANGED, "deployment", name, None, "", needs=Action.DEPLOY)
     return _step(ChangeKind.UPDATE, "deployment", name, command, detail, needs=Action.DEPLOY)
 

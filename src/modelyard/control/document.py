@@ -49,6 +49,8 @@ class DeclaredDeployment(Body):
     """None for a deployment whose policy declares a graph."""
     policy: dict[str, Any] | None = None
     """Left as it is when left out."""
+    accept_flagged: bool = False
+    """Serve versions all the same that were flagged beside the ones they were optimized from."""
 
 
 class DeclaredKey(Body):

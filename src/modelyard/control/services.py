@@ -71,6 +71,8 @@ class Services:
     """The Prometheus page, merged over processes."""
     inference_url: str
     """Base URL of the inference listener; a host of 0.0.0.0 or :: stands for the one that the caller reached us at."""
+    import_unconfined: bool = False
+    """Whether formats that can run code are taken where they cannot be confined."""
     max_upload_bytes: int = 20 * 2**30
     garbage_age_seconds: float = 86400.0
     """Age below which an upload that nothing refers to is never collected, whatever a caller asks for: it may be in use."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     version: str
     weight: int = 100
+
+
+Reach = Literal["own", "network", "machine"]
+"""What a replica may touch besides the model's files: nothing, the network as well, or whatever the platform's user may."""
+_REACHES: tuple[Reach, ...] = ("own", "network", "machine")
 
 
 class ReplicaPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,11 +45,15 @@ class ReplicaPolicy(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """What one may use; 0 for no limit."""
     gpus: Annotated[int, Meta(ge=0, le=64)] = 0
     """GPUs that one gets for itself, of those the setting ``gpus`` names."""
+    reach: Reach = "own"
+    """``own`` confines it to reading the model and Python, and writing a folder of its own; anything wider needs the right ``trust``."""
 
     def joined(self, other: ReplicaPolicy) -> ReplicaPolicy:
         """What satisfies two deployments of one version: the larger of each."""
-        both = {name: max(getattr(self, name), getattr(other, name)) for name in self.__struct_fields__}
-        return ReplicaPolicy(**both | {"target": min(self.target, other.target)})
+        numbers = [name for name in self.__struct_fields__ if name != "reach"]
+        both: dict[str, Any] = {name: max(getattr(self, name), getattr(other, name)) for name in numbers}
+        reach = max(self.reach, other.reach, key=_REACHES.index)
+        return ReplicaPolicy(**both | {"target": min(self.target, other.target), "reach": reach})
 
 
 class DeploymentState(StrEnum):

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError, error_codes
+from modelyard.engines.confinement import own_places
 
 REQUEST, ANSWER, STAGE = "request.json", "answer.json", "stage"
 FILE_BYTES = 32 << 30
@@ -125,5 +126,4 @@ def _ending(status: int | None, seconds: float, doing: str) -> str:
 
 
 def _environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    own = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR", "JOBLIB_TEMP_FOLDER"), str(folder / "tmp"))
-    return {name: environment[name] for name in _PASSED_ON if name in environment} | _OFFLINE | own
+    return {name: environment[name] for name in _PASSED_ON if name in environment} | _OFFLINE | own_places(folder / "tmp")

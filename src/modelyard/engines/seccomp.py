@@ -74,15 +74,21 @@ REFUSED = {
 """Calls that are refused whatever their arguments, by architecture. Changing modes, owners and times is among them because the
 file-system rules of Landlock do not cover them; starting threads stays allowed, starting processes does not."""
 
+SERVING = frozenset({"listen", "accept", "accept4"})
+"""What a process needs that answers on sockets which it has bound before."""
+CALLING = frozenset({"socket", "connect", "bind"})
+"""What calls to other hosts need. Only sockets of the Internet can be made then, and of netlink, which resolvers ask for addresses."""
+_FAMILIES = (2, 10, 16)
+
 
 def supported() -> bool:
     """Whether this machine's architecture is known here."""
     return platform.machine() in AUDIT
 
 
-def refuse_all_but_computing() -> None:
-    """Sets the filter for this process, for good; raises OSError where the kernel has none."""
-    program = compiled(platform.machine(), os.getpid())
+def refuse_all_but_computing(besides: frozenset[str] = frozenset()) -> None:
+    """Sets the filter for this process, for good, which lets calls ``besides`` through; raises OSError where the kernel has none."""
+    program = compiled(platform.machine(), os.getpid(), besides)
     code = ctypes.create_string_buffer(program, len(program))
     header = ctypes.create_string_buffer(struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(code)))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -90,13 +96,14 @@ def refuse_all_but_computing() -> None:
         raise OSError(ctypes.get_errno(), f"The kernel sets no seccomp filter: {os.strerror(ctypes.get_errno())}")
 
 
-def compiled(machine: str, own: int) -> bytes:
+def compiled(machine: str, own: int, besides: frozenset[str] = frozenset()) -> bytes:
     """The filter as a program of classic BPF."""
     refuse = _ERRNO | errno.EPERM
     steps = [_step(_LOAD, _ARCHITECTURE), _step(_EQUAL, AUDIT[machine], 1, 0), _step(_RETURN, _KILL), _step(_LOAD, _NUMBER)]
     if machine == "x86_64":
         steps += [_step(_AT_LEAST, _X32, 0, 1), _step(_RETURN, refuse)]
-    for number in sorted({*REFUSED[machine].values(), *_EVERYWHERE.values()}):
+    named = {name: number for name, number in REFUSED[machine].items() if name not in besides}
+    for number in sorted({*named.values(), *_EVERYWHERE.values()}):
         steps += [_step(_EQUAL, number, 0, 1), _step(_RETURN, refuse)]
     # glibc tries clone3, whose flags a filter cannot see, and falls back to clone when the kernel has none.
     steps += [_step(_EQUAL, CLONE3, 0, 1), _step(_RETURN, _ERRNO | errno.ENOSYS)]
@@ -107,6 +114,10 @@ def compiled(machine: str, own: int) -> bytes:
         _step(_RETURN, refuse),
         _step(_RETURN, _ALLOW),
     ]
+    if "socket" in besides:
+        steps += [_step(_EQUAL, REFUSED[machine]["socket"], 0, 6), _step(_LOAD, _FIRST_ARGUMENT)]
+        steps += [_step(_EQUAL, family, 3 - at, 0) for at, family in enumerate(_FAMILIES)]
+        steps += [_step(_RETURN, refuse), _step(_RETURN, _ALLOW)]
     for number in OWN_PROCESS_ONLY[machine].values():
         steps += [
             _step(_EQUAL, number, 0, 5),

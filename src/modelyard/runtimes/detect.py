@@ -42,6 +42,9 @@ NEEDS_TRUST = {"python": "is a program", "original": "is opened by its own libra
 SEALED = frozenset({"remote"})
 """Formats whose files may hold sealed secrets."""
 
+REACH_OUT = frozenset({"remote", "vllm"})
+"""Formats whose replicas call other hosts, or start a server's program; all others are confined while they are tried and served."""
+
 _SUFFIXES = {".onnx": "onnx", ".py": "python"}
 _ADVICE = {
     ".pkl": "convert the model to ONNX first (for scikit-learn: skl2onnx.to_onnx)",

@@ -8,7 +8,7 @@
         def close(self) -> None: ...                        # optional
 
 A module without such a class may have the methods as functions: ``predict`` or ``predict_batch`` (or its only public function, whatever it
-is called), ``setup`` and ``close``, and say ``signature``, ``concurrency`` and ``repeatable`` as a class does.
+is called), ``setup`` and ``close``, and say ``signature``, ``concurrency``, ``repeatable`` and ``tried`` as a class does.
 
 What user code raises is logged where it runs, with its traceback, and callers hear no more than that the model failed; to tell
 callers something, raise ``modelyard.core.errors.InvalidTensor``.
@@ -57,7 +57,7 @@ RAISED = (
 )
 """Python's own errors. What user code derives from Exception itself ends at the edge of whoever runs the model."""
 _NAMES = count(1)
-_SAID = ("signature", "concurrency", "repeatable")
+_SAID = ("signature", "concurrency", "repeatable", "tried")
 """What a class may say of itself, and a module of functions too."""
 
 
@@ -70,6 +70,7 @@ class PythonModel(LoadedModel):
         kind = type(instance)
         self.concurrency = int(getattr(kind, "concurrency", 1))
         self.repeatable = bool(getattr(kind, "repeatable", True))
+        self.tried = bool(getattr(kind, "tried", True))
         self._batch: Callable[..., Any] | None = getattr(instance, "predict_batch", None)
         self._single: Callable[..., Any] | None = getattr(instance, "predict", None)
         self.joins = self._batch is not None

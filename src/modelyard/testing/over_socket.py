@@ -21,7 +21,7 @@ from modelyard.serving.replica import Result, Waiting
 from modelyard.serving.replicas.places import Place, Places, ReplicaState
 from modelyard.serving.replicas.remote import RemoteReplica
 from modelyard.serving.replicas.server import ReplicaServer
-from modelyard.serving.replicas.wire import listening
+from modelyard.serving.replicas.sockets import listening
 from modelyard.serving.statistics import CallStatistics
 
 T = TypeVar("T")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import httpx
+import msgspec
 
-from management import adder
+from management import Platform, adder
 
 
 def upload(http: httpx.Client, amount: float = 1.0) -> str:
@@ -235,3 +236,39 @@ def test_each_section_needs_its_right(http: httpx.Client) -> None:
     refused = http.post("/api/v1/apply", json=body, headers={"authorization": f"Bearer {audits}"})
     assert refused.status_code == 403
     assert "'manage'" in refused.json()["error"]["message"]
+
+
+def test_a_flagged_version_is_served_by_a_document_that_says_so(http: httpx.Client, platform: Platform) -> None:
+    wanted = document(http)
+    http.post("/api/v1/apply", json={"document": wanted})
+    with platform.services.store.write() as session:
+        (first,) = session.versions.list(1, "adder")
+        report = {"optimization": {"verdict": {"kept": False, "reasons": ["worse: accuracy loses 0.2, more than 0.01"]}}}
+        session.versions.add(msgspec.structs.replace(first, id=0, number=0, report=report))
+    wanted["models"]["adder"]["aliases"] = {"champion": 1}
+    wanted["deployments"] = {"sums": {"targets": [{"model": "adder", "version": "2"}]}}
+    refused = http.post("/api/v1/apply", json={"document": wanted})
+    assert (refused.status_code, "flagged beside its parent" in refused.text) == (409, True)
+    assert http.get("/api/v1/deployments/sums").json()["versions"] == [1]
+    wanted["deployments"]["sums"]["accept_flagged"] = True
+    assert ("update", "deployment sums") in changes(http.post("/api/v1/apply", json={"document": wanted}))
+    assert http.get("/api/v1/deployments/sums").json()["versions"] == [2]
+    assert ("unchanged", "deployment sums") in changes(http.post("/api/v1/apply", json={"document": wanted}))
+
+
+def test_letting_a_model_out_of_its_confinement_takes_the_right_to_trust(http: httpx.Client) -> None:
+    wanted = document(http)
+    http.post("/api/v1/apply", json={"document": wanted})
+    body = {"label": "deployer", "actions": ["infer", "read", "develop", "deploy", "keys"]}
+    key = {"authorization": f"Bearer {http.post('/api/v1/keys', json=body).json()['key']}"}
+    target = {"targets": [{"model": "adder", "version": "1"}]}
+    open_door = target | {"policy": {"replicas": {"reach": "network"}}}
+    wanted["deployments"] = {"sums": open_door}
+    for refused in (
+        http.post("/api/v1/apply", json={"document": wanted}, headers=key),
+        http.put("/api/v1/deployments/sums", json=open_door, headers=key),
+    ):
+        assert (refused.status_code, "needs the right 'trust'" in refused.text) == (403, True)
+    assert http.put("/api/v1/deployments/sums", json=target | {"policy": {"replicas": {"reach": "own"}}}, headers=key).status_code == 200
+    assert http.post("/api/v1/apply", json={"document": wanted}).status_code == 200
+    assert http.get("/api/v1/deployments/sums").json()["policy"]["replicas"]["reach"] == "network"

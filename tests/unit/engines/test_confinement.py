@@ -108,6 +108,19 @@ def test_the_filter_refuses_by_number_and_argument(machine):
         assert run(0x40000000 | 1) == refused
 
 
+@pytest.mark.parametrize("machine", sorted(seccomp.AUDIT))
+def test_a_door_opens_what_it_is_for_and_nothing_else(machine):
+    allowed, refused, numbers = 0x7FFF0000, 0x00050001, seccomp.REFUSED[machine]
+    serving = _Machine(seccomp.compiled(machine, 77, seccomp.SERVING), seccomp.AUDIT[machine])
+    assert {name for name, number in numbers.items() if serving(number) == allowed} == set(seccomp.SERVING)
+    calling = _Machine(seccomp.compiled(machine, 77, seccomp.CALLING), seccomp.AUDIT[machine])
+    assert {name for name, number in numbers.items() if calling(number, 2) == allowed} == set(seccomp.CALLING)
+    families = {"unix": 1, "internet": 2, "internet 6": 10, "netlink": 16, "packets": 17, "virtual machines": 40}
+    opened = {name for name, family in families.items() if calling(numbers["socket"], family) == allowed}
+    assert opened == {"internet", "internet 6", "netlink"}
+    assert [calling(seccomp.OWN_PROCESS_ONLY[machine]["kill"], who) for who in (77, 1)] == [allowed, refused]
+
+
 class _Machine:
     """As much of classic BPF as the filter uses."""
 

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
+from modelyard.control.registering import check_reach
 from modelyard.control.schemas import DeploymentBody, RolloutBody
 from modelyard.core.access import Action
 from modelyard.core.api import DeploymentView, LogChunk
@@ -40,6 +41,7 @@ def shown(caller: Reader, name: str) -> Response:
 def put(caller: Deployer, name: str, body: DeploymentBody) -> Response:
     """Creates or changes it. Workers load first and switch then; no call fails in between."""
     caller.check_deployment(name, Action.DEPLOY)
+    check_reach(caller, body.policy)
     targets = tuple(msgspec.convert(target.model_dump(), Target) for target in body.targets)
     view = caller.services.deployments.deploy(
         caller.actor, name, targets, policy=body.policy, expect_revision=body.revision or None, accept_flagged=body.accept_flagged

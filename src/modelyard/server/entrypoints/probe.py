@@ -17,8 +17,10 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError
+from modelyard.engines.confinement import Bounds, confine
 from modelyard.registry.trial import prepare, run
 from modelyard.registry.validate import ProbeAnswer, ProbeRequest
+from modelyard.runtimes.detect import REACH_OUT
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -40,6 +42,8 @@ def serve(raw: bytes) -> ProbeAnswer:
     """The answer to a request, whatever the model does to this process short of ending it."""
     try:
         request = msgspec.json.decode(raw, type=ProbeRequest)
+        if request.format not in REACH_OUT:
+            confine(None, Bounds(cpu_seconds=0, file_bytes=0, open_files=_OPEN_FILES), [request.folder])
         prepare(request)
         limit(request.memory_bytes, request.seconds)
         return ProbeAnswer(result=run(request))

@@ -140,6 +140,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         ready=overview.controller_ready,
         metrics=overview.metrics,
         inference_url=handover.inference_url,
+        import_unconfined=settings.import_unconfined,
         max_upload_bytes=settings.max_upload_bytes,
         garbage_age_seconds=settings.upload_retention_seconds,
     )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from modelyard.core.deployments import ServedVersion
 from modelyard.engines.local import LocalEngine
 from modelyard.registry.artifacts import ArtifactCache
-from modelyard.runtimes.detect import SEALED
+from modelyard.runtimes.detect import REACH_OUT, SEALED
 from modelyard.runtimes.environments import Environments
 from modelyard.server.settings import Settings
 from modelyard.server.wiring.children import REPLICA_MODULE, interpreter_of, passed_on
@@ -34,7 +34,14 @@ def build(settings: Settings, environment: Mapping[str, str]) -> Fleet:
         found = interpreter_of(environments, folder, version.artifact.format)
         sealed = home.root if version.artifact.format in SEALED else None
         program = settings.vllm_command if version.artifact.format == "vllm" else ""
-        return Prepared(artifact=folder, command=found.command(REPLICA_MODULE), environment=found.environment, program=program, home=sealed)
+        return Prepared(
+            artifact=folder,
+            command=found.command(REPLICA_MODULE),
+            environment=found.environment,
+            program=program,
+            home=sealed,
+            confined=version.artifact.format not in REACH_OUT,
+        )
 
     return Fleet(
         LocalEngine(passed_on(environment)),

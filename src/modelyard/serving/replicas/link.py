@@ -13,7 +13,8 @@ import msgspec
 
 from modelyard.core.frames import BadFrame, Frame, Hello, Op, encode_frame
 from modelyard.core.tensors import Array
-from modelyard.serving.replicas.wire import FrameProtocol, connected
+from modelyard.serving.replicas.sockets import connected
+from modelyard.serving.replicas.wire import FrameProtocol
 
 _LAST = frozenset({Op.RESULT, Op.ERROR, Op.STATE, Op.END})
 """Frames after which none of their call comes."""

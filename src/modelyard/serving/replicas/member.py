@@ -19,7 +19,8 @@ from modelyard.core.frames import Frame, Op, State
 from modelyard.engines.base import Ending, Engine, Task, TaskStatus
 from modelyard.serving.replicas.link import ReplicaLink
 from modelyard.serving.replicas.places import Place, ReplicaState
-from modelyard.serving.replicas.spec import SOCKET, ReplicaSpec, left_failure
+from modelyard.serving.replicas.sockets import SOCKET
+from modelyard.serving.replicas.spec import ReplicaSpec, left_failure
 
 HEALTH_S = 10.0
 ILL_S = 60.0
@@ -44,6 +45,8 @@ class Prepared:
     """What starts the format's own server, for a format that has one."""
     home: Path | None = None
     """Given where its files may hold secrets that the home has sealed."""
+    confined: bool = True
+    """Whether its format works without reaching other hosts and programs."""
 
     @property
     def stands(self) -> bool:
@@ -104,6 +107,8 @@ class Member:
                 home=str(prepared.home),
                 workspace_id=version.workspace_id,
                 sealed=prepared.home is not None,
+                reach=policy.reach if prepared.confined else "machine",
+                gpus=policy.gpus > 0,
             ).write(folder)
         except OSError as error:
             raise Unavailable(f"A replica's folder cannot be made: {error.strerror}.") from error
@@ -213,7 +218,7 @@ def log_of(logs: Path, version_id: int) -> Path:
 
 
 def _shape(policy: ReplicaPolicy) -> tuple[Any, ...]:
-    return policy.concurrency, policy.threads, policy.memory_bytes, policy.gpus
+    return policy.concurrency, policy.threads, policy.memory_bytes, policy.gpus, policy.reach
 
 
 class _Health:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.core.deployments import Reach
 from modelyard.core.errors import ModelyardError
 from modelyard.core.frames import Failure
+from modelyard.serving.replicas.sockets import SPEC
 
-SPEC = "spec.json"
-SOCKET = "s"
 _FAILURE = "failure.json"
 
 
@@ -33,6 +33,10 @@ class ReplicaSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Whose version it is."""
     sealed: bool = False
     """Whether its files may hold sealed secrets, which are then opened with the home's own."""
+    reach: Reach = "machine"
+    """How it is confined before it opens anything."""
+    gpus: bool = False
+    """Whether it may open the devices of GPUs."""
 
     def write(self, folder: Path) -> None:
         (folder / SPEC).write_bytes(msgspec.json.encode(self))

@@ -1,27 +1,20 @@
-"""Frames over a Unix socket, for both ends; and sockets whose paths are too long for the system."""
+"""Frames over a Unix socket, for both ends."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import cast
 
 import numpy as np
 
-from modelyard.core.errors import InvalidRequest
 from modelyard.core.frames import PREFIX, BadFrame, Buffer, Frame, decode_frame, frame_size
 
 STAGE = 64 << 10
 SPILL_S = 0.005
 """How often it is looked whether a full socket has been emptied."""
-LONGEST_PATH = 100
-"""Bytes of a socket's path that every system takes."""
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
@@ -180,43 +173,3 @@ class DirectFrameProtocol(FrameProtocol):
                 self._spilled = False
                 return
         self._loop.call_later(SPILL_S, self._settle)
-
-
-def listening(path: Path) -> socket.socket:
-    """A socket that listens at ``path``, for its owner only; what lay there before is removed."""
-    path.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX)
-    with _short(path) as address:
-        made.bind(address)
-    path.chmod(0o600)
-    made.listen(128)
-    made.setblocking(False)
-    return made
-
-
-async def connected(path: Path) -> socket.socket:
-    """A socket connected to ``path``; raises OSError when nobody listens there."""
-    made = socket.socket(socket.AF_UNIX)
-    made.setblocking(False)
-    try:
-        with _short(path) as address:
-            await asyncio.get_running_loop().sock_connect(made, address)
-    except OSError:
-        made.close()
-        raise
-    return made
-
-
-@contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """The path as the system takes it: it allows about a hundred bytes, so a longer one goes by way of its open folder."""
-    if len(os.fsencode(path)) <= LONGEST_PATH:
-        yield str(path)
-        return
-    if not sys.platform.startswith("linux"):
-        raise InvalidRequest(f"The path {str(path)!r} is too long for a socket on this system; use a home with a shorter path.")
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)

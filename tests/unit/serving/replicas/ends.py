@@ -10,7 +10,7 @@ from modelyard.serving.batching import Batcher, BatchOptions, Identity
 from modelyard.serving.replicas.places import Place, Places, ReplicaState
 from modelyard.serving.replicas.remote import RemoteReplica
 from modelyard.serving.replicas.server import ReplicaServer
-from modelyard.serving.replicas.wire import listening
+from modelyard.serving.replicas.sockets import listening
 from modelyard.testing.fakes import served_version
 from unit.serving.data_plane import plane_with
 
