@@ -22,6 +22,7 @@ COMMANDS: dict[str, Entry] = {
     "top": Entry(RUN, "modelyard.cli.top", "Show what the machine, processes, jobs and replicas use."),
     "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table or on images."),
     "optimize": Entry(MODELS, "modelyard.cli.optimizing", "Make smaller, faster children of a version, measured beside it."),
+    "tune": Entry(MODELS, "modelyard.cli.tuning", "Find the best way of running a version that keeps an objective."),
     "push": Entry(MODELS, "modelyard.cli.pushing", "Register a model you bring."),
     "models": Entry(MODELS, "modelyard.cli.models", "List models."),
     "versions": Entry(MODELS, "modelyard.cli.models", "List the versions of a model."),

@@ -15,12 +15,14 @@ from modelyard.evaluation.canvas import Picture
 from modelyard.evaluation.curves import calibration_picture, learning_picture
 from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
+from modelyard.evaluation.optimizing import family_picture, tuning_picture
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture, selection_picture
 from modelyard.evaluation.searches import search_coordinates_picture, search_curves_picture, search_importance_picture
 
 KINDS: dict[str, Callable[..., Picture]] = {
     "calibration": calibration_picture,
     "confusion": confusion_picture,
+    "family": family_picture,
     "gallery": gallery_picture,
     "learning": learning_picture,
     "leaderboard": leaderboard_picture,
@@ -29,6 +31,7 @@ KINDS: dict[str, Callable[..., Picture]] = {
     "search_curves": search_curves_picture,
     "search_importance": search_importance_picture,
     "selection": selection_picture,
+    "tuning": tuning_picture,
 }
 
 

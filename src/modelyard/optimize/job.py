@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,7 +47,22 @@ def run(context: Context) -> dict[str, Any]:
     work = context.folder / "work"
     shutil.rmtree(work, ignore_errors=True)  # an earlier attempt's
     shutil.rmtree(context.output, ignore_errors=True)
-    parent = _laid_out(context, spec, work / "parent")
+    made = children(context, spec, work, context.report)
+    (work / "output").rename(context.output)
+    for at in range(len(made)):
+        keep_recipe(context, context.output / str(at))
+    context.report("store", 0.97, "trying the children and storing them")
+    shutil.rmtree(work, ignore_errors=True)
+    found: dict[str, Any] = msgspec.to_builtins({"made": made})
+    return found
+
+
+def children(context: Context, spec: OptimizeSpec, work: Path, report: Callable[[str, float, str], None]) -> list[Made]:
+    """Has the passes applied in ``work``, where the files of each child are in ``output/N`` then.
+
+    Raises ModelyardError with one sentence.
+    """
+    parent = lay_out(context, spec, work / "parent")
     rows = {name: str(context.inputs[name]) for name in ("data", "recipe") if spec.rows is not None}
     request = Request(spec=spec, parent=str(parent), **rows)
     errand = Errand(work=_WORK, details=msgspec.Raw(msgspec.json.encode(request)), readable=tuple(rows.values()), seconds=_SECONDS)
@@ -54,24 +70,24 @@ def run(context: Context) -> dict[str, Any]:
     def on_stage(told: str) -> None:
         stage, _, rest = told.partition("\n")
         fraction, _, message = rest.partition("\n")
-        context.report(stage, float(fraction) if fraction.replace(".", "", 1).isdigit() else -1.0, message)
+        report(stage, float(fraction) if fraction.replace(".", "", 1).isdigit() else -1.0, message)
 
     outcome = run_confined(work, errand, on_stage, doing="Optimizing the model")
     try:
-        made = msgspec.json.decode(outcome, type=list[Made])
+        return msgspec.json.decode(outcome, type=list[Made])
     except msgspec.DecodeError as error:
         raise Internal("What optimized the model answered with nothing that can be read; the job's log has its last words.") from error
-    (work / "output").rename(context.output)
-    for at in range(len(made)) if "recipe" in context.inputs else ():
-        (context.output / str(at) / "attachments").mkdir()
-        shutil.copy(context.inputs["recipe"], context.output / str(at) / "attachments" / "recipe.yaml")
-    context.report("store", 0.97, "trying the children and storing them")
-    shutil.rmtree(work, ignore_errors=True)
-    found: dict[str, Any] = msgspec.to_builtins({"made": made})
-    return found
 
 
-def _laid_out(context: Context, spec: OptimizeSpec, folder: Path) -> Path:
+def keep_recipe(context: Context, child: Path) -> None:
+    """Lays the recipe of the parent's training beside a child, so that a child of it finds its rows too."""
+    if "recipe" in context.inputs:
+        (child / "attachments").mkdir(exist_ok=True)
+        shutil.copy(context.inputs["recipe"], child / "attachments" / "recipe.yaml")
+
+
+def lay_out(context: Context, spec: OptimizeSpec, folder: Path) -> Path:
+    """The parent's files in a folder of their own."""
     for at, path in enumerate(sorted(spec.files)):
         place = folder / check_path(path)
         place.parent.mkdir(parents=True, exist_ok=True)

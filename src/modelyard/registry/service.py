@@ -21,6 +21,8 @@ from modelyard.store.filters import MetricFilter
 MAX_DESCRIPTION = 10_000
 OPTIMIZATION = "optimization"
 """Where the report of an optimized version says what was measured beside its parent, and the verdict."""
+TUNING = "tuning"
+"""Where the report of a tuned version says how it is to be run."""
 
 
 class Registry:

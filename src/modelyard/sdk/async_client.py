@@ -161,6 +161,26 @@ class AsyncClient:
         done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [await self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
 
+    async def tune(
+        self,
+        reference: str,
+        objective: Mapping[str, float],
+        *,
+        chains: Sequence[Sequence[str]] = (),
+        workers: Sequence[int] = (),
+        on_progress: OnProgress | None = None,
+        timeout: float = 0.0,
+    ) -> Version:
+        """Searches passes and ways of running for the best that keeps ``{"p99_ms": 5, "max_loss": 0.005}`` on a real server; waits.
+
+        ``chains`` are passes in a row, each tried by itself. Gives the chosen child; its report says under ``tuning`` how it is to be run,
+        which a new deployment of it follows, and whether the objective was met. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        """
+        spec: dict[str, Any] = {"version": reference, "objective": dict(objective)}
+        spec |= {"chains": [list(chain) for chain in chains], "workers": list(workers)}
+        job = await self.jobs.submit("tune", spec)
+        return await self.trained(await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout))
+
     async def log_model(
         self,
         model: Any,

@@ -128,6 +128,30 @@ def test_a_forest_teaches_a_network_which_becomes_its_child(client, platform, tm
         client.optimize("teacher@1", ["distill"], student={"hiden": [3]})
 
 
+@pytest.mark.timeout(300)
+def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_deployed(client, platform):
+    told = ["--p99", "5s", "--max-loss", "50%", "--try", "graph", "--try", "prune:0.99+int4", "--workers", "1", "--seconds", "3"]
+    document = platform.json("tune", "net@1", *told, "--connections", "4")
+    tuning = document["report"]["tuning"]
+    assert tuning["met"]
+    assert tuning["measured"]["failed"] == 0
+    assert tuning["measured"]["per_second"] > 10
+    assert "prune:0.99 + int4" in tuning["refused"]
+    tried = tuning["tried"]
+    assert {row["title"].split(",")[0] for row in tried} == {"as it is", "graph"}
+    assert tried[0]["rounds"] > tried[-1]["rounds"]
+    assert any(row["best"] for row in tried)
+    assert all(row["p50_ms"] <= row["p99_ms"] for row in tried)
+    assert {file["path"] for file in document["attachments"]} >= {"tuning.svg", "recipe.yaml"}
+    child = client.models.version(f"net@{document['version']}")
+    assert child.lineage.source == "optimize"
+    client.deploy(child.reference, "tuned")
+    assert client.deployments.policy("tuned") == tuning["policy"]
+    client.deployments.delete("tuned")
+    with pytest.raises(InvalidRequest, match="'p99_ms' must lie between"):
+        client.tune("net@1", {"p99_ms": 0})
+
+
 @pytest.mark.timeout(240)
 def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
     with (tmp_path / "model.onnx").open("wb") as file:

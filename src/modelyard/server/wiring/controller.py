@@ -41,7 +41,7 @@ from modelyard.runtimes.environments import Environments
 from modelyard.server.channel import Handover
 from modelyard.server.overview import Overview
 from modelyard.server.resources import ResourceMonitor
-from modelyard.server.settings import Settings
+from modelyard.server.settings import Settings, cores
 from modelyard.server.wiring.batches import BatchJobs
 from modelyard.server.wiring.children import JOB, JOB_ENVIRONMENT, PROBE, PROBE_MODULE, interpreter_of, passed_on
 from modelyard.server.wiring.foundation import Foundation
@@ -51,6 +51,7 @@ from modelyard.server.wiring.kinds import TrainJobs
 from modelyard.server.wiring.optimizing import OptimizeJobs
 from modelyard.server.wiring.scoring import ScoreJobs
 from modelyard.server.wiring.secrets import audit_seed, home_secret, sealer, webhook_secret
+from modelyard.server.wiring.tuning import TuneJobs
 from modelyard.serving.batches.files import BatchFiles
 from modelyard.serving.batches.intake import BatchIntake
 from modelyard.serving.delegation import Delegation
@@ -162,10 +163,12 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
 
 def _kinds(foundation: Foundation, registry: Registry, deployments: DeploymentService) -> dict[str, JobKind]:
     settings, home, store, blobs = foundation.settings, foundation.home, foundation.store, foundation.blobs
+    optimizing = OptimizeJobs(registry, blobs)
     return {
         "train": TrainJobs(store, registry, deployments).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
-        "optimize": OptimizeJobs(registry, blobs).kind(),
+        "optimize": optimizing.kind(),
+        "tune": TuneJobs(optimizing, cores()).kind(),
         "predict": ScoreJobs(store, registry, blobs).kind(),
         "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
     }

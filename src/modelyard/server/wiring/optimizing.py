@@ -22,6 +22,7 @@ from modelyard.store.blobs import Blobs
 from modelyard.train.recipes.student import read_student
 
 SOURCE = "optimize"
+ENTRY = "model.onnx"
 _RECIPE = "recipe.yaml"
 _MOST_PASSES = 16
 
@@ -54,73 +55,92 @@ class OptimizeJobs:
             wanted = msgspec.convert(spec, _Wanted)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The optimization cannot be done as it is written: {error}.") from None
-        if not 0 < len(wanted.passes) <= _MOST_PASSES:
-            raise InvalidRequest(f"An optimization needs 1 to {_MOST_PASSES} passes, like int8 or prune:0.8; it got {len(wanted.passes)}.")
         read_student(wanted.student)
-        for written in wanted.passes:
+        self.check_passes(wanted.passes)
+        start = self.specified(workspace_id, wanted.version, tuple(wanted.passes))
+        checked: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student))
+        return checked
+
+    def check_passes(self, passes: list[str]) -> None:
+        """Raises InvalidRequest for too many or none, NotFound for one that there is not."""
+        if not 0 < len(passes) <= _MOST_PASSES:
+            raise InvalidRequest(f"An optimization needs 1 to {_MOST_PASSES} passes, like int8 or prune:0.8; it got {len(passes)}.")
+        for written in passes:
             check_pass(written)  # its argument is read in the job: passes load what this process is kept free of
-        version = self.registry.version(workspace_id, Reference.parse(wanted.version))
+
+    def specified(self, workspace_id: int, wanted: str, passes: tuple[str, ...]) -> OptimizeSpec:
+        """A version fixed by its number and its files' digests. Raises NotFound, Unsupported, and Conflict for a flagged one."""
+        version = self.registry.version(workspace_id, Reference.parse(wanted))
         if version.artifact.format != "onnx":
             raise Unsupported(f"Passes work on ONNX models, and {version.reference} is of the format {version.artifact.format!r}.")
         if reasons := flagged(version):  # a child of it would be compared with it, and look good
             raise Conflict(f"{version.reference} was flagged ({reasons}); optimize the version that it was made of.")
-        checked: dict[str, Any] = msgspec.to_builtins(
-            OptimizeSpec(
-                model=version.model,
-                number=version.number,
-                passes=tuple(wanted.passes),
-                tolerance=wanted.tolerance,
-                entry=version.artifact.entry,
-                files={file.path: file.digest for file in version.artifact.files},
-                rows=self._rows(version),
-                student=wanted.student,
-            )
+        return OptimizeSpec(
+            model=version.model,
+            number=version.number,
+            passes=passes,
+            tolerance=Tolerance(),
+            entry=version.artifact.entry,
+            files={file.path: file.digest for file in version.artifact.files},
+            rows=self._rows(version),
         )
-        return checked
 
     def inputs(self, job: Job) -> Mapping[str, str]:
-        spec = msgspec.convert(job.spec, OptimizeSpec)
+        return self.files(msgspec.convert(job.spec, OptimizeSpec))
+
+    def files(self, spec: OptimizeSpec) -> dict[str, str]:
+        """What the job's process needs."""
         files = {str(at): spec.files[path] for at, path in enumerate(sorted(spec.files))}
         return files | ({"data": spec.rows.digest, "recipe": spec.rows.recipe} if spec.rows else {})
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         """Stores each child; a second time finds them, because everything about them is the same."""
         spec = msgspec.convert(job.spec, OptimizeSpec)
+        stored = self.stored(job, folder, spec, msgspec.convert(result["made"], list[Made]), {})
+        return {
+            "model": spec.model,
+            "version": stored[-1].number,
+            "parent": spec.number,
+            "versions": [version.number for version in stored],
+            "kept": [version.number for version in stored if version.report[OPTIMIZATION]["verdict"]["kept"]],
+        }
+
+    def stored(self, job: Job, folder: Path, spec: OptimizeSpec, made: list[Made], more: dict[str, Any]) -> list[Version]:
+        """The children in ``folder``, one after another; ``more`` goes into the last one's report.
+
+        Without any, the version itself is stored anew with that report.
+        """
         actor = Actor(name=job.created_by, workspace_id=job.workspace_id, request_id=f"job-{job.id}")
         first = last = self.registry.version(job.workspace_id, Reference(spec.model, str(spec.number)))
         stored: list[Version] = []
-        for at, made in enumerate(msgspec.convert(result["made"], list[Made])):
+        for at, step in enumerate(made or [None]):
+            written = [step.written] if step else []
             detail: dict[str, Any] = {
-                "pass": made.written,
-                "passes": [*last.lineage.detail.get("passes", []), made.written],
+                "pass": step.written if step else "",
+                "passes": [*last.lineage.detail.get("passes", []), *written],
                 "compared_with": first.reference,
             } | {name: first.lineage.detail[name] for name in ("dataset", "filename") if name in first.lineage.detail}
             lineage = Lineage(
                 dataset_digest=first.lineage.dataset_digest, job_id=job.id, parent_version_id=last.id, source=SOURCE, detail=detail
             )
+            report = {OPTIMIZATION: {"pass": step.written, "compared_with": first.reference} | step.report} if step else {}
             attachments = folder / "output" / str(at) / "attachments"
             last = self.registry.create_version(
                 actor,
                 spec.model,
                 NewVersion(
                     folder=folder / "output" / str(at) / "artifact",
-                    entry="model.onnx",
+                    entry=ENTRY if step else spec.entry,
                     format="onnx",
-                    metrics=made.metrics,
-                    report={OPTIMIZATION: {"pass": made.written, "compared_with": first.reference} | made.report},
+                    metrics=step.metrics if step else first.metrics,
+                    report=report | (more if at == max(0, len(made) - 1) else {}),
                     attachments=attachments if attachments.is_dir() else None,
                     card=first.card,
                     lineage=lineage,
                 ),
             )
             stored.append(last)
-        return {
-            "model": spec.model,
-            "version": last.number,
-            "parent": first.number,
-            "versions": [version.number for version in stored],
-            "kept": [version.number for version in stored if version.report[OPTIMIZATION]["verdict"]["kept"]],
-        }
+        return stored
 
     def _rows(self, version: Version) -> Rows | None:
         """The data set that a version was trained on here, where it is still stored with its recipe."""

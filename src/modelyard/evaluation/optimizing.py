@@ -1,0 +1,56 @@
+"""Pictures of versions beside the one that they were made of, and of a tuning's trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from modelyard.evaluation.canvas import BAR, BEST, QUIET, Picture, open_frame, render, short
+
+_LARGEST = 420.0
+"""Area of the largest dot."""
+
+
+def tuning_picture(tried: Sequence[Mapping[str, Any]], objective_ms: float) -> Picture:
+    """Every trial by quality and latency, its size as the dot's; what nothing else beats stands out, and the first is the choice."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        largest = max(row["size_bytes"] for row in tried)
+        for at, row in enumerate(tried):
+            colour = BEST if at == 0 else BAR if row["best"] else QUIET
+            area = max(18.0, _LARGEST * row["size_bytes"] / largest)
+            axes.scatter([row["p99_ms"]], [row["loss"]], s=area, color=colour, alpha=0.75 if row["best"] or at == 0 else 0.35, linewidths=0)
+        axes.axvline(objective_ms, color=QUIET, linewidth=1.0, linestyle=":")
+        axes.set_xscale("log")
+        axes.set_xlabel("p99 of a call, ms (dotted: the objective)")
+        axes.set_ylabel("quality lost")
+        axes.set_title(f"Chosen: {tried[0]['title']}; dots are as large as the files", fontsize=9)
+        open_frame(axes)
+
+    return render(draw, (8.0, 4.4))
+
+
+def family_picture(rows: Sequence[Mapping[str, Any]], metric: str) -> Picture:
+    """A version and its children: size, time of a call and quality, a bar each."""
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, 3, sharey=True)
+        places = range(len(rows))
+        titles = [("size_bytes", "bytes"), ("p50_us", "µs, one row"), ("quality", metric or "quality")]
+        for axes, (name, title) in zip(panels, titles, strict=True):
+            values = [row[name] if row[name] is not None else 0.0 for row in rows]
+            colours = [BAR if at == 0 else BEST if row["kept"] else QUIET for at, row in enumerate(rows)]
+            axes.barh(places, values, color=colours)
+            for place, value in zip(places, values, strict=True):
+                axes.text(value, place, f" {value:.3g}", va="center", fontsize=8)
+            axes.set_xlim(0, max([*values, 1e-12]) * 1.25)
+            axes.set_title(title, fontsize=9)
+            axes.locator_params(axis="x", nbins=4)
+        panels[0].set_yticks(places, [short(row["title"]) for row in rows])
+        panels[0].invert_yaxis()
+        open_frame(*panels)
+
+    return render(draw, (9.0, 1.4 + 0.42 * len(rows)))
