@@ -10,12 +10,15 @@ FUZZ_FOLDER ?= .fuzz
 # Two workers even on larger machines: the suites start servers and databases of their own.
 TEST_WORKERS ?= 2
 
+COMPILED_TESTS ?= tests/unit/gate tests/unit/protocols tests/unit/server tests/unit/serving tests/integration/fronts tests/integration/open_inference
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench soak fuzz docs format clean
+.PHONY: help demo test test-compiled check bench soak fuzz docs format clean
 
 help:
 	@echo "make demo   train, deploy and call a real model (ARGS=--exit stops after the calls)"
 	@echo "make test   every test; starts its own PostgreSQL and S3 server"
+	@echo "make test-compiled   the path of a call compiled to C, and its tests"
 	@echo "make check  format, lint, types, layers, budgets, generated code, links"
 	@echo "make bench  the benchmarks of benchmarks/, side by side with what they are compared to"
 	@echo "make soak | fuzz | docs | format | clean"
@@ -62,6 +65,14 @@ format: $(VENV)/.check
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+# The path of a call compiled (docs/howto/compile.md), and what is tested of it beside the interpreted modules.
+test-compiled: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[compile]'
+	rm -rf dist/compiled && HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel . --quiet --no-deps --no-build-isolation --wheel-dir dist/compiled
+	$(PIP) install --quiet --no-deps --target dist/compiled/installed dist/compiled/*.whl
+	PYTHONPATH=dist/compiled/installed $(BIN)/python -c "import modelyard.server.handler as m; assert not m.__file__.endswith('.py'), m.__file__"
+	PYTHONPATH=dist/compiled/installed $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(COMPILED_TESTS) $(ARGS)
 
 soak: $(VENV)/.test
 	MODELYARD_SOAK=1 $(BIN)/python -m pytest tests/integration tests/acceptance --timeout 3600 $(ARGS)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from typing import Protocol
 
 from modelyard.core.access import Certificate
 
@@ -22,7 +23,7 @@ class Abort(Enum):
     TIMED_OUT = "the front's own time limit ran out"
 
 
-class Exchange(ABC):
+class Exchange(Protocol):
     """A request that is whole (head and body read, framing checked) and its answer.
 
     A front makes one for each request and calls the handler with it, on the event loop. The handler answers once, at once or

@@ -12,7 +12,6 @@ from modelyard.core.limits import Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.counters import Awaited
 from modelyard.gate.journal import Caller
-from modelyard.gate.reservation import Reservation
 
 AGAIN_S = 0.02
 """After this time a call that awaits units asks for them again."""
@@ -31,12 +30,32 @@ class Recorder(Protocol):
         """Records one call; False when it is let go on unrecorded. Raises Unavailable when it must not go on."""
 
 
+class Reserved(Protocol):
+    """What limits hold for one call: a ``Reservation``, or what stands in for one."""
+
+    @property
+    def foreseen(self) -> bool:
+        """Whether ``expect`` can change anything."""
+
+    def expect(self, known: Cost, size: int) -> None:
+        """Reserves what a decoded call will use."""
+
+    def spend(self, cost: Cost, size: int) -> None:
+        """Counts as spent what a call that goes on has used since its beginning."""
+
+    def settle(self, status: int, cost: Cost, size: int) -> None:
+        """Turns reserved into spent, and gives back what was not used."""
+
+    def standings(self) -> Standings:
+        """Where the caller stands."""
+
+
 class Permit:
     """The right to make one call, and the duty to record it. Holds what was reserved for the call until it is settled."""
 
     __slots__ = ("_journal", "_reservation", "caller", "foreseen", "recorded", "standings")
 
-    def __init__(self, journal: Recorder, caller: Caller, reservation: Reservation | None = None) -> None:
+    def __init__(self, journal: Recorder, caller: Caller, reservation: Reserved | None = None) -> None:
         self._journal: Recorder | None = journal
         self._reservation = reservation
         self.foreseen = reservation is not None and reservation.foreseen

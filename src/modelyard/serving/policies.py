@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from modelyard.core.deployments import DeploymentState, ServedDeployment
 from modelyard.core.errors import InvalidRequest, Unavailable
@@ -17,7 +17,6 @@ from modelyard.core.inference import Cost, InferResponse
 from modelyard.core.policy import EMPTY, Cache, Policy
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Caller
-from modelyard.serving.batching import Batcher
 from modelyard.serving.cache import ResponseCache
 from modelyard.serving.graph import GraphLane, names_in
 from modelyard.serving.overload import LoopLag, Overload, Pace, turn_away
@@ -61,8 +60,8 @@ class PolicyComposer(Composer):
         self._tools = tools
         self._shadows: dict[int, ShadowLane] = {}
         self._caches: dict[int, tuple[Cache, ResponseCache]] = {}
-        self._paces: WeakKeyDictionary[Batcher, Pace] = WeakKeyDictionary()
-        """Of each version as a whole, whichever of its deployments calls came by."""
+        self._paces: WeakValueDictionary[int, Pace] = WeakValueDictionary()
+        """Of each version as a whole, whichever of its deployments calls came by: by the id of its batcher, which guards keep as long."""
         self._lag = LoopLag(tools.later)
         self._counts: dict[tuple[int, int], CallStatistics] = {}
         """Of graphs as a whole, and of targets with their steps: by deployment and version, which is 0 for a graph."""
@@ -152,7 +151,9 @@ class PolicyComposer(Composer):
         """Puts the objective in front of versions, where there is one."""
         if not policy.objective_ms:
             return
-        guards = [Overload(policy.objective_ms, lane.batcher, self._paces.setdefault(lane.batcher, Pace()), self._lag) for lane in lanes]
+        guards = [
+            Overload(policy.objective_ms, lane.batcher, self._paces.setdefault(id(lane.batcher), Pace()), self._lag) for lane in lanes
+        ]
         for lane, guard in zip(lanes, guards, strict=True):
             lane.submit = guard.before(lane.submit)
         # Answers that are kept may be given however many calls are inside.

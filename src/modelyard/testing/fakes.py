@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from modelyard.core.access import ALL_ACTIONS, Action, Grant
 from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Exchange, Fields, Headers, identified
 from modelyard.core.inference import Cost
-from modelyard.core.limits import Standings
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
 from modelyard.core.usage import CallKind, ProtocolId
+from modelyard.gate.journal import Caller
+from modelyard.gate.permit import Permit, Reserved
 from modelyard.runtimes.base import LoadedModel
 from modelyard.serving.replica import Replica, Timing
 from modelyard.store.snapshot import Snapshot
@@ -63,29 +63,26 @@ class MemoryExchange(Exchange):
         """Nothing is left to do."""
 
 
-class MemoryPermit:
-    """Remembers how it was settled; may refuse to be."""
-
-    standings: Standings | None = None
-    foreseen = False
-    recorded = True
+class MemoryJournal:
+    """Remembers what it was to record; may refuse to."""
 
     def __init__(self, settled: list[tuple[int, Cost, ProtocolId, CallKind, int, int]], refuse: ModelyardError | None = None) -> None:
         self._settled, self._refuse = settled, refuse
 
-    def expect(self, known: Cost, size: int) -> None:
-        """Whatever it is, it may be used."""
-
-    def spend(self, cost: Cost, *, tokens_out: int = 0, size: int = 0) -> None:  # noqa: ARG002  # as gate.permit.Permit
-        """Counts tokens, as any permit."""
-        cost.tokens_out += tokens_out
-
-    def settle(  # noqa: PLR0917  # as gate.permit.Permit
-        self, status: int, cost: Cost, protocol: ProtocolId, kind: CallKind, bytes_in: int, bytes_out: int
-    ) -> None:
+    def append(  # noqa: PLR0917  # as gate.journal.Journal
+        self,
+        caller: Caller,  # noqa: ARG002  # as gate.journal.Journal
+        status: int,
+        cost: Cost,
+        protocol: ProtocolId,
+        kind: CallKind,
+        bytes_in: int,
+        bytes_out: int,
+    ) -> bool:
         self._settled.append((status, cost, protocol, kind, bytes_in, bytes_out))
         if self._refuse is not None:
             raise self._refuse
+        return True
 
 
 class OpenGate:
@@ -99,6 +96,8 @@ class OpenGate:
         self.refuse: ModelyardError | None = None
         """Raised instead of a permit."""
         self.refuse_settling: ModelyardError | None = None
+        self.reserved: Reserved | None = None
+        """What limits hold for the next calls."""
         self._header = b"Bearer " + key
 
     def authenticate(self, headers: Mapping[bytes, bytes], query: str, peer: str) -> Grant:  # noqa: ARG002  # as the gate
@@ -113,11 +112,12 @@ class OpenGate:
         deployment: str | None,
         request_id: bytes,
         kind: CallKind = CallKind.OTHER,  # noqa: ARG002  # as the gate
-    ) -> Any:
+    ) -> Permit:
         if self.refuse is not None:
             raise self.refuse
         self.admitted.append((action, deployment, request_id))
-        return MemoryPermit(self.settled, self.refuse_settling)
+        caller = (request_id, self.grant.workspace_id, self.grant.key_id, 0)
+        return Permit(MemoryJournal(self.settled, self.refuse_settling), caller, self.reserved)
 
 
 class FunctionModel(LoadedModel):

@@ -74,7 +74,7 @@ def test_a_reader_knows_whether_the_writer_lives(tmp_path):
     assert segment.read().ended
 
 
-def full_disk(descriptor, size):
+def full_disk(descriptor, offset, size):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -82,8 +82,8 @@ def test_a_full_disk_refuses_calls_before_they_are_served_and_recovers(tmp_path,
     now = [100.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     journal = Journal(tmp_path, BOOT, 0, segment_bytes=128 * 33)
-    allocate = module._allocate
-    monkeypatch.setattr(module, "_allocate", full_disk)
+    allocate = os.posix_fallocate
+    monkeypatch.setattr(os, "posix_fallocate", full_disk)
     written = 0
     while journal.available:
         append(journal)
@@ -98,7 +98,7 @@ def test_a_full_disk_refuses_calls_before_they_are_served_and_recovers(tmp_path,
     with pytest.raises(Unavailable, match="No space left on device"):
         append(journal)
     assert len(JournalReader(tmp_path).records()) == 32
-    monkeypatch.setattr(module, "_allocate", allocate)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
     with pytest.raises(Unavailable):
         journal.recover()  # tried a moment ago
     now[0] += 2.0
@@ -114,7 +114,7 @@ def test_a_full_disk_refuses_calls_before_they_are_served_and_recovers(tmp_path,
 
 
 def test_a_worker_does_not_start_without_room_for_its_journal(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_allocate", full_disk)
+    monkeypatch.setattr(os, "posix_fallocate", full_disk)
     with pytest.raises(Unavailable, match="Free disk space"):
         Journal(tmp_path, BOOT, 0)
 

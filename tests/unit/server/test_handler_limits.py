@@ -12,7 +12,7 @@ from modelyard.gate.counters import Awaited
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.server.handler import Handler
 from modelyard.serving.dataplane import DataPlane
-from modelyard.testing.fakes import MemoryExchange, MemoryPermit, OpenGate
+from modelyard.testing.fakes import MemoryExchange, OpenGate
 
 STANDING = Standing(measure=Measure.TOKENS_IN, amount=100, remaining=7, reset_seconds=12.3)
 FOREVER = Standing(measure=Measure.REQUESTS, amount=5, remaining=0, reset_seconds=-1.0)
@@ -57,14 +57,13 @@ def ask(handler):
     return exchange
 
 
-class RowsPermit(MemoryPermit):
-    """A permit of a call whose rows a limit counts."""
+class RowsReserved:
+    """What a limit of rows holds for a call; ``answers`` are what it says when it is asked, and at last where the caller stands."""
 
     foreseen = True
 
-    def __init__(self, answers):
-        super().__init__([])
-        self.answers, self.expected = answers, []
+    def __init__(self, answers=(), standings=None):
+        self.answers, self.stands, self.expected = list(answers), standings, []
 
     def expect(self, known, size):
         self.expected.append((known.rows, known.version_id, size))
@@ -72,11 +71,17 @@ class RowsPermit(MemoryPermit):
         if answer is not None:
             raise answer
 
+    def settle(self, status, cost, size):
+        pass
+
+    def standings(self):
+        return self.stands or Standings(())
+
 
 class ThreeRows:
     """A data plane that finds three rows in any call."""
 
-    sticky = guarded = ()
+    sticky = guarded = {}  # noqa: RUF012
 
     def infer(self, workspace_id, deployment, request, done):
         try:
@@ -144,8 +149,8 @@ def test_few_calls_wait_and_the_rest_is_refused_at_once(handler, gate, later):
     assert answers.count(b"in a moment") == 72
 
 
-def test_an_answer_says_where_the_caller_stands(handler, gate, monkeypatch):
-    monkeypatch.setattr("modelyard.testing.fakes.MemoryPermit.standings", Standings((STANDING,)))
+def test_an_answer_says_where_the_caller_stands(handler, gate):
+    gate.reserved = RowsReserved(standings=Standings((STANDING,)))
     headers = ask(handler).answer_headers
     assert headers[b"x-ratelimit-limit-tokens-in"] == b"100"
     assert headers[b"x-ratelimit-remaining-tokens-in"] == b"7"
@@ -156,18 +161,16 @@ def test_without_limits_an_answer_says_nothing(handler):
     assert not [name for name in ask(handler).answer_headers if b"ratelimit" in name]
 
 
-def test_a_decoded_call_waits_for_the_rows_that_it_needs(rows_handler, gate, later, monkeypatch):
-    permit = RowsPermit([Awaited(used_up()), None])
-    monkeypatch.setattr(gate, "admit", lambda *_: permit)
+def test_a_decoded_call_waits_for_the_rows_that_it_needs(rows_handler, gate, later):
+    gate.reserved = RowsReserved([Awaited(used_up()), None])
     exchange = ask(rows_handler)
     assert exchange.answer_status == 0
     later.pass_by()
-    assert (exchange.answer_status, permit.expected) == (200, [(3, 11, 0), (3, 11, 0)])
+    assert (exchange.answer_status, gate.reserved.expected) == (200, [(3, 11, 0), (3, 11, 0)])
 
 
-def test_a_decoded_call_is_refused_when_its_rows_do_not_fit(rows_handler, gate, later, monkeypatch):
-    permit = RowsPermit([used_up()])
-    monkeypatch.setattr(gate, "admit", lambda *_: permit)
+def test_a_decoded_call_is_refused_when_its_rows_do_not_fit(rows_handler, gate, later):
+    gate.reserved = RowsReserved([used_up()])
     exchange = ask(rows_handler)
     assert (exchange.answer_status, exchange.answer_body) == (429, b"used up")
     assert exchange.answer_headers[b"retry-after"] == b"3"

@@ -1,25 +1,26 @@
 """What a worker notes of answered requests."""
 
 import json
-from types import SimpleNamespace
 
-from modelyard.core.inference import Cost
+from modelyard.core.access import ALL_ACTIONS, Grant
+from modelyard.core.usage import ProtocolId
 from modelyard.observability.access_log import AccessLog
 from modelyard.observability.exports import export_path, read_exports
 from modelyard.observability.exposition import render
+from modelyard.protocols.call import Call
+from modelyard.protocols.routing import Protocol
 from modelyard.server.telemetry import Telemetry
+from modelyard.serving.dataplane import DataPlane
+from modelyard.testing.fakes import MemoryExchange
 
 
 def call(name="penguins", rows=2):
-    return SimpleNamespace(
-        exchange=SimpleNamespace(method="POST", path=f"/v2/models/{name}/infer", received_ns=0, peer="10.0.0.1", body=b"12345"),
-        cost=Cost(rows=rows, compute_us=30),
-        request_id="r1",
-        context=None,
-        grant=SimpleNamespace(public_id="ab12"),
-        protocol=SimpleNamespace(name="open-inference-rest"),
-        params={"name": name},
-    )
+    protocol = Protocol("open-inference-rest", ProtocolId.OPEN_INFERENCE_REST, (), lambda error: (500, (), b""))
+    made = Call(MemoryExchange("POST", f"/v2/models/{name}/infer", b"12345"), protocol, DataPlane(), "r1")
+    made.cost.rows, made.cost.compute_us = rows, 30
+    made.grant = Grant(workspace_id=1, key_id=1, public_id="ab12", actions=ALL_ACTIONS, deployments=frozenset())
+    made.params = {"name": name}
+    return made
 
 
 def never(seconds, run):

@@ -37,8 +37,11 @@ class Phase(IntEnum):
 _IDLE, _HEAD, _BODY, _ANSWER, _LINGER, _CLOSED = Phase
 
 
-class Connection(asyncio.Protocol):
-    """Made by the front for each accepted connection; driven by the transport, the exchange and the front's sweep."""
+class Connection:
+    """Made by the front for each accepted connection; driven by the transport, the exchange and the front's sweep.
+
+    Has the functions of ``asyncio.Protocol``, but not by inheritance: where it is compiled it has no base that is not.
+    """
 
     def __init__(self, front: Http1Front) -> None:
         self.loop = front.loop

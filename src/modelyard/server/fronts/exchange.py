@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from modelyard.core.access import Certificate
-from modelyard.core.exchange import Abort, Exchange, Fields, Headers
+from modelyard.core.exchange import Abort, Fields, Headers
 from modelyard.server.fronts.framing import HeadReader
 from modelyard.server.fronts.reply import BODILESS
 
@@ -30,16 +30,36 @@ class Answer(IntEnum):
 _OPEN, _STARTED, _DONE, _ABORTED = Answer.OPEN, Answer.STARTED, Answer.DONE, Answer.ABORTED
 
 
-class Http1Exchange(Exchange):
-    """See ``Exchange``. ``persistent`` and ``old`` (HTTP/1.0) say how the answer must be framed."""
+class Http1Exchange:
+    """An ``Exchange``, but not by inheritance: where it is compiled it has no base that is not.
 
-    __slots__ = ("_bodiless", "_chunked", "_connection", "answer", "old", "persistent")
+    ``persistent`` and ``old`` (HTTP/1.0) say how the answer must be framed.
+    """
+
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_connection",
+        "aborted",
+        "answer",
+        "body",
+        "headers",
+        "method",
+        "old",
+        "on_abort",
+        "path",
+        "peer",
+        "persistent",
+        "query",
+        "received_ns",
+        "secure",
+    )
 
     def __init__(self, connection: Connection, reader: HeadReader, body: bytes, received_ns: int) -> None:
         self.method = reader.method
         self.path = reader.path
         self.query = reader.query
-        self.headers = reader.headers
+        self.headers: Mapping[bytes, bytes] = reader.headers
         self.persistent = reader.persistent
         self.old = reader.old
         self.body = body

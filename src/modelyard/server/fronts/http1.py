@@ -11,7 +11,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from modelyard.core.access import Certificate
 from modelyard.core.addresses import Proxies
@@ -69,11 +69,11 @@ class Http1Front:
         """How many connections are open."""
         return len(self._connections)
 
-    def new_connection(self) -> Connection:
+    def new_connection(self) -> asyncio.Protocol:
         """A protocol for one accepted connection."""
         if self._timer is None:
             self._sweep()
-        return Connection(self)
+        return cast("asyncio.Protocol", Connection(self))
 
     async def serve(self, listener: socket.socket) -> None:
         """Accepts from a listening socket that no other process shares; the caller's socket object stays its own."""
