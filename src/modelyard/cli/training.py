@@ -23,6 +23,10 @@ BOARD = ("family", "metric", "mean", "std", "trials", "fit_seconds", "status", "
 """Columns of the leaderboard that people look at."""
 
 
+TASKS = {"language-model": {"kind": "language_model"}}
+"""What of ``--task`` is a kind of recipe of its own; anything else is the recipe's field."""
+
+
 @app.callback()
 def _group() -> None:
     """Training."""
@@ -35,19 +39,23 @@ def _group() -> None:
         "modelyard train houses.csv --target price --family forest --family linear --folds 10",
         "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
         "modelyard train photos/ --workers 2",
+        "modelyard train texts/ --task language-model --name writer",
         "modelyard train --recipe recipe.yaml",
     ),
 )
 def train(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A table (CSV, Parquet), or images (a folder, .npz, .zip); may stand in the recipe as 'data'."),
+        typer.Argument(
+            help="A table (CSV, Parquet), images (a folder, .npz), or texts (a folder, .txt, .jsonl); may stand in the recipe as 'data'."
+        ),
     ] = None,
     target: Annotated[str, typer.Option(help="The column to predict.")] = "",
     name: Annotated[str, typer.Option(help="Name of the model; by default made of the file's name.")] = "",
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with everything; options given beside it win.")] = None,
     family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
+    task: Annotated[str, typer.Option(help="language-model for text; for tables classification or regression.")] = "",
     workers: Annotated[
         int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
     ] = None,
@@ -57,6 +65,8 @@ def train(
 ) -> None:
     """Train a model on a table or on images, evaluate it on what it has not seen, and register it as a version."""
     wanted = laid_over(read_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
+    if task:
+        wanted = laid_over(wanted, TASKS.get(task, {"task": task}))
     if workers is not None:
         wanted = laid_over(wanted, {"learning": {"workers": workers}})
     data = _data(file, wanted.pop("data", ""), recipe)

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from modelyard.evaluation.metrics import language_metrics
+
 Weights = NDArray[np.float64]
 Numbers = NDArray[np.float64]
 Intervals = dict[str, dict[str, float]]
@@ -37,6 +39,15 @@ def regression_intervals(truth: Numbers, predicted: Numbers, seed: int = 0) -> I
         return {"r2": 1.0 - squares / spread, **found} if spread > 0 else found
 
     return _intervals(len(truth), measures, seed, _resamples(len(truth)))
+
+
+def language_intervals(nats: Numbers, tokens: int, bytes_a_token: float, seed: int = 0) -> Intervals:
+    """Of every measure that ``language_metrics`` gives; ``nats`` are sums over pieces of ``tokens`` tokens each."""
+
+    def measures(weights: Weights) -> Mapping[str, float]:
+        return language_metrics(float(weights @ nats) / float(weights.sum() * tokens), bytes_a_token)
+
+    return _intervals(len(nats), measures, seed, _resamples(len(nats)))
 
 
 class _Classification:

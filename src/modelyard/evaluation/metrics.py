@@ -27,6 +27,9 @@ HIGHER_IS_BETTER: Mapping[str, bool] = {
     "r2": True,
     "rmse": False,
     "mae": False,
+    "perplexity": False,
+    "nats_per_token": False,
+    "bits_per_byte": False,
 }
 """Every measure's direction."""
 
@@ -107,3 +110,12 @@ def confusion(truth: Classes, predicted: Classes, classes: int) -> NDArray[np.in
 
 def _finite(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
+
+
+def language_metrics(nats_per_token: float, bytes_per_token: float) -> dict[str, float]:
+    """How surprised a language model is. Only the bits a byte can be compared between models that cut text differently."""
+    return {
+        "perplexity": math.exp(min(nats_per_token, 700.0)),
+        "nats_per_token": nats_per_token,
+        "bits_per_byte": nats_per_token / math.log(2) / bytes_per_token,
+    }

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.core.errors import InvalidData, Unsupported
+from modelyard.core.errors import InvalidData, InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.datasets.profile import profile_table
@@ -61,7 +61,9 @@ class HeldOut:
         wanted = parse_recipe(recipe)
         if isinstance(wanted, ImageRecipe):
             return cls._of_images(data, filename, wanted, scratch)
-        return cls._of_table(data, filename, wanted)
+        if isinstance(wanted, TableRecipe):
+            return cls._of_table(data, filename, wanted)
+        raise InvalidRequest(f"A version of the recipe {wanted.kind!r} is not judged here: this needs rows or images that were held out.")
 
     @classmethod
     def _of_table(cls, data: Path, filename: str, recipe: TableRecipe) -> HeldOut:

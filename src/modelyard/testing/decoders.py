@@ -10,14 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-END, BEGIN_TURN, END_TURN = "<|end|>", "<|turn|>", "<|over|>"
-TEMPLATE = (
-    "{% if tools %}<|turn|>tools\n{{ tools | tojson }}<|over|>\n{% endif %}"
-    "{% for message in messages %}<|turn|>{{ message.role }}\n{{ message.content }}<|over|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
-)
+from modelyard.train.language.tokenizer import learn_tokenizer, save_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,29 +27,13 @@ class DecoderShape:
     context_length: int = 256
 
 
-def train_tokenizer(folder: Path, texts: Iterable[str], vocabulary: int) -> int:
-    """Learns a byte-level BPE tokenizer and writes it with a chat template; how many tokens it has."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    special = [END, BEGIN_TURN, END_TURN]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary, special_tokens=special, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": END_TURN, "pad_token": END}))
-    (folder / "chat_template.jinja").write_text(TEMPLATE)
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [0, 2], "pad_token_id": 0}))
-    return tokenizer.get_vocab_size()
-
-
 def write_decoder(folder: Path, texts: Iterable[str], shape: DecoderShape | None = None, seed: int = 0) -> DecoderShape:
     """Writes a decoder of Llama's kind with random weights to ``folder``."""
     shape = shape or DecoderShape()
-    known = train_tokenizer(folder, texts, shape.vocabulary)
-    if known > shape.vocabulary:
-        raise ValueError(f"The tokenizer has {known} tokens, more than the {shape.vocabulary} that were asked for.")
+    tokenizer = learn_tokenizer(texts, shape.vocabulary)
+    save_tokenizer(tokenizer, folder)
+    if tokenizer.get_vocab_size() > shape.vocabulary:
+        raise ValueError(f"The tokenizer has {tokenizer.get_vocab_size()} tokens, more than the {shape.vocabulary} that were asked for.")
     (folder / "config.json").write_text(json.dumps(_config(shape), indent=2))
     save_file(_weights(shape, seed), folder / "model.safetensors")
     return shape

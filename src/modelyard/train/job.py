@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.train.recipes.images import ImageRecipe
-from modelyard.train.recipes.parse import AnyRecipe, parse_recipe
+from modelyard.train.recipes.parse import AnyRecipe, parse_recipe, plan_of
 
 
 class Context(Protocol):
@@ -32,7 +32,11 @@ class Context(Protocol):
         """Tells how far the work is."""
 
 
-_WORK = {"table": ("modelyard.train.pipeline:train", "train"), "images": ("modelyard.train.networks.image_job:train", "torch")}
+_WORK = {
+    "table": ("modelyard.train.pipeline:train", "train"),
+    "images": ("modelyard.train.networks.image_job:train", "torch"),
+    "language_model": ("modelyard.train.language.job:train", "torch,llm"),
+}
 """Kind of recipe → what does the work, and the extra that it needs."""
 
 
@@ -46,10 +50,11 @@ def run(context: Context) -> dict[str, Any]:
         raise InvalidRequest("A training job needs its data as the input 'data'; submit it with a dataset.")
     recipe = parse_recipe(context.spec["recipe"])
     train = _loaded(*_WORK[recipe.kind])
-    if recipe.search is not None:
+    plan = plan_of(recipe)
+    if plan is not None:
         _check_alone(recipe)
         search = _loaded("modelyard.train.tuning.job:train", "search")
-        found: dict[str, Any] = search(context, recipe, recipe.search, train)
+        found: dict[str, Any] = search(context, recipe, plan, train)
         return found
     result: dict[str, Any] = train(context)
     return result

@@ -10,11 +10,13 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.train.recipes.images import ImageRecipe
+from modelyard.train.recipes.language import LanguageModelRecipe
+from modelyard.train.recipes.search import SearchPlan
 from modelyard.train.recipes.table import TableRecipe
 
-AnyRecipe = TableRecipe | ImageRecipe
-Wanted = TypeVar("Wanted", TableRecipe, ImageRecipe)
-KINDS: Mapping[str, type[TableRecipe | ImageRecipe]] = {"table": TableRecipe, "images": ImageRecipe}
+AnyRecipe = TableRecipe | ImageRecipe | LanguageModelRecipe
+Wanted = TypeVar("Wanted", bound=AnyRecipe)
+KINDS: Mapping[str, type[AnyRecipe]] = {"table": TableRecipe, "images": ImageRecipe, "language_model": LanguageModelRecipe}
 """The field ``kind`` → the recipe."""
 
 
@@ -52,6 +54,16 @@ def parse_table_recipe(source: str | Mapping[str, Any]) -> TableRecipe:
 def parse_image_recipe(source: str | Mapping[str, Any]) -> ImageRecipe:
     """The same where only a recipe for images can be meant."""
     return _of(source, ImageRecipe)
+
+
+def parse_language_recipe(source: str | Mapping[str, Any]) -> LanguageModelRecipe:
+    """The same where only a recipe for language models can be meant."""
+    return _of(source, LanguageModelRecipe)
+
+
+def plan_of(recipe: AnyRecipe) -> SearchPlan | None:
+    """What is searched, for the kinds that can be."""
+    return None if isinstance(recipe, LanguageModelRecipe) else recipe.search
 
 
 def _of(source: str | Mapping[str, Any], kind: type[Wanted]) -> Wanted:

@@ -15,7 +15,7 @@ import msgspec
 import optuna
 
 from modelyard.core.errors import ModelyardError
-from modelyard.train.recipes.parse import AnyRecipe, parse_recipe
+from modelyard.train.recipes.parse import AnyRecipe, parse_recipe, plan_of
 from modelyard.train.recipes.search import SearchPlan
 from modelyard.train.tuning.journal import ENDED, open_study
 from modelyard.train.tuning.space import suggest, varied
@@ -39,7 +39,7 @@ def work(folder: Path, number: int) -> None:
     """Tries recipes until enough have ended."""
     order = msgspec.json.decode((folder / "order.json").read_bytes(), type=Order)
     recipe = parse_recipe(order.recipe)
-    plan = recipe.search
+    plan = plan_of(recipe)
     if plan is None:
         raise ValueError("The recipe searches nothing.")
     scratch = folder / str(number)

@@ -1,0 +1,133 @@
+"""From a folder of texts to a language model that clients talk to, on the real platform."""
+
+import io
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import openai
+import pytest
+
+from modelyard.sdk.client import Client
+from modelyard.testing.platform import running_platform
+from modelyard.train.job import run
+
+pytestmark = pytest.mark.timeout(300)
+TINY = {
+    "tokenizer": {"vocabulary": 400},
+    "network": {"hidden": 32, "layers": 1, "heads": 4, "key_heads": 2, "context": 128},
+    "window": 32,
+    "learning": {"epochs": 2, "batch_size": 32, "checkpoint_seconds": 0},
+    "samples": {"count": 3, "tokens": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    with running_platform(tmp_path_factory.mktemp("language") / "home", workers=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    with Client(platform.url, platform.admin_key) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "topics"
+    folder.mkdir()
+    for at, text in enumerate(list(topics.values())[:24]):
+        (folder / f"{at:02d}.txt").write_text(text[:1500])
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "A topic of the manual."}]
+    (folder / "talk.jsonl").write_text(json.dumps({"messages": turns}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def version(platform, client, texts):
+    flags = [part for name, value in _flat(TINY) for part in ("--set", f"{name}={value}")]
+    platform.run("train", str(texts), "--task", "language-model", "--name", "writer", *flags)
+    return client.models.version("writer@1")
+
+
+def _flat(fields, before=""):
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", value
+
+
+def attachment(client, name):
+    out = io.BytesIO()
+    client.models.attachment("writer@1", name, out)
+    return json.loads(out.getvalue())
+
+
+def test_what_was_learned_is_told_with_its_interval_and_its_samples(client, version):
+    metrics, report = version.metrics, version.report
+    interval = report["evaluation"]["intervals"]["perplexity"]
+    assert 1 < interval["low"] <= metrics["perplexity"] <= interval["high"] < 400
+    assert set(metrics) >= {"perplexity", "nats_per_token", "bits_per_byte", "accuracy"}
+    history = report["training"]["history"]
+    assert len(history) == 2
+    assert history[1]["loss"] < history[0]["loss"]
+    assert report["proof"]["agreement"] >= 0.98
+    assert report["source"]["documents"] == 25
+    assert report["source"]["conversations"] == 1
+    assert report["tokens"]["held_out"] > 0
+    samples = attachment(client, "samples.json")
+    assert len(samples) == 3
+    assert all(entry["prompt"] for entry in samples)
+    assert {file.path for file in version.artifact.files} >= {"openvino_model.xml", "config.json", "tokenizer.json", "model.safetensors"}
+    assert version.artifact.format == "openvino"
+
+
+def test_the_official_client_talks_to_it(platform, client, version):
+    client.deploy("writer@1", "writer", timeout=120)
+    with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=platform.admin_key, max_retries=20) as asked:
+        said = asked.chat.completions.create(model="writer", messages=[{"role": "user", "content": "What is it?"}], max_tokens=6)
+        assert said.usage.completion_tokens >= 1
+        assert said.choices[0].message.role == "assistant"
+        written = asked.completions.create(model="writer", prompt="The statement", max_tokens=6, temperature=0)
+        assert written.usage.prompt_tokens >= 2
+        assert isinstance(written.choices[0].text, str)
+
+
+@dataclass
+class Context:
+    """What a job's process gives to the work; ``stop_after`` reports of learning it is ended."""
+
+    spec: dict
+    folder: Path
+    inputs: dict
+    stop_after: int = 10**9
+    told: list = field(default_factory=list)
+
+    @property
+    def state(self):
+        return self.folder / "state"
+
+    def report(self, stage, fraction, message):
+        self.told.append((stage, message))
+        if sum(entry[0] == "learn" for entry in self.told) > self.stop_after:
+            raise KeyboardInterrupt
+
+
+def test_a_training_that_goes_on_makes_the_very_weights_of_one_that_was_never_stopped(tmp_path):
+    data = tmp_path / "topics.txt"
+    data.write_text("\n\n".join(list(topics.values())[:12]))
+    spec = {"recipe": TINY | {"kind": "language_model", "samples": {"count": 0}}, "dataset": {"filename": data.name}}
+    calm = run(Context(spec, tmp_path / "calm", {"data": data}))
+    with pytest.raises(KeyboardInterrupt):
+        run(Context(spec, tmp_path / "torn", {"data": data}, stop_after=9))
+    torn = run(Context(spec, tmp_path / "torn", {"data": data}))
+    assert "real_words" not in torn["metrics"]
+    assert torn["metrics"] == calm["metrics"]
+    weights = [(tmp_path / name / "output/artifact/model.safetensors").read_bytes() for name in ("calm", "torn")]
+    assert weights[0] == weights[1]
+    losses = [[entry["loss"] for entry in found["report"]["training"]["history"]] for found in (calm, torn)]
+    assert losses[0] == losses[1]
