@@ -25,11 +25,12 @@ def free_port() -> int:
 
 
 class Place:
-    """A folder with the table, and the environment of a reader whose ports are other than the documented ones."""
+    """A folder with the tables, and the environment of a reader whose ports are other than the documented ones."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.port, self.management, self.grpc = folder, free_port(), free_port(), free_port()
-        shutil.copy(ROOT / "examples" / "data" / "penguins.csv", folder / "penguins.csv")
+        for table in (ROOT / "examples" / "data").glob("*.csv"):
+            shutil.copy(table, folder / table.name)
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")} | {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "MODELYARD_HOME": str(folder / "home"),

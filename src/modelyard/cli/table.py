@@ -20,7 +20,7 @@ COMMANDS: dict[str, Entry] = {
     "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
     "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),
     "top": Entry(RUN, "modelyard.cli.top", "Show what the machine, processes, jobs and replicas use."),
-    "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table or on images."),
+    "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table, images or a time series."),
     "optimize": Entry(MODELS, "modelyard.cli.optimizing", "Make smaller, faster children of a version, measured beside it."),
     "tune": Entry(MODELS, "modelyard.cli.tuning", "Find the best way of running a version that keeps an objective."),
     "push": Entry(MODELS, "modelyard.cli.pushing", "Register a model you bring."),

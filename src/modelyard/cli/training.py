@@ -23,7 +23,7 @@ BOARD = ("family", "metric", "mean", "std", "trials", "fit_seconds", "status", "
 """Columns of the leaderboard that people look at."""
 
 
-TASKS = {"language-model": {"kind": "language_model"}}
+TASKS = {"language-model": {"kind": "language_model"}, "forecast": {"kind": "series"}}
 """What of ``--task`` is a kind of recipe of its own; anything else is the recipe's field."""
 
 
@@ -40,6 +40,7 @@ def _group() -> None:
         "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
         "modelyard train photos/ --workers 2",
         "modelyard train texts/ --task language-model --name writer",
+        "modelyard train climate.csv --task forecast --target value --set time=month --set horizon=12",
         "modelyard train --recipe recipe.yaml",
     ),
 )
@@ -47,7 +48,7 @@ def train(
     file: Annotated[
         Path | None,
         typer.Argument(
-            help="A table (CSV, Parquet), images (a folder, .npz), or texts (a folder, .txt, .jsonl); may stand in the recipe as 'data'."
+            help="A table or series (CSV, Parquet), images (a folder, .npz), or texts (a folder, .txt, .jsonl); or 'data' of the recipe."
         ),
     ] = None,
     target: Annotated[str, typer.Option(help="The column to predict.")] = "",
@@ -55,7 +56,9 @@ def train(
     recipe: Annotated[Path | None, typer.Option(help="A YAML file with everything; options given beside it win.")] = None,
     family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
-    task: Annotated[str, typer.Option(help="language-model for text; for tables classification or regression.")] = "",
+    task: Annotated[
+        str, typer.Option(help="forecast for a series; language-model for text; for tables classification or regression.")
+    ] = "",
     workers: Annotated[
         int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
     ] = None,
@@ -63,7 +66,7 @@ def train(
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
     as_json: Json = False,
 ) -> None:
-    """Train a model on a table or on images, evaluate it on what it has not seen, and register it as a version."""
+    """Train a model on a table, images, a time series or texts, evaluate it on what it has not seen, and register it as a version."""
     wanted = laid_over(read_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
     if task:
         wanted = laid_over(wanted, TASKS.get(task, {"task": task}))

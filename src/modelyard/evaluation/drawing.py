@@ -13,6 +13,7 @@ import msgspec
 
 from modelyard.evaluation.canvas import Picture
 from modelyard.evaluation.curves import calibration_picture, learning_picture
+from modelyard.evaluation.forecast_plots import forecast_errors_picture, forecasts_picture
 from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
 from modelyard.evaluation.optimizing import family_picture, tuning_picture
@@ -23,6 +24,8 @@ KINDS: dict[str, Callable[..., Picture]] = {
     "calibration": calibration_picture,
     "confusion": confusion_picture,
     "family": family_picture,
+    "forecast_errors": forecast_errors_picture,
+    "forecasts": forecasts_picture,
     "gallery": gallery_picture,
     "learning": learning_picture,
     "leaderboard": leaderboard_picture,

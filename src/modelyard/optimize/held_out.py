@@ -24,6 +24,7 @@ from modelyard.train.problem import Problem, Task, pose
 from modelyard.train.proof import feed
 from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.parse import parse_recipe
+from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
 
 _CALIBRATION_ROWS = 512
@@ -61,6 +62,8 @@ class HeldOut:
         wanted = parse_recipe(recipe)
         if isinstance(wanted, ImageRecipe):
             return cls._of_images(data, filename, wanted, scratch)
+        if isinstance(wanted, SeriesRecipe):
+            return cls._of_series(data, filename, wanted)
         if isinstance(wanted, TableRecipe):
             return cls._of_table(data, filename, wanted)
         raise InvalidRequest(f"A version of the recipe {wanted.kind!r} is not judged here: this needs rows or images that were held out.")
@@ -76,17 +79,29 @@ class HeldOut:
 
     @classmethod
     def _of_images(cls, data: Path, filename: str, recipe: ImageRecipe, scratch: Path) -> HeldOut:
-        try:
-            pose_images = load_string("modelyard.train.networks.image_data:pose_images")
-        except ModuleNotFoundError as error:
-            raise Unsupported(
-                f"Reading images needs the Python package {error.name!r}; install it with: pip install 'modelyard[torch]'"
-            ) from error
+        pose_images = _loaded("modelyard.train.networks.image_data:pose_images", "images")
         problem = pose_images(data, filename, recipe, scratch / "pixels.npy", lambda *_: None)
         rows, images = problem.test[:_MOST_ROWS], problem.images
         some = _some(problem.learned, recipe.seed)
         inputs, training = ({"image": np.ascontiguousarray(images.pixels[part])} for part in (rows, some))
         return cls(Task.CLASSIFICATION, recipe.metric, recipe.seed, inputs, images.labels[rows], training, images.labels[some])
+
+    @classmethod
+    def _of_series(cls, data: Path, filename: str, recipe: SeriesRecipe) -> HeldOut:
+        problem = _loaded("modelyard.train.networks.series_data:pose_series", "series")(data, filename, recipe)
+        starts, some = problem.windows.test[:_MOST_ROWS], _some(problem.windows.train, recipe.seed)
+        if problem.forecasts:
+            # Only windows of which all is known; a row of the truth holds all steps.
+            starts, some = (part[~np.isnan(problem.future(part)).any(axis=(1, 2))] for part in (starts, some))
+        if not len(starts) or not len(some):
+            raise InvalidData("Every held-out window has a gap in what it should foretell, so children cannot be measured on them.")
+        metric = "mae" if recipe.deciding == "mase" else recipe.deciding
+        task = Task.CLASSIFICATION if problem.classes else Task.REGRESSION
+        truth, taught = (
+            problem.future(part).reshape(len(part), -1) if problem.forecasts else problem.labels_of(part) for part in (starts, some)
+        )
+        inputs, training = (dict(zip(problem.columns, problem.inputs(part), strict=True)) for part in (starts, some))
+        return cls(task, metric, recipe.seed, inputs, truth, training, taught)
 
     def calibration(self) -> Calibration:
         """Rows to look at while a model is changed."""
@@ -109,7 +124,7 @@ class HeldOut:
     def metrics(self, outputs: Outputs) -> dict[str, float]:
         """Every measure on the held-out rows."""
         if self.task is Task.REGRESSION:
-            return regression_metrics(self.truth.astype(np.float64), outputs["prediction"].reshape(-1).astype(np.float64))
+            return regression_metrics(self.truth.astype(np.float64).reshape(-1), outputs["prediction"].reshape(-1).astype(np.float64))
         return classification_metrics(self.truth.astype(np.int64), outputs["probabilities"].astype(np.float64))
 
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]:
@@ -136,7 +151,7 @@ class HeldOut:
         metric = self.metric
         if self.task is Task.REGRESSION:
             predicted = outputs["prediction"].reshape(-1).astype(np.float64)
-            return regression_metrics(truth.astype(np.float64), predicted, [metric]).get(metric, np.nan)
+            return regression_metrics(truth.astype(np.float64).reshape(-1), predicted, [metric]).get(metric, np.nan)
         return classification_metrics(truth.astype(np.int64), outputs["probabilities"].astype(np.float64), [metric]).get(metric, np.nan)
 
 
@@ -153,6 +168,15 @@ def _table_rows(table: Table, problem: Problem, recipe: TableRecipe) -> TableRow
     rows = np.concatenate([present[problem.train], unlabelled])
     right = np.concatenate([problem.values[problem.train].astype(np.float64), np.full(len(unlabelled), np.nan)])
     return TableRows(table.select(problem.features.names).take(rows), right, problem, recipe.preparation_options())
+
+
+def _loaded(reference: str, what: str) -> Any:
+    try:
+        return load_string(reference)
+    except ModuleNotFoundError as error:
+        raise Unsupported(
+            f"Reading {what} needs the Python package {error.name!r}; install it with: pip install 'modelyard[torch]'"
+        ) from error
 
 
 def _some(rows: NDArray[np.intp], seed: int) -> NDArray[np.intp]:

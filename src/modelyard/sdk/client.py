@@ -105,7 +105,7 @@ class Client:
     def submit_training(
         self, data: str | Path, target: str = "", *, name: str = "", recipe: Mapping[str, Any] | None = None, limits: Limits | None = None
     ) -> Job:
-        """Uploads a table, or a folder or file of images, and queues a training job for it; ``recipe`` says everything else."""
+        """Uploads a table or series, or a folder or file of images, and queues a training job; ``recipe`` says everything else."""
         wanted = {**(recipe or {}), **({"target": target} if target else {})}
         if "kind" not in wanted and holds_images(Path(data)):
             wanted["kind"] = "images"
@@ -126,7 +126,7 @@ class Client:
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> Version:
-        """Trains on a table or a set of images, waits, and gives the version that was registered.
+        """Trains on a table, images or a series, as the recipe's ``kind`` says, waits, and gives the version that was registered.
 
         Raises JobFailed when training fails, DeadlineExceeded after ``timeout`` seconds (0 for no limit).
         """

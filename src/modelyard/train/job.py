@@ -10,8 +10,8 @@ from typing import Any, Protocol
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
-from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.parse import AnyRecipe, parse_recipe, plan_of
+from modelyard.train.recipes.table import TableRecipe
 
 
 class Context(Protocol):
@@ -36,6 +36,7 @@ _WORK = {
     "table": ("modelyard.train.pipeline:train", "train"),
     "images": ("modelyard.train.networks.image_job:train", "torch"),
     "language_model": ("modelyard.train.language.job:train", "torch,llm"),
+    "series": ("modelyard.train.networks.series_job:train", "torch"),
 }
 """Kind of recipe → what does the work, and the extra that it needs."""
 
@@ -61,7 +62,7 @@ def run(context: Context) -> dict[str, Any]:
 
 
 def _check_alone(recipe: AnyRecipe) -> None:
-    if isinstance(recipe, ImageRecipe) and recipe.learning.workers > 1:
+    if not isinstance(recipe, TableRecipe) and recipe.learning.workers > 1:
         raise InvalidRequest("A search tries its recipes side by side, each in one process; set learning.workers to 1, or search nothing.")
 
 

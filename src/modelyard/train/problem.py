@@ -88,7 +88,7 @@ def pose(table: Table, profiles: Mapping[str, ColumnProfile], recipe: TableRecip
         raise InvalidData(f"{table.source.name} has {len(present)} rows with a target; training needs at least {_FEWEST_ROWS}.")
     fields = infer_schema(table, profiles, recipe.types)
     task = _task(target, recipe)
-    values, classes, integers = _classes(target) if task is Task.CLASSIFICATION else _quantities(target)
+    values, classes, integers = read_classes(target) if task is Task.CLASSIFICATION else _quantities(target)
     chosen, excluded = _features(fields, recipe)
     train, test = hold_out(len(table), recipe.test_size, recipe.seed, values.astype(np.intp) if classes else None)
     return Problem(
@@ -161,7 +161,7 @@ def _features(fields: Mapping[str, Field], recipe: TableRecipe) -> tuple[list[st
     return chosen, excluded
 
 
-def _classes(target: Column) -> tuple[NDArray[np.intp], tuple[str, ...], bool]:
+def read_classes(target: Column) -> tuple[NDArray[np.intp], tuple[str, ...], bool]:
     """Class numbers of the rows, class names, and whether they are whole numbers."""
     if target.categories is not None:
         used, codes = np.unique(target.values, return_inverse=True)

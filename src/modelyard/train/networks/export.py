@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import logging
 import warnings
@@ -16,13 +17,20 @@ OPSET = 18
 """Old enough for widespread runtimes, new enough for everything that networks need."""
 
 
-def to_onnx(module: nn.Module, inputs: Sequence[Tensor]) -> ModelProto:
+def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, lengths: bool = False) -> ModelProto:
     """The network as a graph with the inputs ``input0`` … and the output ``scores``; the first dimension varies.
+
+    With ``lengths`` the second one does too, and is the same for all inputs.
 
     Nothing of this machine stays in it: no paths, no traces. Raises RuntimeError when PyTorch cannot export the network.
     """
     module = module.to("cpu").eval()
-    rows = torch.export.Dim("rows", min=1, max=1 << 24)
+    free: dict[int, object] = {0: torch.export.Dim("rows", min=1, max=1 << 24)}
+    if lengths:
+        free[1] = torch.export.Dim("length", min=1, max=1 << 20)
+    shapes: tuple[object, ...] = tuple(dict(free) for _ in inputs)
+    if any(given.kind is inspect.Parameter.VAR_POSITIONAL for given in inspect.signature(module.forward).parameters.values()):
+        shapes = (shapes,)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # Deprecations between PyTorch and onnxscript are not the owner's concern; the proof decides.
@@ -34,7 +42,7 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor]) -> ModelProto:
             opset_version=OPSET,
             input_names=[f"input{at}" for at in range(len(inputs))],
             output_names=["scores"],
-            dynamic_shapes=tuple({0: rows} for _ in inputs),
+            dynamic_shapes=shapes,
             verbose=False,
         )
     if program is None:

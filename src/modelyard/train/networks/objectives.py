@@ -78,6 +78,29 @@ class Quantity:
         return float((outputs[:, 0].float() - targets).abs().sum())
 
 
+@dataclass(frozen=True)
+class Quantities:
+    """The same of several quantities a row, of which those that are NaN do not count."""
+
+    kind: str = "huber"
+    delta: float = 1.0
+    score_name: str = "mae"
+
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        known = ~targets.isnan()
+        found, wanted = outputs.float(), torch.where(known, targets, 0.0)
+        if self.kind == "huber":
+            each = functional.huber_loss(found, wanted, reduction="none", delta=self.delta)
+        else:
+            each = (functional.l1_loss if self.kind == "mae" else functional.mse_loss)(found, wanted, reduction="none")
+        return torch.where(known, each, 0.0).sum(dim=1) / known.sum(dim=1).clamp(min=1)
+
+    def score(self, outputs: Tensor, targets: Tensor) -> float:
+        known = ~targets.isnan()
+        error = torch.where(known, (outputs.float() - torch.where(known, targets, 0.0)).abs(), 0.0)
+        return float((error.sum(dim=1) / known.sum(dim=1).clamp(min=1)).sum())
+
+
 def class_weights(counts: Sequence[int], chosen: Sequence[float] | None) -> Tensor:
     """Weights of the classes such that a row weighs 1 in the mean: as chosen, or equal shares for all classes."""
     seen = torch.tensor(counts, dtype=torch.float64)

@@ -12,11 +12,17 @@ from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.language import LanguageModelRecipe
 from modelyard.train.recipes.search import SearchPlan
+from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
 
-AnyRecipe = TableRecipe | ImageRecipe | LanguageModelRecipe
+AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | LanguageModelRecipe
 Wanted = TypeVar("Wanted", bound=AnyRecipe)
-KINDS: Mapping[str, type[AnyRecipe]] = {"table": TableRecipe, "images": ImageRecipe, "language_model": LanguageModelRecipe}
+KINDS: Mapping[str, type[AnyRecipe]] = {
+    "table": TableRecipe,
+    "images": ImageRecipe,
+    "series": SeriesRecipe,
+    "language_model": LanguageModelRecipe,
+}
 """The field ``kind`` → the recipe."""
 
 
@@ -54,6 +60,11 @@ def parse_table_recipe(source: str | Mapping[str, Any]) -> TableRecipe:
 def parse_image_recipe(source: str | Mapping[str, Any]) -> ImageRecipe:
     """The same where only a recipe for images can be meant."""
     return _of(source, ImageRecipe)
+
+
+def parse_series_recipe(source: str | Mapping[str, Any]) -> SeriesRecipe:
+    """The same where only a recipe for series can be meant."""
+    return _of(source, SeriesRecipe)
 
 
 def parse_language_recipe(source: str | Mapping[str, Any]) -> LanguageModelRecipe:

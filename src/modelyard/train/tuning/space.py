@@ -8,13 +8,14 @@ from typing import Any, Protocol
 import msgspec
 
 from modelyard.core.errors import InvalidRequest
-from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.parse import AnyRecipe, parse_recipe
 from modelyard.train.recipes.search import Range, SearchPlan
+from modelyard.train.recipes.table import TableRecipe
 
 _ALLOWED = {
     "table": ("family", "settings.", "preparation.", "features.select", "features.keep", "features.redundancy"),
     "images": ("network.", "learning.", "augmentation.", "label_smoothing", "class_weights"),
+    "series": ("network.", "learning.", "window", "delta", "class_weights"),
 }
 
 
@@ -70,4 +71,4 @@ def varied(recipe: AnyRecipe, values: Mapping[str, Any]) -> AnyRecipe:
 
 def objective_of(recipe: AnyRecipe) -> tuple[str, bool]:
     """What trials are compared by, and whether more of it is better."""
-    return ("validation loss", False) if isinstance(recipe, ImageRecipe) else ("cross-validation", True)
+    return ("cross-validation", True) if isinstance(recipe, TableRecipe) else ("validation loss", False)

@@ -17,6 +17,12 @@ from modelyard.train.recipes.table import TableRecipe
 from modelyard.train.search import Search
 from modelyard.train.selection.select import select_features
 
+_NETWORKS = {
+    "images": "modelyard.train.networks.image_trials:ImageJudge",
+    "series": "modelyard.train.networks.series_trials:SeriesJudge",
+}
+"""Kind of recipe → what judges its trials; loaded when used, because it needs PyTorch."""
+
 Step = Callable[[int, float], None]
 """Tells a value on the way (epoch, value); raises to give the trial up."""
 
@@ -53,5 +59,5 @@ def open_judge(data: Path, dataset: Mapping[str, Any], recipe: AnyRecipe, scratc
     name = str(dataset.get("filename") or data.name)
     if isinstance(recipe, TableRecipe):
         return TableJudge(data, name, recipe)
-    judge: Judge = load_string("modelyard.train.networks.image_trials:ImageJudge")(data, name, recipe, scratch)
+    judge: Judge = load_string(_NETWORKS[recipe.kind])(data, name, recipe, scratch)
     return judge
