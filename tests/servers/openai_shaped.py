@@ -9,7 +9,8 @@ from servers.threaded import Threaded
 
 
 class OpenAIShaped(Threaded):
-    """Answers completions and Open Inference calls. ``fail`` says what the next requests get instead: a status, ``cut`` or ``hang``."""
+    """Answers completions and Open Inference calls. ``fail`` says what the next requests get instead: a status, ``cut`` or
+    ``hang``. ``keeps`` lets it keep connections for further calls."""
 
     def __init__(self, key=""):
         super().__init__()
@@ -19,10 +20,13 @@ class OpenAIShaped(Threaded):
         self.keys = []
         self.word_s = 0.0
         self.broken_off = 0
+        self.connections = set()
+        self.keeps = False
 
     def answer(self, handler):
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
         self.requests.append((handler.path, body))
+        self.connections.add(handler.client_address)
         self.keys.append(handler.headers.get("authorization", ""))
         what = self.fail.pop(0) if self.fail else ""
         if self.key and self.keys[-1] != f"Bearer {self.key}":
@@ -43,7 +47,7 @@ class OpenAIShaped(Threaded):
         words = [f"{word} " for word in prompt.split()][: body.get("max_tokens", 1000)]
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream")
-        handler.send_header("connection", "close")
+        handler.send_header(*(("transfer-encoding", "chunked") if self.keeps else ("connection", "close")))
         handler.end_headers()
         chat = "messages" in body
         try:
@@ -57,11 +61,16 @@ class OpenAIShaped(Threaded):
             self._event(handler, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             usage = {"prompt_tokens": 7, "completion_tokens": len(words), "prompt_tokens_details": {"cached_tokens": 3}}
             self._event(handler, {"choices": [], "usage": usage})
-            handler.wfile.write(b"data: [DONE]\n\n")
+            self._write(handler, b"data: [DONE]\n\n")
+            if self.keeps:
+                handler.wfile.write(b"0\r\n\r\n")
         except OSError:
             self.broken_off += 1
-        handler.close_connection = True
+        handler.close_connection = not self.keeps
 
     def _event(self, handler, document):
-        handler.wfile.write(f"data: {json.dumps(document)}\n\n".encode())
+        self._write(handler, f"data: {json.dumps(document)}\n\n".encode())
         handler.wfile.flush()
+
+    def _write(self, handler, piece):
+        handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.keeps else piece)

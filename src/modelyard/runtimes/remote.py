@@ -8,17 +8,23 @@ again. Keys are opened here, sent to the host that they were sealed for, and wri
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
+import aiohttp
 import httpx
 import msgspec
 import numpy as np
+import uvloop
+from aiohttp.http_exceptions import HttpProcessingError
 
 from modelyard.core.errors import DeadlineExceeded, Internal, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
 from modelyard.core.generation import Cancel, Emit, FinishReason, GenerateRequest, TokenChunk
@@ -34,6 +40,10 @@ T = TypeVar("T")
 _PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CONTEXT = 1 << 24
 """How much an endpoint takes is its own to say."""
+_BUFFER = 1 << 20
+"""Bytes of an answer that wait to be read before the endpoint is held up; a line of a stream has twice as many at most."""
+_REST_S = 0.05
+"""So long is the end of an answer waited for that has said it is whole: the connection serves the next call then."""
 
 
 class Failed(Exception):
@@ -49,14 +59,13 @@ class Caller:
 
     def __init__(self, settings: RemoteSettings, keys: tuple[str, ...]) -> None:
         self.settings = settings
-        self._keys = keys
-        self.loop = asyncio.new_event_loop()
+        self._keys, self._proxies = keys, tuple(proxy_of(endpoint.url) for endpoint in settings.endpoints)
+        self.loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="remote", daemon=True)
         self._thread.start()
         breakers = [Breaker(settings.breaker_failures, settings.breaker_seconds) for _ in settings.endpoints]
         self._upstream = Upstream(breakers, settings.retry_budget, time.monotonic)
-        timeout = httpx.Timeout(settings.timeout_seconds, connect=settings.connect_seconds)
-        self._client = httpx.AsyncClient(timeout=timeout, limits=httpx.Limits(max_connections=settings.concurrency))
+        self._client = asyncio.run_coroutine_threadsafe(self._open(), self.loop).result(60)
         self._tasks: set[asyncio.Task[None]] = set()
         self.closed = False
 
@@ -85,19 +94,20 @@ class Caller:
         raise Unavailable(f"The endpoint that serves this model cannot be used: {why}; try again shortly.", retry_after=2.0)
 
     @asynccontextmanager
-    async def asked(self, endpoint: Endpoint, path: str, body: dict[str, Any]) -> AsyncIterator[httpx.Response]:
+    async def asked(self, endpoint: Endpoint, path: str, body: dict[str, Any]) -> AsyncIterator[aiohttp.ClientResponse]:
         """A successful answer, its body still to be read; raises Failed, or InvalidRequest for what the endpoint says is wrong."""
-        key = self._keys[self.settings.endpoints.index(endpoint)]
+        at = self.settings.endpoints.index(endpoint)
+        key, proxy = self._keys[at], self._proxies[at]
         headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
         try:
-            async with self._client.stream(
-                "POST", endpoint.url.rstrip("/") + path, content=msgspec.json.encode(body), headers=headers
-            ) as reply:
-                if reply.status_code != 200:
-                    await reply.aread()
-                    raise _refused(reply)
+            url, content = endpoint.url.rstrip("/") + path, msgspec.json.encode(body)
+            # Large ones are sent in pieces, between which other calls go on.
+            data = content if len(content) < _BUFFER else io.BytesIO(content)
+            async with self._client.post(url, data=data, headers=headers, proxy=proxy, allow_redirects=False) as reply:
+                if reply.status != 200:
+                    raise _refused(reply, await reply.read())
                 yield reply
-        except httpx.HTTPError as error:
+        except aiohttp.ClientError as error:
             raise Failed(f"{type(error).__name__} while it was called") from None
 
     def start(self, work: Coroutine[Any, Any, None]) -> Cancel:
@@ -118,6 +128,14 @@ class Caller:
         self.loop.call_soon_threadsafe(begin)
         return cancel
 
+    async def _open(self) -> aiohttp.ClientSession:
+        """The client, made on the loop that it belongs to. Certificates are those that the environment names."""
+        settings = self.settings
+        guarded = any(endpoint.url.startswith("https:") for endpoint in settings.endpoints)
+        connector = aiohttp.TCPConnector(limit=settings.concurrency, ssl=httpx.create_ssl_context() if guarded else True)
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_seconds, sock_read=settings.timeout_seconds)
+        return aiohttp.ClientSession(connector=connector, timeout=timeout, cookie_jar=aiohttp.DummyCookieJar(), read_bufsize=_BUFFER)
+
     def close(self) -> None:
         if self.closed:
             return
@@ -131,7 +149,7 @@ class Caller:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._client.aclose()
+        await self._client.close()
 
 
 class RemoteTextModel(GenerativeModel):
@@ -164,12 +182,13 @@ class RemoteTextModel(GenerativeModel):
             path, body = request_of(request, endpoint.model)
             reader = StreamReader(request.n)
             async with self._caller.asked(endpoint, path, body) as reply:
-                async for line in reply.aiter_lines():
+                async for line in reply.content:
                     for chunk in reader.line(line):
                         given += 1
                         emit(chunk)
                     if reader.done:
                         break
+                await _read_rest(reply)
             if not reader.whole:
                 raise Failed("its answer was cut off")
             return reader.last((time.monotonic_ns() - began_ns) // 1000)
@@ -185,7 +204,7 @@ class RemoteTextModel(GenerativeModel):
                 return await self._caller.through(once, given)
         except ModelyardError as error:
             return error
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, HttpProcessingError):  # the latter for a line without an end
             logger.warning("An endpoint's stream cannot be read")
             return Internal("The endpoint that serves this model answered something that cannot be read.")
         except TimeoutError:
@@ -223,7 +242,7 @@ class RemoteTensorModel(LoadedModel):
 
         async def once(endpoint: Endpoint) -> dict[str, Array]:
             async with self._caller.asked(endpoint, f"/v2/models/{endpoint.model}/infer", {"inputs": tensors}) as reply:
-                return self._outputs(await reply.aread())
+                return self._outputs(await reply.read())
 
         return await self._caller.through(once, lambda: False)
 
@@ -254,6 +273,12 @@ class RemoteRuntime(Runtime):
 RUNTIME = RemoteRuntime()
 
 
+def proxy_of(url: str) -> str | None:
+    """The proxy that the environment (``HTTPS_PROXY``, ``NO_PROXY`` and the like) names for an address."""
+    parts, named = urlsplit(url), getproxies()
+    return None if proxy_bypass(parts.netloc) else named.get(parts.scheme) or named.get("all")
+
+
 def _key(endpoint: Endpoint, options: LoadOptions) -> str:
     if not endpoint.sealed_key or options.unseal is None:
         return ""  # the trial at push has no network, and needs no key
@@ -263,15 +288,21 @@ def _key(endpoint: Endpoint, options: LoadOptions) -> str:
         raise InvalidArtifact(f"The key for {endpoint.origin} cannot be used: {error.message}") from None
 
 
-def _refused(reply: httpx.Response) -> Exception:
+async def _read_rest(reply: aiohttp.ClientResponse) -> None:
+    with suppress(TimeoutError, aiohttp.ClientError):
+        async with asyncio.timeout(_REST_S):
+            await reply.content.read()
+
+
+def _refused(reply: aiohttp.ClientResponse, content: bytes) -> Exception:
     """What an answer other than 200 means."""
-    if reply.status_code in {400, 413, 422}:
-        return InvalidRequest(f"The endpoint that serves this model refused the call: {_told(reply.content)}")
+    if reply.status in {400, 413, 422}:
+        return InvalidRequest(f"The endpoint that serves this model refused the call: {_told(content)}")
     after = reply.headers.get("retry-after", "")
     seconds = float(after) if after.replace(".", "", 1).isdigit() else None
-    if reply.status_code in {401, 403}:
+    if reply.status in {401, 403}:
         return Failed("it refuses the platform's key")
-    return Failed(f"it answered {reply.status_code}", seconds if reply.status_code in _PASSING else None)
+    return Failed(f"it answered {reply.status}", seconds if reply.status in _PASSING else None)
 
 
 def _told(content: bytes) -> str:

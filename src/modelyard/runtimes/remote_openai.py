@@ -60,15 +60,15 @@ class StreamReader:
         self._pieces = 0
         self._ending: TokenChunk | None = None
 
-    def line(self, line: str) -> list[TokenChunk]:
+    def line(self, line: bytes) -> list[TokenChunk]:
         """Chunks that a line gives, never the last one of all.
 
         Raises InvalidRequest for an error that the endpoint reports on its way.
         """
-        if not line.startswith("data:"):
+        if not line.startswith(b"data:"):
             return []
-        data = line.removeprefix("data:").strip()
-        if data == "[DONE]":
+        data = line.removeprefix(b"data:").strip()
+        if data == b"[DONE]":
             self.done = True
             return []
         event = msgspec.json.decode(data, type=dict[str, Any])

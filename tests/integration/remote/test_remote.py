@@ -5,10 +5,11 @@ import time
 import numpy as np
 import pytest
 
-from modelyard.core.errors import DeadlineExceeded, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
+from modelyard.core.errors import DeadlineExceeded, Internal, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
 from modelyard.core.generation import FinishReason, GenerateRequest, Grammar, GrammarKind, Sampling
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.runtimes.remote import proxy_of
 from modelyard.testing.generation_contract import Generation
 from modelyard.testing.over_socket import SocketGenerativeModel
 from servers.openai_shaped import OpenAIShaped
@@ -69,6 +70,32 @@ def test_a_prompt_and_messages_are_streamed_and_counted(servers, load):
         "seed": 4,
     }
     assert sent["response_format"] == {"type": "json_object"}
+
+
+def test_a_connection_serves_one_call_after_the_other(servers, load):
+    servers[0].keeps = True
+    model = load(servers[0].url)
+    assert [text(model) for _ in range(5)] == ["one two three "] * 5
+    assert len(servers[0].connections) == 1
+
+
+def test_a_line_without_an_end_ends_the_call_and_not_the_replica(servers, load):
+    model = load(servers[0].url)
+    with pytest.raises(Internal, match="cannot be read"):
+        text(model, GenerateRequest(prompt="x" * 3_000_000))
+    assert text(model) == "one two three "
+
+
+def test_proxies_are_those_that_the_environment_names(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    assert proxy_of("https://api.example.com/v1") is None
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "localhost,.inner.example")
+    assert proxy_of("https://api.example.com/v1") == "http://proxy.example:3128"
+    assert proxy_of("http://api.example.com/v1") is None
+    assert proxy_of("https://models.inner.example:8443/v1") is None
 
 
 def test_it_streams_through_a_replica_as_well(servers, load):
@@ -152,7 +179,7 @@ def test_a_deadline_and_silence_end_a_call(servers, load):
     late = GenerateRequest(prompt="x", deadline_ns=time.monotonic_ns() + 200_000_000)
     with pytest.raises(DeadlineExceeded):
         text(load(servers[0].url), late)
-    with pytest.raises(Unavailable, match="ReadTimeout"):
+    with pytest.raises(Unavailable, match="SocketTimeoutError"):
         text(load(servers[0].url, timeout_seconds=0.2, retries=0))
 
 
