@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
-
 from modelyard.observability.gpus import management_library
 
 POWERCAP = Path("/sys/class/powercap")
@@ -49,6 +47,8 @@ def _text(path: Path) -> str:
 
 def busy_us() -> int:
     """Microseconds for which the machine's processors have worked, over all cores."""
+    import psutil  # only where the machine reports energy
+
     times = psutil.cpu_times()
     return round(1e6 * (sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0)))
 

@@ -1,4 +1,7 @@
-"""What this machine and the processes on it use, as the operating system counts it."""
+"""What this machine and the processes on it use, as the operating system counts it.
+
+psutil loads when somebody looks: most of the time nobody does, and it takes memory of whoever might.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
-
-import psutil
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelyard.core.machine import Gpu, MachineUsage
+
+if TYPE_CHECKING:
+    import psutil
 
 Pid = int
 
@@ -38,6 +42,8 @@ class Use(NamedTuple):
 
 def read_machine(place: Path, gpus: Sequence[Gpu] = ()) -> MachineUsage:
     """The whole machine; ``place`` says which file system counts."""
+    import psutil
+
     memory, swap, space = psutil.virtual_memory(), psutil.swap_memory(), psutil.disk_usage(str(place))
     # Absent in some containers, where no device is visible.
     disk = psutil.disk_io_counters()
@@ -61,6 +67,8 @@ def read_machine(place: Path, gpus: Sequence[Gpu] = ()) -> MachineUsage:
 
 def families(roots: Sequence[Pid]) -> dict[Pid, list[Pid]]:
     """Each of ``roots`` that lives with all processes below it, but for those below another root."""
+    import psutil
+
     parents = {process.pid: process.info["ppid"] for process in psutil.process_iter(["ppid"])}
     chosen = set(roots)
     found: dict[Pid, list[Pid]] = {root: [] for root in roots if root in parents}
@@ -74,6 +82,8 @@ def families(roots: Sequence[Pid]) -> dict[Pid, list[Pid]]:
 
 def children_running(parent: Pid, module: str) -> list[Pid]:
     """Children of a process that run a Python module."""
+    import psutil
+
     found = []
     with suppress(psutil.NoSuchProcess):
         for child in psutil.Process(parent).children():
@@ -85,6 +95,8 @@ def children_running(parent: Pid, module: str) -> list[Pid]:
 
 def use_of(pids: Sequence[Pid]) -> Use:
     """What processes use together; one that ended meanwhile counts nothing."""
+    import psutil
+
     total = Use()
     for pid in pids:
         with suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -93,6 +105,8 @@ def use_of(pids: Sequence[Pid]) -> Use:
 
 
 def _one(process: psutil.Process) -> Use:
+    import psutil
+
     with process.oneshot():
         times = process.cpu_times()
         read = written = 0

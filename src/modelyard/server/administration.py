@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -45,6 +46,9 @@ def serve(controller: Controller, handover: Handover, settings: Settings, ready:
     listener = socket.socket(fileno=handover.descriptor)
     server = ManagementServer(create_app(controller.services), listener, entrance(settings, "management"), ready)
     signal.signal(signal.SIGTERM, lambda *_: server.stop())
+    # What is loaded now stays: collections need not walk over it. They took a quarter of the controller's time under calls.
+    gc.collect()
+    gc.freeze()
     threads = [
         _Background("publisher", lambda: _publish(stop, controller), server),
         _Background("ledger", lambda: _repeat(stop, FOLD_SECONDS, lambda: _fold(controller)), server),
