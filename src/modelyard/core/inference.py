@@ -19,6 +19,8 @@ class InferRequest(msgspec.Struct):
     inputs: dict[str, Array]
     outputs: tuple[str, ...] = ()
     """Names of the wanted outputs; empty for all."""
+    extras: tuple[str, ...] = ()
+    """Names of the wanted extras of the signature; they are all that is given then."""
     version: str = ""
     """A version number or alias; empty lets the deployment's routing choose."""
     deadline_ns: int = 0

@@ -49,12 +49,14 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Signature(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a model takes and gives.
 
-    ``classes`` names the columns of a classifier's probabilities, where they are known.
+    ``classes`` names the columns of a classifier's probabilities, where they are known. ``extras`` are outputs that are computed only
+    for a call which asks for them, and for nobody beside it.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     classes: tuple[str, ...] = ()
+    extras: tuple[TensorSpec, ...] = ()
 
     def input(self, name: str) -> TensorSpec:
         """The input called ``name``; raises InvalidTensor, naming the nearest, when there is none."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from modelyard.core.errors import InvalidTensor, ModelyardError
+from modelyard.core.errors import InvalidTensor, ModelyardError, Unsupported
 from modelyard.core.generation import Cancel, Emit, GenerateRequest, Sampling, TokenChunk
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Array, Datatype
@@ -54,6 +54,10 @@ class LoadedModel(ABC):
     @abstractmethod
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         """Every output of the model by name, for inputs that fit the signature."""
+
+    def extra(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> dict[str, Array]:  # noqa: ARG002  # there are none
+        """The extras of the signature that are wanted, under the same terms as ``infer``."""
+        raise Unsupported(f"The model gives no {', '.join(wanted)}.")
 
     @abstractmethod
     def close(self) -> None:

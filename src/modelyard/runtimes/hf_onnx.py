@@ -8,6 +8,7 @@ tag        ``text`` → ``entities`` BYTES [rows], each a JSON list of ``{"entit
 rerank     ``query``, ``text`` → ``score`` FP32 [rows]
 
 Inputs are BYTES [rows]; every task gives ``tokens`` INT64 [rows] too, what the model read of each row after truncation.
+What a text's tokens are, and the vector of each, are extras: see ``text_extras``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.entities import entities_of
 from modelyard.runtimes.onnx import RUNTIME as ONNX
 from modelyard.runtimes.onnx import as_text
+from modelyard.runtimes.text_extras import TEXT, VECTORS, Reading, extras
 
 TOKENIZER = "tokenizer.json"
 SETTINGS = "text.json"
@@ -79,6 +81,7 @@ class TextModel(LoadedModel):
             )
         self._types = {spec.name: spec.datatype.numpy for spec in graph.signature.inputs}
         self._output = _output(graph.signature, settings.output)
+        self._reading = Reading(tokenizer)
         self.signature = _signature(settings, self._output)
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -92,6 +95,19 @@ class TextModel(LoadedModel):
         outputs = self._outputs(rows, encoded, texts[-1])
         outputs["tokens"] = np.array([len(item.ids) for item in encoded], np.int64)
         return outputs
+
+    def extra(self, inputs: dict[str, Array], wanted: tuple[str, ...]) -> dict[str, Array]:
+        texts = as_text(TEXT, inputs[TEXT]).ravel().tolist()
+        found = {name: self._reading.told(name, texts) for name in wanted if name != VECTORS}
+        return found | (self._vectors(texts) if VECTORS in wanted else {})
+
+    def _vectors(self, texts: list[str]) -> dict[str, Array]:
+        encoded = [self._tokenizer.encode(text) for text in texts]
+        made = np.zeros((len(texts), max(1, *(len(item.ids) for item in encoded)), self._output.wire_shape[-1]), np.float32)
+        for chosen in runs([len(item.ids) for item in encoded]):
+            for row, vectors in zip(chosen, self._run([encoded[row] for row in chosen]), strict=True):
+                made[row, : len(vectors)] = vectors
+        return {VECTORS: made}
 
     def _run(self, encoded: Sequence[tokenizers.Encoding]) -> list[Array]:
         """The graph's output for each text, cut back to its own tokens where there is a row for each of them."""
@@ -210,11 +226,12 @@ def _signature(settings: TextSettings, output: TensorSpec) -> Signature:
         TextTask.TAG: [_texts("entities")],
         TextTask.RERANK: [TensorSpec(name="score", datatype=Datatype.FP32, shape=(-1,))],
     }
-    names = ["query", "text"] if settings.task is TextTask.RERANK else ["text"]
+    names = ["query", TEXT] if settings.task is TextTask.RERANK else [TEXT]
     return Signature(
         inputs=tuple(_texts(name) for name in names),
         outputs=(*found[settings.task], TensorSpec(name="tokens", datatype=Datatype.INT64, shape=(-1,))),
         classes=settings.labels if settings.task is TextTask.CLASSIFY else (),
+        extras=extras(size if settings.task is TextTask.EMBED and per_token else 0),
     )
 
 

@@ -52,9 +52,10 @@ class DataPlane:
             rows = lane.check.rows(request.inputs)
             for name in request.outputs:
                 lane.version.signature.output(name)
+            wanted = _extras(request.extras, lane, deployment) if request.extras else request.outputs
             if request.admit is not None and not _admitted(request, rows, lane, done):
                 return
-            lane.submit(Waiting(request.inputs, request.outputs, rows, now_ns, request, lane.statistics, done))
+            lane.submit(Waiting(request.inputs, wanted, rows, now_ns, request, lane.statistics, done))
         except ModelyardError as error:
             lane.statistics.failure((time.monotonic_ns() - now_ns) // 1000)
             done(error)
@@ -157,6 +158,14 @@ class DataPlane:
     def _missing(self, workspace_id: int, deployment: str) -> NotFound:
         names = self._workspaces.get(workspace_id, {})
         return NotFound(f"There is no deployment {deployment[:64]!r}.{did_you_mean(deployment[:64], names)}")
+
+
+def _extras(wanted: tuple[str, ...], lane: Lane, deployment: str) -> tuple[str, ...]:
+    """Raises Unsupported for what the version does not give."""
+    known = {spec.name for spec in lane.version.signature.extras}
+    if not known.issuperset(wanted):
+        raise Unsupported(f"Deployment {deployment[:64]!r} serves a version that does not give {', '.join(wanted)}.")
+    return wanted
 
 
 def _admitted(request: InferRequest, rows: int, lane: Lane, done: InferDone) -> bool:

@@ -69,6 +69,7 @@ class Replica:
         self.stretch = 1.0
         """How much longer runs in threads last than they compute, because others use the cores too."""
         self._names = [spec.name for spec in model.signature.inputs]
+        self._extras = frozenset(spec.name for spec in model.signature.extras)
 
     def size(self, inputs: dict[str, Array], rows: int) -> int:
         """A call's size in the units of its timing."""
@@ -124,7 +125,7 @@ class Replica:
         return Result(result.outcomes, result.taken_us, computed_us)
 
     def _alone(self, call: Waiting) -> Outcome:
-        outcome = self.compute(call.inputs)
+        outcome = self.compute(call.inputs, call.outputs)
         if call.outputs and not isinstance(outcome, ModelyardError):
             return {name: outcome[name] for name in call.outputs}
         return outcome
@@ -133,8 +134,10 @@ class Replica:
         outputs = self.compute(join(batch))
         return None if isinstance(outputs, ModelyardError) else split(batch, outputs)
 
-    def compute(self, inputs: dict[str, Array]) -> dict[str, Array] | ModelyardError:
+    def compute(self, inputs: dict[str, Array], wanted: tuple[str, ...] = ()) -> dict[str, Array] | ModelyardError:
         """What the model makes of inputs; whatever it raises is an outcome."""
+        if wanted and self._extras.issuperset(wanted):
+            return attempt(partial(self.model.extra, inputs, wanted))
         return attempt(partial(self.model.infer, inputs))
 
     def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:
@@ -163,6 +166,8 @@ def split(batch: list[Waiting], outputs: Mapping[str, Array]) -> list[Outcome] |
     rows = sum([call.rows for call in batch])
     if any(not array.shape or array.shape[0] != rows for array in outputs.values()):
         return None
+    if any(call.outputs and not outputs.keys() >= set(call.outputs) for call in batch):
+        return None  # extras, which each call gets by itself
     run, names = Run(outputs), tuple(outputs)
     outcomes: list[Outcome] = []
     at = 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import httpx
 import numpy as np
 import pytest
@@ -173,3 +175,60 @@ def test_what_a_model_does_is_told(embedder, classifier, reranker):
     assert embedder.client.get("/deployments/demo/info").json() == told
     assert classifier.client.get("/info").json()["model_type"]["classifier"]["label2id"] == {"low": 0, "middle": 1, "high": 2}
     assert list(reranker.client.get("/info").json()["model_type"]) == ["reranker"]
+
+
+def test_tokens_of_texts_are_told_and_turned_back(embedder):
+    text = "The cat, in paris"
+    (told,) = embedder.client.post("/deployments/demo/tokenize", json={"inputs": text}).json()
+    assert [set(token) for token in told] == [{"id", "text", "special", "start", "stop"}] * len(told)
+    assert [token["text"] for token in told if not token["special"]] == [
+        text[token["start"] : token["stop"]] for token in told if not token["special"]
+    ]
+    assert len(told) == 7 > tokens(text)  # the model reads no more than six
+    many = embedder.client.post("/deployments/demo/tokenize", json={"inputs": TEXTS, "add_special_tokens": False}).json()
+    assert [not any(token["special"] for token in row) for row in many] == [True] * 3
+    ids = [[token["id"] for token in row] for row in many]
+    back = embedder.client.post("/decode", json={"ids": ids}).json()
+    assert [part.replace(" ", "") for part in back] == [part.replace(" ", "") for part in TEXTS]
+    assert embedder.client.post("/decode", json={"ids": ids[0]}).json() == back[:1]
+    assert embedder.records()[-1].kind is CallKind.METADATA
+
+
+def test_every_token_has_a_vector(embedder):
+    answer = embedder.client.post("/embed_all", json={"inputs": TEXTS})
+    for text, found in zip(TEXTS, answer.json(), strict=True):
+        np.testing.assert_allclose(found, text_models.vectors(text), rtol=1e-5)
+    assert answer.headers["x-compute-tokens"] == str(tokens(*TEXTS))
+    assert embedder.records()[-1].tokens_in == tokens(*TEXTS)
+
+
+def test_calls_for_vectors_and_for_tokens_at_once_get_each_their_own(embedder):
+    with ThreadPoolExecutor(8) as threads:
+        paths = ["/embed", "/embed_all", "/deployments/demo/tokenize"] * 8
+        found = list(threads.map(lambda path: embedder.client.post(path, json={"inputs": TEXTS[1]}).json(), paths))
+    assert found == found[:3] * 8
+    np.testing.assert_allclose(found[0], directions(TEXTS[1:2]), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        ("/decode", {"ids": []}, "no token ids"),
+        ("/decode", {"ids": [[1], "a"]}, "no token ids"),
+        ("/decode", {"ids": [10**9]}, "has no token 1000000000"),
+        ("/decode", {"ids": [-1]}, "has no token -1"),
+        ("/deployments/demo/tokenize", {"inputs": []}, "no input"),
+        ("/embed_all", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
+    ],
+)
+def test_what_is_wrong_with_tokens_is_said(embedder, path, body, said):
+    answer = embedder.client.post(path, json=body)
+    assert (answer.status_code, answer.json()["error_type"]) == (422, "Validation")
+    assert said in answer.json()["error"]
+
+
+def test_a_model_whose_graph_pools_has_no_vectors_of_tokens(classifier, reranker):
+    answer = classifier.client.post("/embed_all", json={"inputs": "sat"})
+    assert (answer.status_code, "does not give token_vectors" in answer.json()["error"]) == (422, True)
+    told = classifier.client.post("/deployments/demo/tokenize", json={"inputs": "sat"}).json()
+    assert reranker.client.post("/deployments/demo/tokenize", json={"inputs": "sat"}).json() == told

@@ -13,6 +13,7 @@ from modelyard.protocols.call import Call
 from modelyard.protocols.generating import begin, gone, whole
 from modelyard.protocols.openai.errors import JSON
 from modelyard.protocols.openai.schemas import plain_messages, read
+from modelyard.protocols.text_embeddings import tokens as texts
 
 NOTHING = Sampling(max_tokens=0)
 
@@ -21,6 +22,8 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
     """``POST /tokenize``: of a text, or of messages as the chat template writes them."""
 
     model: str = ""
+    inputs: Any = None
+    """Said in place of the prompt where it is text-embeddings-inference that is called."""
     prompt: str | None = None
     messages: list[dict[str, Any]] | None = None
     add_special_tokens: bool = True
@@ -36,6 +39,9 @@ class DetokenizeRequest(msgspec.Struct, kw_only=True):
 def tokenize(call: Call) -> None:
     """``POST /tokenize``."""
     asked = read(call, TokenizeRequest)
+    if asked.inputs is not None:
+        texts.tokenize(call)
+        return
     if (asked.prompt is None) == (not asked.messages):
         raise InvalidRequest("Send a prompt or messages, and not both.")
     request = GenerateRequest(

@@ -1,1 +1,1 @@
-"""The protocol of Hugging Face's text-embeddings-inference: ``/embed``, ``/similarity``, ``/rerank`` and ``/predict``."""
+"""The protocol of Hugging Face's text-embeddings-inference: ``/embed``, ``/rerank``, ``/predict``, ``/tokenize`` and their like."""

@@ -22,6 +22,7 @@ from modelyard.protocols.openai.schemas import read
 from modelyard.protocols.routing import Protocol, Reply, Route
 from modelyard.protocols.text_embeddings.errors import JSON, error_reply
 from modelyard.protocols.text_embeddings.schemas import EmbedRequest, PredictRequest, RerankRequest, SimilarityRequest, without_raw_scores
+from modelyard.protocols.text_embeddings.tokens import decode, embed_all, tokenize
 from modelyard.protocols.texts import column, count_tokens, embedding_tensors, of_length_one, shortened, texts_of
 
 
@@ -121,7 +122,15 @@ def info(call: Call) -> None:
     else:
         embedding_tensors(view.signature, call.name)  # refuses what is no text model
         kind = {"embedding": {}}
-    told = {"model_id": call.name, "model_version": view.number, "model_type": kind, "auto_truncate": True, "version": __version__}
+    told = {
+        "model_id": call.name,
+        "model_sha": None,
+        "model_dtype": "float32",
+        "model_version": view.number,
+        "model_type": kind,
+        "auto_truncate": True,
+        "version": __version__,
+    }
     call.reply(200, JSON, orjson.dumps(told))
 
 
@@ -159,6 +168,10 @@ PROTOCOL = Protocol(
         *_routes("/similarity", similarity, CallKind.EMBED),
         *_routes("/rerank", rerank, CallKind.INFER),
         *_routes("/predict", predict, CallKind.INFER),
+        *_routes("/embed_all", embed_all, CallKind.EMBED),
+        # The same path by itself is also what vLLM's users call; the protocol that has it hands our form of it over.
+        _routes("/tokenize", tokenize, CallKind.METADATA)[1],
+        *_routes("/decode", decode, CallKind.METADATA),
         *_told("/info", info),
     ),
     error_reply,

@@ -35,6 +35,33 @@ class EmbedRequest(Truncation, kw_only=True):
     encoding_format: str | None = None
 
 
+class EmbedAllRequest(Truncation, kw_only=True):
+    """``POST /embed_all``."""
+
+    inputs: str | list[Any]
+
+
+class TokenizeRequest(Truncation, kw_only=True):
+    """``POST /tokenize``."""
+
+    inputs: str | list[Any]
+    add_special_tokens: bool = True
+
+
+class DecodeRequest(msgspec.Struct, kw_only=True):
+    """``POST /decode``: token ids of a text, or lists of them."""
+
+    ids: list[Any]
+    skip_special_tokens: bool = True
+
+    def rows(self) -> list[list[int]]:
+        """Each text's ids; raises InvalidRequest for what is none."""
+        rows = [self.ids] if self.ids and all(isinstance(one, int) for one in self.ids) else self.ids
+        if not rows or not all(isinstance(row, list) and all(isinstance(one, int) for one in row) for row in rows):
+            raise InvalidRequest("ids holds no token ids; send a list of numbers, or a list of such lists.")
+        return rows
+
+
 class Compared(msgspec.Struct, kw_only=True):
     """One sentence, and those it is compared with."""
 

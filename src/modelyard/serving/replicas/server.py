@@ -112,7 +112,7 @@ class ReplicaServer:
             if ask.tell:
                 link.write(encode_frame(Op.BEGAN, call))
             began = time.perf_counter_ns()
-            outcome = self._replica.compute(inputs)
+            outcome = self._replica.compute(inputs, ask.outputs)
             link.answer(call, self._encoded(call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000))
             self._ended()
 
