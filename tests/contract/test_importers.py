@@ -9,6 +9,7 @@ import catboost
 import joblib
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 import xgboost
@@ -106,4 +107,33 @@ class TestCatboost(ImporterContract):
             inputs={"input": given},
             outputs={"probabilities": model.predict_proba(given)} if classified else {"prediction": model.predict(given)},
             runs_code=False,
+        )
+
+
+class TestKeptCatboost(KeptContract):
+    @pytest.fixture
+    def case(self, tmp_path_factory):
+        rows, wanted = _numbers()
+        colours = np.array(["red", "blue", "green"])[(rows[:, 2] > 0).astype(int) + (rows[:, 0] > 1)]
+        table = pd.DataFrame({"size": rows[:, 0], "colour": colours})
+        model = catboost.CatBoostClassifier(
+            iterations=5, depth=3, verbose=0, allow_writing_files=False, random_seed=1, cat_features=["colour"]
+        )
+        model.fit(table, np.array(["no", "yes"])[wanted])
+        path = tmp_path_factory.mktemp("catboost") / "model.cbm"
+        model.save_model(path)
+        given = table.head(20)
+        return Case(
+            importer="catboost",
+            files={},
+            inputs={},
+            outputs={},
+            runs_code=False,
+            unsupported={"model.cbm": path.read_bytes()},
+            unsupported_reason="exports no model with categories",
+            unsupported_inputs={
+                "size": given["size"].to_numpy(np.float32).reshape(-1, 1),
+                "colour": given["colour"].to_numpy(object).reshape(-1, 1),
+            },
+            unsupported_outputs={"label": model.predict(given), "probabilities": model.predict_proba(given)},
         )

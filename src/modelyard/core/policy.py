@@ -110,6 +110,15 @@ class Cache(_Part, frozen=True, kw_only=True):
     """Equal calls that are under way at once are computed once."""
 
 
+class Batching(_Part, frozen=True, kw_only=True):
+    """How calls are gathered to be computed together, where rows are independent."""
+
+    max_rows: int = 0
+    """Most rows of calls that share a run; 0 leaves it to the platform."""
+    delay_ms: float = 0.0
+    """How long a call may wait for others to come; 0, the default, computes what is there, which loads by itself into larger runs."""
+
+
 class Policy(_Part, frozen=True, kw_only=True):
     """Everything that a deployment may declare; the default asks for nothing and costs nothing."""
 
@@ -123,6 +132,9 @@ class Policy(_Part, frozen=True, kw_only=True):
     """Versions, mostly Python functions, that every call goes through before its target: ``model@number`` or ``model@alias``."""
     after: tuple[str, ...] = ()
     """The same for what the target gives; callers get what the last one makes of it."""
+    also: tuple[str, ...] = ()
+    """Versions that are served as well, to calls that name them: ``model@number`` or ``model@alias``."""
+    batching: Batching | None = None
     cache: Cache | None = None
     objective_ms: float = 0.0
     """Within this time calls are to be answered: batches are made no larger than it allows, and calls refused that would take longer."""
@@ -171,7 +183,7 @@ class Policy(_Part, frozen=True, kw_only=True):
         found = [self.shadow.version] if self.shadow is not None else []
         found += [part.candidate for part in (self.experiment, self.rollout) if part is not None]
         found += versions_of(self.graph) if self.graph is not None else ()
-        found += self.steps
+        found += [*self.steps, *self.also]
         return tuple(dict.fromkeys(found))
 
 
@@ -228,6 +240,13 @@ def _check_serving(policy: Policy) -> None:
         raise _wrong("cache.seconds", f"{cache.seconds:g} is not above 0 and at most a week")
     if cache is not None and not 1024 <= cache.max_bytes <= 1 << 32:
         raise _wrong("cache.max_bytes", f"{cache.max_bytes} is not from 1024 to {1 << 32}")
+    batching = policy.batching
+    if batching is not None and not (0 <= batching.max_rows <= 65536 and 0 <= batching.delay_ms <= 1000):
+        raise _wrong("batching", "max_rows is from 0 to 65536, and delay_ms from 0 to 1000")
+    if batching is not None and (policy.objective_ms or policy.graph is not None or policy.steps):
+        raise _wrong("batching", "runs are sized by objective_ms, and those of a graph or of steps by each version; leave it out")
+    for place, written in enumerate(policy.also):
+        _check_reference(f"also[{place}]", written)
     if not 0 <= policy.objective_ms <= 3_600_000:
         raise _wrong("objective_ms", f"{policy.objective_ms:g} is not from 0 to 3600000")
 

@@ -111,8 +111,8 @@ def convert_catboost_file(bench: Bench) -> Converted:
     model = catboost.CatBoost()
     try:
         model.load_model(str(bench.folder / bench.part.entry))
-        if model.get_cat_feature_indices():
-            raise Unsupported("CatBoost exports no model with categorical features; encode them in a scikit-learn pipeline instead.")
+        if model.get_cat_feature_indices() or model.get_text_feature_indices():
+            raise Unsupported("CatBoost exports no model with categories or texts; encode them in a scikit-learn pipeline instead")
         exported = bench.made / "exported"
         model.save_model(str(exported), format="onnx")
     except catboost.CatBoostError as error:

@@ -103,6 +103,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What else the pusher should know."""
     kept: dict[str, Any] = {}
     """What the format says beside the model (batching, version policy, environment): kept with the version's lineage."""
+    policy: dict[str, Any] = {}
+    """The policy of a deployment that serves it as it was served before: taken when one is made without a policy of its own."""
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ ORIGINALS: PluginTable[Open] = PluginTable(
     "modelyard.originals",
     {
         "sklearn": f"{_FOLDER}.estimators:open_original",
+        "catboost": f"{_FOLDER}.catboost_models:open_original",
         "torch": f"{_FOLDER}.torch_programs:open_original",
         "keras": f"{_FOLDER}.keras_models:open_original",
         "tensorflow": f"{_FOLDER}.saved_models:open_original",

@@ -17,11 +17,12 @@ from modelyard.core.policy import Policy, named_by, parse_policy, target_of
 from modelyard.core.signature import TensorSpec
 from modelyard.gate.shares import end_share
 from modelyard.registry.resolve import CHAMPION, LATEST, find_model, find_version
-from modelyard.registry.service import TUNING, flagged
+from modelyard.registry.service import flagged
 from modelyard.runtimes.base import TEXT_SIGNATURE
 from modelyard.serving.publisher import references_of
 from modelyard.serving.reports import Reports, WorkerReport
 from modelyard.serving.status import DeploymentStatus, merge
+from modelyard.serving.suggested import suggested
 from modelyard.store.database import Session, Store
 
 MAX_TARGETS = 100
@@ -48,8 +49,8 @@ class DeploymentService:
         """Makes ``name`` route to ``targets``, as a new deployment or a new revision; asking for what stands changes nothing.
 
         A target's version is a number or an alias; ``latest`` is the newest now, fixed; empty is the alias ``champion`` where that
-        is set, and otherwise the newest now. ``policy`` None leaves it as it is; a new deployment of a version that was tuned runs as its
-        tuning chose.
+        is set, and otherwise the newest now. ``policy`` None leaves it as it is; a new deployment then runs as its version's tuning chose,
+        or as the version was served where it was brought from.
         A version that was flagged beside its parent answers callers only with ``accept_flagged``, which the audit row tells; what is
         served already, and what only shadows, needs no such word.
         Raises NotFound (naming the nearest), InvalidRequest when the targets do not fit together or the policy cannot be read,
@@ -66,11 +67,12 @@ class DeploymentService:
             if len({(target.model, target.version) for target in settled}) < len(settled):
                 raise InvalidRequest("Two targets name the same version; join their weights.")
             wish = Deployment(id=0, workspace_id=actor.workspace_id, name=name, targets=settled, policy=rules)
+            if policy is None and current is None:
+                found = [find_version(session, actor.workspace_id, _reference(target)) for target in settled]
+                wish = msgspec.structs.replace(wish, policy=suggested(session, wish, found))
             check_fit(wish)
             _check_public(session, wish)
             versions = [find_version(session, actor.workspace_id, _reference(target)) for target in needed(wish)]
-            if policy is None and current is None and len(versions) == 1:
-                wish = msgspec.structs.replace(wish, policy=versions[0].report.get(TUNING, {}).get("policy", {}))
             check_versions(wish, versions)
             doubtful = _doubtful(wish, current, versions)
             if doubtful and not accept_flagged:

@@ -18,6 +18,7 @@ from modelyard.core.policy import EMPTY, Cache, Policy
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Caller
 from modelyard.serving.cache import ResponseCache
+from modelyard.serving.gathering import Gathering
 from modelyard.serving.graph import GraphLane, names_in
 from modelyard.serving.overload import LoopLag, Overload, Pace, turn_away
 from modelyard.serving.router import Lane, Routes
@@ -59,6 +60,8 @@ class PolicyComposer(Composer):
     def __init__(self, tools: PolicyTools) -> None:
         self._tools = tools
         self._shadows: dict[int, ShadowLane] = {}
+        self._gatherings: dict[int, list[Gathering]] = {}
+        """By deployment."""
         self._caches: dict[int, tuple[Cache, ResponseCache]] = {}
         self._paces: WeakValueDictionary[int, Pace] = WeakValueDictionary()
         """Of each version as a whole, whichever of its deployments calls came by: by the id of its batcher, which guards keep as long."""
@@ -91,6 +94,7 @@ class PolicyComposer(Composer):
         if policy.sticky is not None:
             routes.sticky = StickyChoice(policy.sticky, [(lane.version.id, lane.weight) for lane in routed])
         self._guard(policy, lanes, routes)
+        self._gather(deployment, policy, lanes)
         if policy.shadow is not None:
             self._cast(deployment, policy, lanes, routed)
         if policy.shadow is not None or policy.experiment is not None or policy.rollout is not None:
@@ -102,7 +106,7 @@ class PolicyComposer(Composer):
         return routes
 
     def keep(self, deployments: Set[int]) -> None:
-        for gone in self._shadows.keys() - deployments:
+        for gone in (self._shadows.keys() | self._gatherings.keys()) - deployments:
             self._stop(gone)
         self._counts = {key: counts for key, counts in self._counts.items() if key[0] in deployments}
         self._caches = {identity: cache for identity, cache in self._caches.items() if identity in deployments}
@@ -112,6 +116,8 @@ class PolicyComposer(Composer):
         shadow = self._shadows.pop(deployment_id, None)
         if shadow is not None:
             shadow.stop()
+        for gathering in self._gatherings.pop(deployment_id, ()):
+            gathering.release()
 
     def _graph(
         self, deployment: ServedDeployment, policy: Policy, graph: Graph, loaded: tuple[Sequence[Lane], DeploymentState, str]
@@ -159,6 +165,14 @@ class PolicyComposer(Composer):
         # Answers that are kept may be given however many calls are inside.
         if lanes and policy.cache is None:
             routes.turn_away = turn_away(lanes, guards)
+
+    def _gather(self, deployment: ServedDeployment, policy: Policy, lanes: Sequence[Lane]) -> None:
+        """Lets calls wait for each other before versions, where that is wanted."""
+        if policy.batching is None:
+            return
+        self._gatherings[deployment.id] = made = [Gathering(policy.batching, lane.batcher, self._tools.later) for lane in lanes]
+        for lane, gathering in zip(lanes, made, strict=True):
+            lane.submit = gathering.before(lane.submit)
 
     def _keep_answers(self, deployment: ServedDeployment, policy: Policy, lane: Lane, digest: str) -> None:
         """Puts the cache in front of a version, where there is one."""

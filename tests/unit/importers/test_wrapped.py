@@ -11,6 +11,7 @@ import estimators
 import hostile
 import onnx_graphs
 from modelyard.core.errors import InvalidArtifact, Unsupported
+from modelyard.core.policy import parse_policy
 from modelyard.importers.brought import Brought
 from modelyard.importers.mlflow_signature import read_signature
 from modelyard.importers.table import recognise
@@ -45,6 +46,36 @@ def test_a_triton_repository_gives_the_versions_of_its_policy(tmp_path, policy, 
     assert {part.importer for part in parts} == {"onnx"}
     assert parts[0].kept["triton"]["dynamic_batching"]["preferred_batch_size"] == [4, 8]
     assert parts[0].kept["triton"]["max_batch_size"] == 8
+
+
+@pytest.mark.parametrize(
+    ("said", "policy", "note"),
+    [
+        ("dynamic_batching { preferred_batch_size: [ 4, 8 ] max_queue_delay_microseconds: 1500 }", {"max_rows": 8, "delay_ms": 1.5}, ""),
+        ("dynamic_batching { }", {"max_rows": 16}, ""),
+        ("", {"max_rows": 16}, "dynamic_batching is not set"),
+        ("dynamic_batching { max_queue_delay_microseconds: 9000000 }", {"max_rows": 16, "delay_ms": 1000.0}, ""),
+    ],
+)
+def test_batching_of_a_triton_model_becomes_a_policy(tmp_path, said, policy, note):
+    brought = triton(tmp_path, "")
+    config = brought.folder / "adder" / "config.pbtxt"
+    text = f'name: "adder"\nplatform: "onnxruntime_onnx"\nmax_batch_size: 16\n{said}\ninstance_group [ {{ count: 1 kind: KIND_CPU }} ]'
+    config.write_text(text)
+    (part,) = recognise(Brought(tmp_path))
+    assert part.policy == {"batching": policy}
+    assert note in " ".join(part.notes)
+    parse_policy(part.policy)
+
+
+def test_instances_of_a_triton_model_become_replicas(tmp_path):
+    brought = triton(tmp_path, "")
+    groups = "[ { count: 2 kind: KIND_CPU }, { count: 1 kind: KIND_GPU gpus: [ 0, 1 ] } ]"
+    (brought.folder / "adder" / "config.pbtxt").write_text(f'name: "adder"\nmax_batch_size: 0\ninstance_group {groups}')
+    (part,) = recognise(Brought(tmp_path))
+    assert part.policy == {"replicas": {"min": 4, "max": 4}}
+    assert any("ran on GPUs" in note for note in part.notes)
+    parse_policy(part.policy)
 
 
 def test_versions_of_a_triton_repository_become_artifacts(tmp_path):

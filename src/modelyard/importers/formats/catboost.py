@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from modelyard.importers.base import Bench, Converted, Importer, heavy
+from modelyard.importers.base import Bench, Converted, Importer, Original, heavy
 from modelyard.importers.brought import Brought
 from modelyard.importers.spec import Part
 
 
 class CatBoost(Importer):
-    """See the module. Its files are data; models with categorical features cannot be exported."""
+    """See the module. Its files are data; models with categories cannot be exported, and are kept as they are."""
 
     name = "catboost"
 
@@ -19,6 +19,10 @@ class CatBoost(Importer):
     def convert(self, bench: Bench) -> Converted:
         made: Converted = heavy("modelyard.importers.boosters:convert_catboost_file", "catboost")(bench)
         return made
+
+    def original(self, bench: Bench) -> Original:
+        found: Original = heavy("modelyard.importers.kept_catboost:original", "catboost")(bench)
+        return found
 
 
 IMPORTER = CatBoost()

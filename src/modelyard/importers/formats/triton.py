@@ -18,10 +18,12 @@ from modelyard.importers.spec import Part
 from modelyard.importers.text_proto import parse
 
 CONFIG = "config.pbtxt"
+_MOST_ROWS, _MOST_DELAY_MS, _MOST_REPLICAS = 65536, 1000.0, 64
+"""What a deployment's policy may say."""
 
 
 class Triton(Importer):
-    """See the module. Its version policy decides which versions are taken, and its batching is kept with their lineage."""
+    """See the module. Its version policy decides what is taken; batching and instances become a deployment's policy."""
 
     name = "triton"
 
@@ -58,12 +60,35 @@ def _part(brought: Brought, folder: str, number: int, config: dict[str, Any], ke
             f"Version {number} of the Triton model is for {said or 'a backend'} that is not imported; ONNX and TorchScript are."
         )
     title = f"version {number} of a Triton model ({inner[0].title})"
-    part = msgspec.structs.replace(inner[0], folder=folder, title=title, number=number, kept={"triton": kept})
+    policy, notes = _policy(config)
+    part = msgspec.structs.replace(inner[0], folder=folder, title=title, number=number, kept={"triton": kept}, policy=policy, notes=notes)
     if part.importer != "torch":
         return part
     # A TorchScript file names neither inputs nor outputs: the configuration does.
     outputs = tuple(str(item.get("name", "")) for item in _list(config.get("output")))
     return msgspec.structs.replace(part, outputs=outputs, signature=_inputs(config))
+
+
+def _policy(config: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What the configuration says of serving, as a deployment's policy; and what of it holds in another way here."""
+    policy: dict[str, Any] = {}
+    notes: list[str] = []
+    most, dynamic = int(config.get("max_batch_size") or 0), config.get("dynamic_batching")
+    if most:
+        preferred = [int(size) for size in _list((dynamic or {}).get("preferred_batch_size"))]
+        delay_ms = int((dynamic or {}).get("max_queue_delay_microseconds") or 0) / 1000
+        policy["batching"] = {"max_rows": min(max([*preferred, 0]) or most, _MOST_ROWS)} | (
+            {"delay_ms": min(delay_ms, _MOST_DELAY_MS)} if delay_ms else {}
+        )
+        if dynamic is None:
+            notes.append("dynamic_batching is not set there; here calls are computed together all the same where rows are independent.")
+    groups = [group for group in _list(config.get("instance_group")) if isinstance(group, dict)]
+    instances = sum(int(group.get("count") or 1) * max(1, len(_list(group.get("gpus")))) for group in groups)
+    if instances > 1:
+        policy["replicas"] = {"min": min(instances, _MOST_REPLICAS), "max": min(instances, _MOST_REPLICAS)}
+    if any(str(group.get("kind")) == "KIND_GPU" for group in groups):
+        notes.append("Its instances ran on GPUs there; ONNX is computed on processors here.")
+    return policy, tuple(notes)
 
 
 def _inputs(config: dict[str, Any]) -> tuple[TensorSpec, ...]:

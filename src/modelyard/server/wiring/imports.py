@@ -19,6 +19,7 @@ from modelyard.jobs.kinds import JobKind
 from modelyard.registry.artifacts import check_files
 from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
+from modelyard.serving.suggested import SUGGESTED
 from modelyard.store.blobs import Blobs
 
 
@@ -95,7 +96,8 @@ def rights(spec: Mapping[str, Any]) -> frozenset[Action]:
 def _new_version(job: Job, spec: ImportSpec, folder: Path, made: Made) -> NewVersion:
     part, outcome = made.part, made.outcome
     based = {"base": spec.base} if spec.base else {}
-    detail: dict[str, Any] = based | {"title": part.title} | part.kept | ({"number": part.number} if part.number else {})
+    numbered: dict[str, Any] = {"number": part.number} if part.number else {}
+    detail: dict[str, Any] = based | {"title": part.title} | part.kept | numbered | ({SUGGESTED: part.policy} if part.policy else {})
     report = {
         "import": {
             "format": part.importer,
