@@ -102,3 +102,13 @@ BYTES: dict[int | str, dict[str, Any]] = {
 def done() -> Response:
     """The answer of a change that has nothing to tell."""
     return Response(status_code=204)
+
+
+PAGE: dict[int | str, dict[str, Any]] = {200: {"description": "The page.", "content": {"text/html": {"schema": {"type": "string"}}}}}
+"""The ``responses`` of a route that answers with a page."""
+
+
+def page(content: bytes) -> Response:
+    """HTML that may show its own pictures and styles and do nothing."""
+    policy = "sandbox; default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    return Response(content, media_type="text/html", headers={"content-security-policy": policy, "x-content-type-options": "nosniff"})

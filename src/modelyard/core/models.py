@@ -71,6 +71,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Why not, where it may not."""
 
 
+REPORT = "report.html"
+"""Among a version's attachments, its page."""
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The model card: what a caller should know before relying on a model. ``text`` is Markdown."""
 

@@ -18,7 +18,9 @@ from modelyard.core.tensors import Array
 from modelyard.datasets.profile import profile_table
 from modelyard.datasets.read import read_table
 from modelyard.datasets.table import Table
+from modelyard.evaluation.details import evaluate_classes, evaluate_numbers
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
+from modelyard.evaluation.slices import slices
 from modelyard.optimize.base import Calibration, Lessons, Outputs, TableRows
 from modelyard.train.problem import Problem, Task, pose
 from modelyard.train.proof import feed
@@ -26,6 +28,7 @@ from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.parse import parse_recipe
 from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
+from modelyard.train.slicing import slice_metric, slice_score
 
 _CALIBRATION_ROWS = 512
 _LESSON_ROWS = 50_000
@@ -50,6 +53,7 @@ class HeldOut:
     """Rows that training saw, in an order of chance that is the same every time; the first of them are looked at."""
     taught: NDArray[Any]
     """The truth of these."""
+    classes: tuple[str, ...] = ()
     table: TableRows | None = None
     """All rows that training may see, and those without a right answer."""
 
@@ -75,7 +79,17 @@ class HeldOut:
         rows, some = problem.test[:_MOST_ROWS], _some(problem.train, problem.seed)
         inputs, training = (feed(problem.features.take(part)) for part in (rows, some))
         taught = _table_rows(table, problem, recipe)
-        return cls(problem.task, problem.metric, problem.seed, inputs, problem.values[rows], training, problem.values[some], taught)
+        return cls(
+            problem.task,
+            problem.metric,
+            problem.seed,
+            inputs,
+            problem.values[rows],
+            training,
+            problem.values[some],
+            problem.classes,
+            taught,
+        )
 
     @classmethod
     def _of_images(cls, data: Path, filename: str, recipe: ImageRecipe, scratch: Path) -> HeldOut:
@@ -84,7 +98,16 @@ class HeldOut:
         rows, images = problem.test[:_MOST_ROWS], problem.images
         some = _some(problem.learned, recipe.seed)
         inputs, training = ({"image": np.ascontiguousarray(images.pixels[part])} for part in (rows, some))
-        return cls(Task.CLASSIFICATION, recipe.metric, recipe.seed, inputs, images.labels[rows], training, images.labels[some])
+        return cls(
+            Task.CLASSIFICATION,
+            recipe.metric,
+            recipe.seed,
+            inputs,
+            images.labels[rows],
+            training,
+            images.labels[some],
+            tuple(images.classes),
+        )
 
     @classmethod
     def _of_series(cls, data: Path, filename: str, recipe: SeriesRecipe) -> HeldOut:
@@ -126,6 +149,29 @@ class HeldOut:
         if self.task is Task.REGRESSION:
             return regression_metrics(self.truth.astype(np.float64).reshape(-1), outputs["prediction"].reshape(-1).astype(np.float64))
         return classification_metrics(self.truth.astype(np.int64), outputs["probabilities"].astype(np.float64))
+
+    def evaluation(self, outputs: Outputs) -> dict[str, Any]:
+        """Details on the held-out rows, as a training's report has them."""
+        predicted = self._predicted(outputs)
+        details = (
+            evaluate_classes(self.truth, predicted, self.classes, self.seed)
+            if self.classes
+            else evaluate_numbers(self.truth, predicted, self.seed)
+        )
+        metric = slice_metric(self.task, self.metric)
+        columns = {name: array.reshape(-1) for name, array in self.inputs.items() if array.size == len(array)}
+        found = slices(
+            columns,
+            lambda rows: slice_score(self.task, metric, self.truth[rows], predicted[rows]),
+            higher_is_better=HIGHER_IS_BETTER[metric],
+            seed=self.seed,
+        )
+        return details | {"slices": {"metric": metric, "slices": found}}
+
+    def _predicted(self, outputs: Outputs) -> NDArray[np.float64]:
+        if self.task is Task.REGRESSION:
+            return outputs["prediction"].reshape(-1).astype(np.float64)
+        return outputs["probabilities"].astype(np.float64)
 
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]:
         """The deciding metric of both and the child's loss, each with the interval that holds 95 % of resampled sets of rows.

@@ -15,6 +15,7 @@ import msgspec
 
 from modelyard.core.errors import Internal
 from modelyard.engines.confined import Errand, run_confined
+from modelyard.optimize.pages import write_pages
 from modelyard.optimize.spec import Made, OptimizeSpec, Request
 from modelyard.registry.artifacts import check_path
 
@@ -51,6 +52,7 @@ def run(context: Context) -> dict[str, Any]:
     (work / "output").rename(context.output)
     for at in range(len(made)):
         keep_recipe(context, context.output / str(at))
+    write_pages(context.output, spec, made, {})
     context.report("store", 0.97, "trying the children and storing them")
     shutil.rmtree(work, ignore_errors=True)
     found: dict[str, Any] = msgspec.to_builtins({"made": made})

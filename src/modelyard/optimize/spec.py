@@ -69,3 +69,5 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     """The pass as it was asked for."""
     report: dict[str, Any]
     metrics: dict[str, float]
+    evaluation: dict[str, Any] = {}
+    """As a training's report has it."""

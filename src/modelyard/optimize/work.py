@@ -38,6 +38,7 @@ class Judge(Protocol):
     def lessons(self) -> Lessons: ...
     def taking(self, names: list[str]) -> Judge: ...
     def metrics(self, outputs: Outputs) -> dict[str, float]: ...
+    def evaluation(self, outputs: Outputs) -> dict[str, Any]: ...
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]: ...
 
 
@@ -57,6 +58,15 @@ class Candidate:
 
 
 @dataclass(frozen=True)
+class Measurement:
+    """What was measured of a child."""
+
+    report: dict[str, Any]
+    metrics: dict[str, float]
+    evaluation: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Bench:
     """What every child is measured with."""
 
@@ -68,8 +78,8 @@ class Bench:
     def batched(self) -> bool:
         return self.parent.model.signature.batched
 
-    def measure(self, child: Candidate) -> tuple[dict[str, Any], dict[str, float]]:
-        """The report without a verdict, and the child's metrics."""
+    def measure(self, child: Candidate) -> Measurement:
+        """All but the verdict."""
         report: dict[str, Any] = {"parent": _facts(self.parent), "child": _facts(child), "races": {}}
         for rows in (1, _BATCH) if self.batched else (1,):
             inputs = rows_of(self.inputs, rows) if self.batched else self.inputs
@@ -80,7 +90,9 @@ class Bench:
         before, after = (answers(model.model.infer, self.inputs, batched=self.batched) for model in (self.parent, child))
         report["difference"] = difference(before, after)
         report["quality"] = self.judge.compare(before, after) if self.judge else None
-        return report, self.judge.metrics(after) if self.judge else {}
+        if self.judge is None:
+            return Measurement(report, {}, {})
+        return Measurement(report, self.judge.metrics(after), self.judge.evaluation(after))
 
 
 def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
@@ -114,12 +126,13 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
             chosen, replace(start, model=graph, notes=notes), f"The pass {written!r} cannot be applied to {spec.model}@{spec.number}"
         )
         child = _written(graph, folder / "output" / str(at), parent)
-        report, metrics = bench.measure(child)
+        measured = bench.measure(child)
+        report = measured.report
         report |= {"notes": notes} if notes else {}
         report["exact"] = all(earlier.exact for earlier in passes[: at + 1])
         reasons = reasons_against(report, spec.tolerance)
         report["verdict"] = {"kept": not reasons, "reasons": reasons, "tolerance": msgspec.to_builtins(spec.tolerance)}
-        made.append(Made(written=written, report=report, metrics=metrics))
+        made.append(Made(written=written, report=report, metrics=measured.metrics, evaluation=measured.evaluation))
         child.model.close()
     return msgspec.json.encode(made)
 

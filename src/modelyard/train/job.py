@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.plugins import load_string
+from modelyard.evaluation.page import FILE, report_page
 from modelyard.train.recipes.parse import AnyRecipe, parse_recipe, plan_of
 from modelyard.train.recipes.table import TableRecipe
 
@@ -55,9 +56,15 @@ def run(context: Context) -> dict[str, Any]:
     if plan is not None:
         _check_alone(recipe)
         search = _loaded("modelyard.train.tuning.job:train", "search")
-        found: dict[str, Any] = search(context, recipe, plan, train)
-        return found
-    result: dict[str, Any] = train(context)
+        return _with_page(context, search(context, recipe, plan, train))
+    return _with_page(context, train(context))
+
+
+def _with_page(context: Context, result: dict[str, Any]) -> dict[str, Any]:
+    """Lays the version's page beside its pictures."""
+    attachments = context.folder / "output" / "attachments"
+    page = report_page(result["model"], result["metrics"], result["report"], attachments)
+    (attachments / FILE).write_bytes(page)
     return result
 
 

@@ -18,9 +18,9 @@ from modelyard.core.errors import JobFailed
 from modelyard.datasets.profile import ColumnProfile, profile_table
 from modelyard.datasets.read import read_table
 from modelyard.datasets.table import Table
+from modelyard.evaluation.details import evaluate_classes, evaluate_numbers
 from modelyard.evaluation.illustrator import Illustrator
-from modelyard.evaluation.intervals import classification_intervals, regression_intervals
-from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
+from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
 from modelyard.train.families import FAMILIES
 from modelyard.train.graph import build_graph
 from modelyard.train.job import Context
@@ -32,6 +32,7 @@ from modelyard.train.recipes.parse import parse_table_recipe
 from modelyard.train.recipes.table import TableRecipe
 from modelyard.train.search import Report, Search, Standing, first_line, threads_for
 from modelyard.train.selection.select import select_features
+from modelyard.train.slicing import table_slices
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,6 @@ _SPANS = {
     "evaluate": (0.92, 0.97),
 }
 """The share of the whole that each stage takes."""
-_KEPT_RESIDUALS = 1_000
 
 
 @dataclass(frozen=True)
@@ -149,33 +149,23 @@ def _fit_and_prove(problem: Problem, standing: Standing, prepared: PreparedRows,
 def _evaluate(problem: Problem, winner: Winner, illustrator: Illustrator) -> tuple[dict[str, float], dict[str, Any]]:
     """Metrics and details from the held-out rows, which are used here for the first time and once; has their picture drawn."""
     predicted = winner.model.predict(problem.features, problem.test)
+    slices = {"slices": table_slices(problem, predicted)}
     if problem.task is Task.REGRESSION:
         truth = problem.values[problem.test].astype(np.float64)
-        residuals = predicted - truth
-        details: dict[str, Any] = {
-            "residual_quantiles": {f"p{share}": float(np.percentile(residuals, share)) for share in (1, 5, 25, 50, 75, 95, 99)},
-            "residuals": [round(float(value), 6) for value in residuals[:_KEPT_RESIDUALS]],
-            "intervals": regression_intervals(truth, predicted, problem.seed),
-        }
         illustrator.draw("residuals", "residuals", true=truth, estimates=predicted, target=problem.target)
-        return regression_metrics(truth, predicted), details
+        return regression_metrics(truth, predicted), evaluate_numbers(truth, predicted, problem.seed) | slices
     codes = problem.values[problem.test].astype(np.int64)
-    chosen = predicted.argmax(axis=1)
-    counts = confusion(codes, chosen, len(problem.classes))
-    details = {
-        "classes": per_class(codes, chosen, problem.classes),
-        "confusion_matrix": {"classes": list(problem.classes), "counts": counts.tolist()},
-        "intervals": classification_intervals(codes, predicted, problem.seed),
-    }
-    title = f"{problem.target}: {len(codes):,} held-out rows"
+    details = evaluate_classes(codes, predicted, problem.classes, problem.seed)
+    title, counts = f"{problem.target}: {len(codes):,} held-out rows", details["confusion_matrix"]["counts"]
     illustrator.draw("confusion", "confusion_matrix", counts=counts, names=problem.classes, title=title)
-    return classification_metrics(codes, predicted), details
+    illustrator.draw("calibration", "calibration", **details["calibration"])
+    return classification_metrics(codes, predicted), details | slices
 
 
 def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, Any]:
     """What was trained on what, and how it was chosen, as plain data."""
     standing = winner.standing
-    main = "residuals" if problem.task is Task.REGRESSION else "confusion_matrix"
+    main = ("residuals",) if problem.task is Task.REGRESSION else ("confusion_matrix", "calibration")
     return {
         "task": str(problem.task),
         "target": problem.target,
@@ -189,7 +179,7 @@ def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, 
         "excluded": dict(problem.excluded),
         "proof": dict(winner.proof.report),
         "seed": problem.seed,
-        "plots": {name: f"{name}.svg" for name in (main, "leaderboard", *(("selection",) if recipe.features.select != "none" else ()))},
+        "plots": {name: f"{name}.svg" for name in (*main, "leaderboard", *(("selection",) if recipe.features.select != "none" else ()))},
     }
 
 

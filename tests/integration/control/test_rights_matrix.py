@@ -118,6 +118,7 @@ LINES = {
     "GET /api/v1/models/{name}/versions": Line(READERS, 200),
     "GET /api/v1/models/{name}/versions/{version}": Line(READERS, 200),
     "GET /api/v1/models/{name}/versions/{version}/files/{path:path}": Line(READERS, 200),
+    "GET /api/v1/models/{name}/versions/{version}/report": Line(READERS, 404),
     "GET /api/v1/models/{name}/versions/{version}/attachments/{path:path}": Line(READERS, 404),
     "GET /api/v1/deployments": Line(READERS, 200),
     "GET /api/v1/deployments/{name}": Line(READERS, 200),

@@ -1,6 +1,8 @@
 """A small network is trained on a real table, optimized in a job, and judged on rows that neither has seen."""
 
+import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from modelyard.core.errors import Conflict, InvalidRequest, JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
+from servers import chromium
 
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 LOOSE = {"quality": 0.5, "latency": 10.0, "size": 10.0}
@@ -150,6 +153,49 @@ def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_d
     client.deployments.delete("tuned")
     with pytest.raises(InvalidRequest, match="'p99_ms' must lie between"):
         client.tune("net@1", {"p99_ms": 0})
+
+
+@pytest.mark.timeout(240)
+def test_the_pages_of_a_version_and_its_child_are_seen_in_a_browser(client, platform, tmp_path):
+    (child,) = client.optimize("net@1", ["int8"], tolerance=LOOSE)
+    platform.run("report", "net@1", "--output", str(tmp_path / "parent.html"))
+    platform.run("report", child.reference, "--output", str(tmp_path / "child.html"))
+    with chromium.running() as browser:
+        asked = []
+        sheet = browser.new_page(viewport={"width": 1100, "height": 900})
+        sheet.on("request", lambda request: asked.append(request.url))
+        for name, told in (
+            ("parent", ["Metrics", "Pictures", "Classes", "Leaderboard", "Data"]),
+            ("child", ["Beside its parent", "Pictures"]),
+        ):
+            sheet.goto((tmp_path / f"{name}.html").as_uri())
+            headings = sheet.locator("h2").all_inner_texts()
+            assert set(told) <= set(headings), headings
+            pictures = sheet.locator("figure img")
+            assert pictures.count() >= 3
+            assert all(pictures.nth(at).evaluate("image => image.complete && image.naturalWidth > 100") for at in range(pictures.count()))
+            if folder := os.environ.get("MODELYARD_TEST_PICTURES"):
+                sheet.screenshot(path=f"{folder}/{name}.png", full_page=True)
+        assert "f1 macro" in sheet.locator("#beside-its-parent").inner_text()
+        assert all(url.startswith(("file:", "data:")) for url in asked)
+        # As the management listener shows it, nothing runs and nothing is fetched.
+        answer = sheet.context.request.get(
+            f"{platform.url}/api/v1/models/net/versions/1/report", headers={"authorization": f"Bearer {platform.admin_key}"}
+        )
+        assert answer.headers["content-type"].startswith("text/html")
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    table = platform.run("compare", "net@1", "--output", str(tmp_path / "family.svg")).stdout
+    assert child.reference in table
+    assert (tmp_path / "family.svg").read_text().startswith("<svg")
+    client.push(_fetched(client, tmp_path), "plain")
+    with pytest.raises(NotFound, match="no report"):
+        client.models.report("plain@1", io.BytesIO())
+
+
+def _fetched(client, folder):
+    with (folder / "model.onnx").open("wb") as file:
+        client.models.download("net@1", "model.onnx", file)
+    return folder / "model.onnx"
 
 
 @pytest.mark.timeout(240)

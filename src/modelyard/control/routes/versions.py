@@ -7,13 +7,14 @@ from typing import Annotated, BinaryIO
 from fastapi import APIRouter, Depends, Query, Response
 
 from modelyard.control.access import Caller, Needs
-from modelyard.control.answers import BYTES, DONE, answer, done, returns
+from modelyard.control.answers import BYTES, DONE, PAGE, answer, done, page, returns
 from modelyard.control.references import reference
 from modelyard.control.registering import register
 from modelyard.control.schemas import NewVersionBody
 from modelyard.control.sending import sent
 from modelyard.core.access import Action
-from modelyard.core.models import ArtifactFile, Lineage, Version
+from modelyard.core.errors import NotFound
+from modelyard.core.models import REPORT, ArtifactFile, Lineage, Version
 
 router = APIRouter(prefix="/api/v1/models/{name}/versions", tags=["versions"])
 Reader = Annotated[Caller, Depends(Needs(Action.READ))]
@@ -58,6 +59,16 @@ def file(caller: Reader, name: str, version: str, path: str) -> Response:
 def attachment(caller: Reader, name: str, version: str, path: str) -> Response:
     found = caller.services.registry.version(caller.workspace_id, reference(name, version))
     return _sent(caller.services.registry.open_attachment(found, path), found.attachments, path)
+
+
+@router.get("/{version}/report", summary="The version's page", responses=PAGE)
+def report(caller: Reader, name: str, version: str) -> Response:
+    """One HTML page that needs nothing else: metrics, pictures, parts of the rows, and what the version was made of."""
+    found = caller.services.registry.version(caller.workspace_id, reference(name, version))
+    if all(file.path != REPORT for file in found.attachments):
+        raise NotFound(f"{found.reference} has no report: only what is trained or optimized here has one.")
+    with caller.services.registry.open_attachment(found, REPORT) as stream:
+        return page(stream.read())
 
 
 def _sent(stream: BinaryIO, files: tuple[ArtifactFile, ...], path: str) -> Response:

@@ -12,7 +12,9 @@ import msgspec
 
 from modelyard.core.errors import JobFailed, ModelyardError
 from modelyard.evaluation.illustrator import Illustrator
+from modelyard.evaluation.page import FILE, report_page
 from modelyard.optimize.job import Context, children, keep_recipe, lay_out
+from modelyard.optimize.pages import write_pages
 from modelyard.optimize.spec import Made, Tolerance
 from modelyard.optimize.tuning.halving import Standing, front, halve
 from modelyard.optimize.tuning.server import Measured, TrialServer
@@ -58,6 +60,11 @@ def run(context: Context) -> dict[str, Any]:
     for at in range(max(1, len(child.made))):
         _keep(context, child, at)
     _draw(context.output / str(max(0, len(child.made) - 1)), tuning)
+    if child.made:
+        write_pages(context.output, spec.start, list(child.made), {"tuning": tuning})
+    else:
+        attachments = context.output / "0" / "attachments"
+        (attachments / FILE).write_bytes(report_page(f"{spec.start.model}@{spec.start.number}", {}, {"tuning": tuning}, attachments))
     context.report("store", 0.97, f"storing {chosen.candidate.title}")
     shutil.rmtree(work, ignore_errors=True)
     found: dict[str, Any] = msgspec.to_builtins(Tuned(made=child.made, tuning=tuning))

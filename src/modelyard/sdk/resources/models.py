@@ -206,6 +206,10 @@ class Models:
         """Writes one file of a version to ``to``; its size in bytes."""
         return self._transport.download(f"{_version_path(reference)}/files/{quoted(path, keep='/')}", to)
 
+    def report(self, reference: str, to: BinaryIO) -> int:
+        """Writes the version's page, one HTML file that needs nothing else, to ``to``; its size in bytes."""
+        return self._transport.download(f"{_version_path(reference)}/report", to)
+
     def attachment(self, reference: str, path: str, to: BinaryIO) -> int:
         """Writes one attachment (a plot, the recipe) of a version to ``to``; its size in bytes."""
         return self._transport.download(f"{_version_path(reference)}/attachments/{quoted(path, keep='/')}", to)

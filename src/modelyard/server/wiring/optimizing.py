@@ -123,7 +123,11 @@ class OptimizeJobs:
             lineage = Lineage(
                 dataset_digest=first.lineage.dataset_digest, job_id=job.id, parent_version_id=last.id, source=SOURCE, detail=detail
             )
-            report = {OPTIMIZATION: {"pass": step.written, "compared_with": first.reference} | step.report} if step else {}
+            report = (
+                {OPTIMIZATION: {"pass": step.written, "compared_with": first.reference} | step.report, "evaluation": step.evaluation}
+                if step
+                else {}
+            )
             attachments = folder / "output" / str(at) / "attachments"
             last = self.registry.create_version(
                 actor,
