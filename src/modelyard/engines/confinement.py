@@ -85,7 +85,7 @@ def landlock_version() -> int:
     return max(0, int(_libc().syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint(_VERSION_ONLY))))
 
 
-def confine(folder: Path | None, bounds: Bounds, code: Iterable[str | Path] = (), doors: Doors = Doors()) -> tuple[str, ...]:
+def confine(folder: Path, bounds: Bounds, code: Iterable[str | Path] = (), doors: Doors = Doors()) -> tuple[str, ...]:
     """Confines this process for good; what holds now, in words.
 
     ``folder`` is all that it may write, ``code`` what it may read besides the system's and Python's own files. Raises OSError when
@@ -125,7 +125,7 @@ def limit(bounds: Bounds) -> None:
             resource.setrlimit(what, (value, value + slack))
 
 
-def _lock_files(folder: Path | None, readable: Iterable[str | Path], doors: Doors) -> None:
+def _lock_files(folder: Path, readable: Iterable[str | Path], doors: Doors) -> None:
     version = landlock_version()
     handled = _ALL_BY_VERSION.get(version, _ALL)
     network = 0 if doors.network else _ALL_TCP
@@ -139,8 +139,7 @@ def _lock_files(folder: Path | None, readable: Iterable[str | Path], doors: Door
             _allow(rules, path, (_READ_FILE | _WRITE_FILE) & handled)
         for path in [found for pattern in _GPU_DEVICES for found in Path("/dev").glob(pattern)] if doors.gpus else ():
             _allow(rules, path, (_READ_FILE | _WRITE_FILE | _IOCTL) & handled)
-        if folder is not None:
-            _allow(rules, folder, _OWN & handled)
+        _allow(rules, folder, _OWN & handled)
         _check(_libc().syscall(_RESTRICT_SELF, ctypes.c_int(rules), ctypes.c_uint(0)) == 0, "apply Landlock")
     finally:
         os.close(rules)

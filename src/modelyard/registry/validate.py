@@ -11,6 +11,7 @@ import os
 import selectors
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -54,6 +55,8 @@ class ProbeRequest(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     seconds: float
     batch_rows: int
+    own: str
+    """An empty folder, all that may be written to."""
 
 
 class ProbeResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,16 +98,17 @@ class Prober:
         Raises InvalidArtifact when it cannot be read or run within the limits.
         """
         allowed = limits or self._limits
-        request = ProbeRequest(
-            folder=str(folder),
-            entry=entry,
-            format=format_name,
-            memory_bytes=allowed.memory_bytes,
-            seconds=allowed.seconds,
-            batch_rows=allowed.batch_rows,
-        )
         command, changes = self._starting(folder, format_name) if self._starting is not None else (self._command, {})
-        with self._turns, _Child(command, changes) as child:
+        with self._turns, tempfile.TemporaryDirectory(prefix="modelyard-trial-") as own, _Child(command, changes) as child:
+            request = ProbeRequest(
+                folder=str(folder),
+                entry=entry,
+                format=format_name,
+                memory_bytes=allowed.memory_bytes,
+                seconds=allowed.seconds,
+                batch_rows=allowed.batch_rows,
+                own=own,
+            )
             answer = child.ask(msgspec.json.encode(request), allowed)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         return _decided(_result(answer), format_name, size, allowed)

@@ -108,7 +108,7 @@ def test_the_child_knows_no_secrets_and_cannot_write(tmp_path, monkeypatch, capl
     code = (
         "import os, sys; sys.stdin.read()\n"
         "from modelyard.server.entrypoints.probe import give_up_privileges, limit\n"
-        "give_up_privileges(); limit(1 << 30, 5.0)\n"
+        "give_up_privileges(); limit(1 << 30, 5.0, 0)\n"
         "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "found = ['MODELYARD_ADMIN_KEY' in os.environ]\n"
         "try:\n"

@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError
-from modelyard.engines.confinement import Bounds, confine
+from modelyard.engines.confinement import Bounds, confine, own_places, why_not
 from modelyard.registry.trial import prepare, run
 from modelyard.registry.validate import ProbeAnswer, ProbeRequest
 from modelyard.runtimes.detect import REACH_OUT
@@ -25,6 +25,7 @@ from modelyard.runtimes.detect import REACH_OUT
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _OPEN_FILES = 256
+_FILE_BYTES = 64 << 20
 
 
 def main() -> None:
@@ -42,10 +43,12 @@ def serve(raw: bytes) -> ProbeAnswer:
     """The answer to a request, whatever the model does to this process short of ending it."""
     try:
         request = msgspec.json.decode(raw, type=ProbeRequest)
-        if request.format not in REACH_OUT:
-            confine(None, Bounds(cpu_seconds=0, file_bytes=0, open_files=_OPEN_FILES), [request.folder])
+        os.environ.update(own_places(Path(request.own)))
+        confined = request.format not in REACH_OUT and not why_not()
+        if confined:
+            confine(Path(request.own), Bounds(cpu_seconds=0, file_bytes=_FILE_BYTES, open_files=_OPEN_FILES), [request.folder])
         prepare(request)
-        limit(request.memory_bytes, request.seconds)
+        limit(request.memory_bytes, request.seconds, _FILE_BYTES if confined else 0)
         return ProbeAnswer(result=run(request))
     except ModelyardError as error:
         return ProbeAnswer(code=error.code, message=error.message)
@@ -67,11 +70,11 @@ def give_up_privileges() -> None:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
 
 
-def limit(memory_bytes: int, seconds: float) -> None:
-    """Bounds memory (beyond what is mapped now), CPU time and files; nothing can be written to disk."""
+def limit(memory_bytes: int, seconds: float, file_bytes: int) -> None:
+    """Bounds memory (beyond what is mapped now), CPU time and files; with 0 bytes nothing can be written to disk."""
     for what, value in (
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_FSIZE, file_bytes),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_CPU, _cpu_seconds() + max(1, round(seconds))),  # the kernel kills at the hard limit, a second later
         (resource.RLIMIT_AS, _mapped_bytes() + memory_bytes),
