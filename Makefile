@@ -32,7 +32,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(PIP) install --quiet --editable '.[train,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,postgres,s3,otel,test]'
+	$(PIP) install --quiet --editable '.[train,fast,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,postgres,s3,otel,test]'
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test

@@ -18,10 +18,12 @@ from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype, decode_tensor, element_count, encode_tensor
 from modelyard.protocols.json_tensors import array_from_json, parse_json
 from modelyard.protocols.open_inference_rest.schemas import FAST, HEADER, AnyBody, AnyTensor, FastBody, OutputWish, Parameters
+from modelyard.protocols.open_inference_rest.vectorized import FROM_BYTES, Reader
 from modelyard.serving.router import ServedView
 
 MAX_RANK = 32
 _NO_PARAMETERS: Parameters = {}
+_READER = Reader()
 _CODES = {NUMPY[datatype]: code for datatype, code in zip(FAST, "?BHIQbhiqefd", strict=True)}
 """``struct``'s letters for dtypes."""
 
@@ -54,6 +56,10 @@ def decode(body: bytes, header_length: bytes | None, view: ServedView, version: 
         return _decode_binary(body, header_length, view, version)
     inputs = view.signature.inputs
     datatype = inputs[0].datatype if inputs else ""
+    if len(body) >= FROM_BYTES and datatype:
+        found = _READER.read(body, datatype)
+        if found is not None:
+            return Decoded(InferRequest(found[0], version=version), found[1])
     decoder = FAST.get(datatype)
     if decoder is not None:
         try:
