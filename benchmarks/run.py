@@ -1,6 +1,7 @@
 """Runs every benchmark in turn.
 
 usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls memory overload formats push
+       optimize
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ SCRIPTS = {
     "overload": "rollout/overload.py",
     "formats": "formats/measure.py",
     "push": "push.py",
+    "optimize": "optimize/measure.py",
 }
 
 

@@ -55,6 +55,7 @@ def optimize(
     max_slower: Annotated[float | None, typer.Option(help="Share by which it may be slower (default 0.1).")] = None,
     max_larger: Annotated[float | None, typer.Option(help="Share by which it may be larger (default 0.05).")] = None,
     student: Annotated[Path | None, typer.Option(exists=True, help="YAML recipe of the student of distill.")] = None,
+    calibrate: Annotated[str, typer.Option(help="Table, .npz or data set to look at, for a version that was not trained here.")] = "",
     as_json: Json = False,
 ) -> None:
     """Apply passes one after another; each makes a child version, measured on held-out rows beside the version you name."""
@@ -62,7 +63,12 @@ def optimize(
     tolerance = {name: value for name, value in given.items() if value is not None}
     with connected() as client, progress("Optimizing") as step:
         children = client.optimize(
-            reference, passes, tolerance=tolerance, student=read_recipe(student), on_progress=lambda now: step(now.message, now.fraction)
+            reference,
+            passes,
+            tolerance=tolerance,
+            student=read_recipe(student),
+            calibration=calibrate,
+            on_progress=lambda now: step(now.message, now.fraction),
         )
     if as_json:
         print_json([version_document(child) for child in children])

@@ -65,7 +65,8 @@ def children(context: Context, spec: OptimizeSpec, work: Path, report: Callable[
     Raises ModelyardError with one sentence.
     """
     parent = lay_out(context, spec, work / "parent")
-    rows = {name: str(context.inputs[name]) for name in ("data", "recipe") if spec.rows is not None}
+    wanted = (*(("data", "recipe") if spec.rows is not None else ()), *(("samples",) if spec.samples is not None else ()))
+    rows = {name: str(context.inputs[name]) for name in wanted}
     request = Request(spec=spec, parent=str(parent), **rows)
     errand = Errand(work=_WORK, details=msgspec.Raw(msgspec.json.encode(request)), readable=tuple(rows.values()), seconds=_SECONDS)
 

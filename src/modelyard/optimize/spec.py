@@ -35,6 +35,14 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     """SHA-256 of the recipe, an attachment of the parent."""
 
 
+class Samples(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that somebody brought to look at while a model is changed: a table, or tensors by name (``.npz``)."""
+
+    dataset: str
+    digest: str
+    filename: str
+
+
 class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An optimization as it is stored: the parent fixed by its number, its files by their digests."""
 
@@ -49,6 +57,8 @@ class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Nothing for a version that was not trained here."""
     student: dict[str, Any] = {}
     """The student's recipe (``train.recipes.student``), for the pass ``distill``."""
+    samples: Samples | None = None
+    """In place of training rows, and for versions without any."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +70,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     data: str = ""
     recipe: str = ""
     """Files that the held-out rows are found with, where the spec has ``rows``."""
+    samples: str = ""
+    """The file of ``spec.samples``."""
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):

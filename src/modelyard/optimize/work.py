@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 import onnx
 from google.protobuf.message import EncodeError
 from onnx import ModelProto
 
-from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
+from modelyard.core.errors import InvalidArtifact, InvalidData, InvalidTensor, ModelyardError, Unsupported
 from modelyard.core.plugins import load_string
 from modelyard.core.tensors import Array
 from modelyard.engines.confined import REQUEST, STAGE, Errand
+from modelyard.importers.samples import Sample
 from modelyard.optimize.base import Calibration, Lessons, Outputs, Pass, Work
 from modelyard.optimize.measure import answers, difference, latency, race, rows_of
 from modelyard.optimize.spec import Made, Request
@@ -27,6 +29,7 @@ from modelyard.runtimes.detect import RUNTIMES
 ENTRY = "model.onnx"
 _BATCH = 32
 _MADE_UP_ROWS = 64
+_FEWEST_SAMPLES = 8
 
 
 class Judge(Protocol):
@@ -108,11 +111,13 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     judge = _judge(request, folder)
     if judge is not None:
         judge = judge.taking([tensor.name for tensor in parent.model.signature.inputs])
-    bench = Bench(parent, judge.inputs if judge else _made_up(parent.model), judge)
+    looked_at, fresh = _samples(request, parent.model) or (None, None)
+    bench = Bench(parent, judge.inputs if judge else fresh or _made_up(parent.model), judge)
+    lessons = judge.lessons() if judge else Lessons(looked_at) if looked_at else None
     start = Work(
         parent.graph,
-        judge.calibration() if judge else None,
-        judge.lessons() if judge else None,
+        Calibration(looked_at) if looked_at else judge.calibration() if judge else None,
+        lessons,
         origin=parent.graph,
         tolerance=spec.tolerance.quality,
         student=spec.student,
@@ -151,6 +156,27 @@ def _judge(request: Request, scratch: Path) -> Judge | None:
         ) from error
     found: Judge = read(Path(request.data), rows.filename, Path(request.recipe).read_text(encoding="utf-8"), scratch)
     return found
+
+
+def _samples(request: Request, model: LoadedModel) -> tuple[dict[str, Array], dict[str, Array]] | None:
+    """Rows that somebody brought: three of four to look at, and the others to compare answers on.
+
+    Raises InvalidData that names the input for rows of the wrong kind or shape.
+    """
+    samples, spec = request.spec.samples, request.spec
+    if samples is None:
+        return None
+    refusal = f"The calibration set {samples.dataset} ({samples.filename}) does not fit {spec.model}@{spec.number}"
+    try:
+        inputs = Sample.read(Path(request.samples), samples.filename).inputs(model.signature)
+    except (InvalidData, InvalidTensor) as error:
+        raise InvalidData(f"{refusal}: {error.message}") from None
+    rows = min((len(array) for array in inputs.values()), default=0)
+    if not model.signature.batched or rows < _FEWEST_SAMPLES:
+        raise InvalidData(f"{refusal}: it has {rows} rows, and at least {_FEWEST_SAMPLES} are needed, of a model that takes rows.")
+    chosen = np.arange(rows) % 4 < 3
+    looked_at, fresh = ({name: array[:rows][part] for name, array in inputs.items()} for part in (chosen, ~chosen))
+    return looked_at, fresh
 
 
 def _made_up(model: LoadedModel) -> dict[str, Array]:

@@ -146,17 +146,21 @@ class AsyncClient:
         *,
         tolerance: Mapping[str, float] | None = None,
         student: Mapping[str, Any] | None = None,
+        calibration: str | Path = "",
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> list[Version]:
         """Applies passes (``int8``, ``prune:0.8``, …) one after another, waits, and gives the child version of each.
 
         ``tolerance`` says how much a child may lose in ``quality``, ``latency`` and ``size``; what loses more is flagged in its report and
-        cannot take an alias. ``student`` is the recipe of the network that the pass ``distill`` trains. Raises JobFailed and
-        DeadlineExceeded as ``train`` does.
+        cannot take an alias. ``student`` is the recipe of the network that the pass ``distill`` trains.
+        ``calibration`` is a table, tensors by name (``.npz``) or a stored data set, for versions that were not trained here.
+        Raises JobFailed and DeadlineExceeded as ``train`` does.
         """
         spec = {"version": reference, "passes": list(passes), "tolerance": dict(tolerance or {})}
         spec |= {"student": dict(student)} if student else {}
+        if calibration:
+            spec["calibration"] = await self._stored(calibration, "calibration")
         job = await self.jobs.submit("optimize", spec)
         done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [await self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
@@ -226,6 +230,13 @@ class AsyncClient:
         done = await self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         await self.datasets.download(str(done.result["dataset"]), to)
         return done
+
+    async def _stored(self, data: str | Path, name: str) -> str:
+        """A file as a stored data set; what is no file is the name of one."""
+        if not await async_call(Path(data).is_file):
+            return str(data)
+        uploaded = await self.datasets.upload(data, name)
+        return f"{uploaded.name}@{uploaded.number}"
 
     async def deploy(
         self,

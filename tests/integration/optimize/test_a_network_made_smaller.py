@@ -5,12 +5,15 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import save_model
 
 from modelyard.core.errors import Conflict, InvalidRequest, JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
 from servers import chromium
+from unit.optimize.test_passes import network
 
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 LOOSE = {"quality": 0.5, "latency": 10.0, "size": 10.0}
@@ -207,3 +210,23 @@ def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
     assert same.report["optimization"]["verdict"]["kept"]
     assert same.report["optimization"]["quality"] is None
     assert other.report["optimization"]["verdict"]["reasons"][0].startswith("unproven:")
+
+
+@pytest.mark.timeout(240)
+def test_a_brought_model_is_calibrated_on_rows_that_are_brought_too(client, tmp_path):
+    save_model(network(hidden=32), tmp_path / "plain.onnx")
+    client.push(tmp_path / "plain.onnx", "numbers")
+    rows = np.random.default_rng(0).standard_normal((300, 8)).astype(np.float32)
+    np.savez(tmp_path / "rows.npz", x=rows)
+    accepted = LOOSE | {"quality": 1.0}
+    static, tuned = client.optimize("numbers@1", ["int8:static", "graph"], tolerance=accepted, calibration=tmp_path / "rows.npz")
+    assert static.report["optimization"]["notes"]["int8"]["quantized"] == 2
+    assert tuned.report["optimization"]["difference"]["y"]["relative"] < 0.1
+    (again,) = client.optimize("numbers@1", ["prune:0.5,finetune=5"], tolerance=accepted, calibration="calibration@1")
+    assert again.report["optimization"]["notes"]["finetuning"][0]["kept"]
+    np.savez(tmp_path / "wide.npz", x=np.ones((300, 9), np.float32))
+    with pytest.raises(JobFailed, match=r"wide\.npz\) does not fit numbers@1: .*'x'.*9"):
+        client.optimize("numbers@1", ["int8"], calibration=tmp_path / "wide.npz")
+    np.savez(tmp_path / "few.npz", x=rows[:3])
+    with pytest.raises(JobFailed, match="has 3 rows, and at least 8"):
+        client.optimize("numbers@1", ["int8"], calibration=tmp_path / "few.npz")

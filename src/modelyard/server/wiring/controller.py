@@ -163,7 +163,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
 
 def _kinds(foundation: Foundation, registry: Registry, deployments: DeploymentService) -> dict[str, JobKind]:
     settings, home, store, blobs = foundation.settings, foundation.home, foundation.store, foundation.blobs
-    optimizing = OptimizeJobs(registry, blobs)
+    optimizing = OptimizeJobs(registry, blobs, store)
     return {
         "train": TrainJobs(store, registry, deployments).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),

@@ -14,11 +14,13 @@ from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.models import Lineage, Reference, Version
 from modelyard.jobs.kinds import JobKind
-from modelyard.optimize.spec import Made, OptimizeSpec, Rows, Tolerance
+from modelyard.optimize.spec import Made, OptimizeSpec, Rows, Samples, Tolerance
 from modelyard.optimize.table import check_pass
 from modelyard.registry.service import OPTIMIZATION, Registry, flagged
 from modelyard.registry.submission import NewVersion
+from modelyard.server.wiring.kinds import find_dataset
 from modelyard.store.blobs import Blobs
+from modelyard.store.database import Store
 from modelyard.train.recipes.student import read_student
 
 SOURCE = "optimize"
@@ -34,6 +36,8 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     passes: list[str]
     tolerance: Tolerance = Tolerance()
     student: dict[str, Any] = {}
+    calibration: str = ""
+    """A data set ``name[@number]`` to look at in place of training rows."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class OptimizeJobs:
 
     registry: Registry
     blobs: Blobs
+    store: Store
 
     def kind(self) -> JobKind:
         return JobKind(run="modelyard.optimize.job:run", check=self.check, inputs=self.inputs, finish=self.finish)
@@ -58,7 +63,9 @@ class OptimizeJobs:
         read_student(wanted.student)
         self.check_passes(wanted.passes)
         start = self.specified(workspace_id, wanted.version, tuple(wanted.passes))
-        checked: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student))
+        checked: dict[str, Any] = msgspec.to_builtins(
+            msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student, samples=self._samples(workspace_id, wanted))
+        )
         return checked
 
     def check_passes(self, passes: list[str]) -> None:
@@ -91,6 +98,7 @@ class OptimizeJobs:
     def files(self, spec: OptimizeSpec) -> dict[str, str]:
         """What the job's process needs."""
         files = {str(at): spec.files[path] for at, path in enumerate(sorted(spec.files))}
+        files |= {"samples": spec.samples.digest} if spec.samples else {}
         return files | ({"data": spec.rows.digest, "recipe": spec.rows.recipe} if spec.rows else {})
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +153,12 @@ class OptimizeJobs:
             )
             stored.append(last)
         return stored
+
+    def _samples(self, workspace_id: int, wanted: _Wanted) -> Samples | None:
+        if not wanted.calibration:
+            return None
+        found = find_dataset(self.store, workspace_id, wanted.calibration)
+        return Samples(dataset=f"{found.name}@{found.number}", digest=found.digest, filename=found.filename)
 
     def _rows(self, version: Version) -> Rows | None:
         """The data set that a version was trained on here, where it is still stored with its recipe."""
