@@ -2,8 +2,8 @@
 
     python benchmarks/optimize/measure.py [--only int8,prune,channels,distill] [--epochs 8] [--json FILE]
 
-- ``int8``: our static quantization, with its search for sensitive layers, beside the library's own (``quantize_static``) in four variants, of
-  which the fastest counts: of a convolutional network trained on digits and of a BERT-mini with random weights.
+- ``int8``: our static quantization, with its search for sensitive layers, and the library's own (``quantize_static``) in four variants, of
+  which the fastest counts: of a convolutional network for digits and of a BERT-mini with random weights.
 - ``prune``: 80 % of the weights of a feed-forward and of a convolutional network, with fine-tuning between steps.
 - ``channels``: half of the hidden channels, with fine-tuning.
 - ``distill``: a forest of 300 trees becomes a network.
