@@ -1,9 +1,11 @@
 """How long 100,000 keys take on their way to a worker: the snapshot built, and built again when one key is revoked; loaded; its size.
 
-usage: python benchmarks/gate/snapshots.py [--keys 100000] [--rounds 9]
+usage: python benchmarks/gate/snapshots.py [--keys 100000] [--rounds 9] [--revocations 60]
 
-Times are milliseconds of wall time and of processor time, medians over rounds. ``stall`` is how long the worker's loop stands still
-when it takes a snapshot over: loading it, and the first look-up of a key in it. Writes benchmarks/out/snapshots.json.
+Then the same on a running platform: how soon a revoked key is refused everywhere, and the p99 of others' calls while that goes on
+(``swapping.py``; ``--revocations 0`` leaves it out). Times are milliseconds of wall time and of processor time, medians over rounds.
+``stall`` is how long the worker's loop stands still when it takes a snapshot over: loading it, and the first look-up of a key in it.
+Writes benchmarks/out/snapshots.json.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from swapping import measure
 
 from modelyard.core.access import Key
 from modelyard.store.snapshot import SnapshotReader, SnapshotState, SnapshotWriter
@@ -38,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--keys", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--revocations", type=int, default=60)
     options = parser.parse_args()
     digests = [hashlib.sha256(number.to_bytes(8, "big")).hexdigest() for number in range(options.keys)]
     keys = [
@@ -60,6 +65,8 @@ def main() -> None:
             table[name] = [round(statistics.median(times), 2) for times in zip(*found, strict=True)]
         table["megabytes"] = round((Path(folder) / f"{writer.number}.snap").stat().st_size / 1e6, 1)
         writer.close()
+    if options.revocations:
+        table |= measure(options.keys, options.revocations)
     for name, value in table.items():
         print(f"{name:16} {value}")
     out = Path(__file__).resolve().parent.parent / "out"

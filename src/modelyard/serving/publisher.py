@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heappop, heappush
+from itertools import chain
 from typing import NamedTuple
 
 import msgspec
@@ -49,6 +51,10 @@ class SnapshotPublisher:
         self._stored: dict[int, Key] = {}
         self._keys: dict[int, tuple[Key, ...]] = {}
         """As they are published: within the rights of their principals, each with the secret before and its twin."""
+        self._expiring: list[tuple[int, int]] = []
+        """Heap of (when, id) of keys that expire."""
+        self._seen = 0
+        """What the clock said last."""
         self._rights = (-1, Rights((), ()))
 
     def publish_if_changed(self) -> int | None:
@@ -67,32 +73,48 @@ class SnapshotPublisher:
         return number
 
     def _valid_keys(self, session: Session) -> tuple[Key, ...]:
-        """Valid keys as workers shall know them. Only those are read and worked out that have changed since the last time."""
+        """Valid keys as workers shall know them. Only those are read and worked out that have changed since the last time: with very many
+        keys, whatever looks at each of them is most of what a revocation waits for.
+        """
         now = self._clock.time_ns()
-        before = self._rights[1]
-        counter = session.settings.count(RIGHTS)
-        if counter != self._rights[0]:
-            self._rights = (counter, session.memberships.rights())
+        if now < self._seen:  # the clock was set back: what had expired may be valid again
+            self._stored, self._keys, self._expiring = {}, {}, []
+        self._seen = now
+        read = session.keys.changed_since(self.latest.counter) if self._stored else session.keys.active(now)
+        changed = {key.id for key in read}
+        for key in read:
+            self._stored[key.id] = key
+            if key.expires_ns:
+                heappush(self._expiring, (key.expires_ns, key.id))
+        ended = {key.id for key in read if key.revoked_ns}
+        while self._expiring and self._expiring[0][0] <= now:
+            ended.add(heappop(self._expiring)[1])
+        for identity in ended:
+            stored = self._stored.get(identity)
+            if stored is not None and (stored.revoked_ns or 0 < stored.expires_ns <= now):  # a rotation may have moved its end
+                del self._stored[identity]
+                self._keys.pop(identity, None)
+        concerned = changed | self._concerned(session)
         rights = self._rights[1]
-        revisions = session.keys.active_revisions(now)
-        new = {key.id: key for key in session.keys.active(now, after_id=max(self._stored, default=0))}
-        self._stored |= new
-        other = {
-            identity for identity, revision in revisions.items() if (key := self._stored.get(identity)) is None or key.revision != revision
+        for identity in sorted(concerned):
+            stored = self._stored.get(identity)
+            if stored is not None:
+                may = rights.of(stored.workspace_id, stored.principal_id)
+                self._keys[identity] = published_keys(stored, may, now, self._delegation)
+        return tuple(chain.from_iterable(self._keys.values()))
+
+    def _concerned(self, session: Session) -> set[int]:
+        """Keys whose principals may do something else than the last time."""
+        counter, before = session.settings.count(RIGHTS), self._rights[1]
+        if counter == self._rights[0]:
+            return set()
+        rights = session.memberships.rights()
+        self._rights = (counter, rights)
+        return {
+            key.id
+            for key in self._stored.values()
+            if rights.of(key.workspace_id, key.principal_id) != before.of(key.workspace_id, key.principal_id)
         }
-        new |= {key.id: key for key in session.keys.by_ids(other)}
-        self._stored |= new
-        published: dict[int, tuple[Key, ...]] = {}
-        for identity in revisions:
-            key = self._stored[identity]
-            may = rights.of(key.workspace_id, key.principal_id)
-            if identity in new or (rights is not before and may != before.of(key.workspace_id, key.principal_id)):
-                published[identity] = published_keys(key, may, now, self._delegation)
-            else:
-                published[identity] = self._keys[identity]
-        self._stored = {identity: self._stored[identity] for identity in revisions}
-        self._keys = published
-        return tuple(key for group in published.values() for key in group)
 
 
 def published_keys(key: Key, may: frozenset[Action], now_ns: int, delegation: Delegation | None = None) -> tuple[Key, ...]:
@@ -170,7 +192,8 @@ def served_limits(
     }
     ids |= {(Scope.SHARE, *owned): share.deployment_id for owned, share in capped.items()}
     ids |= {(Scope.PRINCIPAL, workspace_id, name): identity for (workspace_id, name), identity in members.items()}
-    ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys}
+    named = {limit.subject for limit in limits if limit.scope is Scope.KEY}
+    ids |= {(Scope.KEY, key.workspace_id, key.public_id): key.id for key in keys if key.public_id in named} if named else {}
     for limit in limits:
         fixed = {Scope.PLATFORM: 0, Scope.WORKSPACE: limit.workspace_id}.get(limit.scope)
         subject_id = fixed if fixed is not None else ids.get((limit.scope, limit.workspace_id, limit.subject))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -35,9 +35,8 @@ class KeysTable:
         if self._connection.execute(taken).first() is not None:
             raise AlreadyExists(f"There is a key {key.public_id!r} already, or one with the same secret.")
         made = msgspec.structs.replace(key, created_ns=key.created_ns or self._clock.time_ns())
-        values = encode(made)
+        values = encode(made) | {"changed": SettingsTable(self._connection).bump(STATE)}
         identity = self._connection.execute(insert(keys).values(**values).returning(keys.c.id)).scalar_one()
-        SettingsTable(self._connection).bump(STATE)
         return msgspec.structs.replace(made, id=identity)
 
     def get(self, workspace_id: int, public_id: str) -> Key | None:
@@ -82,22 +81,17 @@ class KeysTable:
 
     def _change(self, key: Key, **values: Any) -> Key:
         made = msgspec.structs.replace(key, revision=key.revision + 1, **values)
-        self._connection.execute(update(keys).where(keys.c.id == key.id).values(revision=made.revision, **values))
-        SettingsTable(self._connection).bump(STATE)
+        changed = SettingsTable(self._connection).bump(STATE)
+        self._connection.execute(update(keys).where(keys.c.id == key.id).values(revision=made.revision, changed=changed, **values))
         return made
 
-    def active(self, now_ns: int, *, after_id: int = 0) -> Keys:
-        """Keys of every workspace that are neither revoked nor expired, by id; only those above ``after_id``."""
-        return self._load(select(keys).where(_valid(now_ns), keys.c.id > after_id).order_by(keys.c.id))
+    def active(self, now_ns: int) -> Keys:
+        """Keys of every workspace that are neither revoked nor expired, by id."""
+        return self._load(select(keys).where(_valid(now_ns)).order_by(keys.c.id))
 
-    def active_revisions(self, now_ns: int) -> dict[int, int]:
-        """Ids and revisions of the keys that ``active`` gives, in order: cheap even for very many."""
-        found = self._connection.execute(select(keys.c.id, keys.c.revision).where(_valid(now_ns)).order_by(keys.c.id))
-        return {row.id: row.revision for row in found}
-
-    def by_ids(self, ids: Collection[int]) -> Keys:
-        """These keys, in order of their ids."""
-        return self._load(select(keys).where(keys.c.id.in_(ids)).order_by(keys.c.id)) if ids else []
+    def changed_since(self, counter: int) -> Keys:
+        """Keys that were made or changed since ``STATE`` stood at ``counter``, by id; revoked and expired ones too."""
+        return self._load(select(keys).where(keys.c.changed > counter).order_by(keys.c.id))
 
     def _load(self, query: Select[Any]) -> Keys:
         return [decode(row, Key) for row in self._connection.execute(query).mappings()]

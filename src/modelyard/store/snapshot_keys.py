@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 import zlib
+from bisect import bisect_left, insort
 from collections.abc import Iterable
 
 import msgspec
@@ -20,14 +21,17 @@ _ACTIONS = tuple(Action)
 _SCOPE = msgspec.msgpack.Decoder(tuple[str, tuple[str, ...], tuple[str, ...]])
 _BITS = {action: 1 << bit for bit, action in enumerate(_ACTIONS)}
 _SPARE = 1000
+_FEW = 100
+"""So many records are put in and taken out one by one."""
 
 
 class KeySections:
     """Encodes keys, and keeps what it encoded from one snapshot to the next: of a hundred thousand keys, mostly few are new."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[Key, bytes]] = {}
-        """Digest → the key as it was, and its record."""
+        self._known: dict[int, tuple[Key, bytes]] = {}
+        """By the object that a key was, which this keeps alive: the key, and its record. Whoever gives the same object again has not
+        changed it, and needs not be compared."""
         self._sorted: list[bytes] = []
         self._texts = bytearray()
         """Texts of keys that are gone stay, until they are the larger part."""
@@ -38,19 +42,20 @@ class KeySections:
         keys = list(keys)
         if self._written > 2 * len(keys) + _SPARE:
             self._known, self._sorted, self._texts, self._written = {}, [], bytearray(), 0
-        known = self._known
-        self._known = kept = {}
-        added: list[bytes] = []
-        for key in keys:
-            found = known.get(key.digest)
-            if found is None or (found[0] is not key and found[0] != key):
-                found = key, self._encode(key)
-                added.append(found[1])
-            kept[key.digest] = found
-        alive = {record for _, record in kept.values()}
-        # Sorted already but for the new ones at its end, which costs one pass.
-        self._sorted = [record for record in self._sorted if record in alive] + added
-        self._sorted.sort()
+        now, known = set(map(id, keys)), self._known
+        gone = known.keys() - now
+        fresh = now - known.keys()
+        added = [(key, self._encode(key)) for key in keys if id(key) in fresh] if fresh else []
+        ended = [known.pop(identity)[1] for identity in gone]
+        known |= {id(key): (key, record) for key, record in added}
+        if len(added) + len(ended) > _FEW:
+            dropped = set(ended)
+            self._sorted = sorted([*(record for record in self._sorted if record not in dropped), *(record for _, record in added)])
+        else:
+            for record in ended:
+                del self._sorted[bisect_left(self._sorted, record)]
+            for _, record in added:
+                insort(self._sorted, record)
         return b"".join(self._sorted), bytes(self._texts)
 
     def _encode(self, key: Key) -> bytes:

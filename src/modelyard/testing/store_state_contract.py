@@ -161,6 +161,11 @@ class StoreStateContract:
         revoked = session.keys.revoke(1, "k1", now)
         assert session.keys.revoke(1, "k1", now + 9) == revoked
         assert session.keys.active(now) == [soon]
+        assert session.keys.changed_since(0) == [*session.keys.list(1), *session.keys.list(2)]
+        before = session.settings.count("state")
+        assert session.keys.changed_since(before) == []
+        revoked = session.keys.revoke(soon.workspace_id, soon.public_id, now)
+        assert session.keys.changed_since(before) == [revoked]
         assert [found.public_id for found in session.keys.list(1)] == ["k1", "k2", "k3"]
         with pytest.raises(NotFound):
             session.keys.revoke(2, "k3", now)

@@ -65,7 +65,9 @@ keys = Table(
     time("rotated_ns"),
     time("used_ns"),
     Column("revision", BigInteger, nullable=False, server_default="1"),
+    Column("changed", BigInteger, nullable=False, server_default="0"),  # the counter STATE as of its last change
     Index(None, "previous_digest", unique=True),
     Index(None, "principal_id"),
+    Index(None, "changed"),
     sqlite_autoincrement=True,
 )
