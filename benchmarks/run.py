@@ -1,7 +1,8 @@
 """Runs every benchmark in turn.
 
-usage: python benchmarks/run.py [NAME ...]      names: startup serve train listening ledger gate tls memory overload formats push
-       optimize
+usage: python benchmarks/run.py [NAME ...]
+
+names: startup serve train epoch workers listening ledger gate tls memory overload formats push optimize
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ SCRIPTS = {
     "startup": "startup/measure.py",
     "serve": "serve/measure.py",
     "train": "train/overhead.py",
+    "epoch": "train/networks.py epoch",
+    "workers": "train/networks.py workers",
     "listening": "listening/measure.py",
     "ledger": "ledger/query.py",
     "gate": "gate/limits.py",
@@ -36,7 +39,8 @@ def main() -> int:
     status = 0
     for name in names:
         print(f"== {name}", flush=True)
-        status |= subprocess.run([sys.executable, str(HERE / SCRIPTS[name])]).returncode
+        script, *more = SCRIPTS[name].split()
+        status |= subprocess.run([sys.executable, str(HERE / script), *more]).returncode
     return status
 
 

@@ -41,6 +41,7 @@ def _group() -> None:
         "modelyard train photos/ --workers 2",
         "modelyard train texts/ --task language-model --name writer",
         "modelyard train climate.csv --task forecast --target value --set time=month --set horizon=12",
+        "modelyard train talk.jsonl --task language-model --base writer@1",
         "modelyard train --recipe recipe.yaml",
     ),
 )
@@ -59,6 +60,7 @@ def train(
     task: Annotated[
         str, typer.Option(help="forecast for a series; language-model for text; for tables classification or regression.")
     ] = "",
+    base: Annotated[str, typer.Option(help="With --task language-model: the version NAME@VERSION that gets an adapter (LoRA).")] = "",
     workers: Annotated[
         int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
     ] = None,
@@ -70,10 +72,12 @@ def train(
     wanted = laid_over(read_recipe(recipe, target=target, families=family or None, folds=folds), read_settings(settings))
     if task:
         wanted = laid_over(wanted, TASKS.get(task, {"task": task}))
+    if base:
+        wanted = laid_over(wanted, {"kind": "adapter", "base": base})
     if workers is not None:
         wanted = laid_over(wanted, {"learning": {"workers": workers}})
     data = _data(file, wanted.pop("data", ""), recipe)
-    model = name or wanted.pop("name", "") or model_name_for(data)
+    model = name or wanted.pop("name", "") or str(wanted.get("base", "")).partition("@")[0] or model_name_for(data)
     wanted.pop("name", None)
     with connected() as client:
         with progress("Uploading the data") as step:

@@ -41,11 +41,11 @@ def regression_intervals(truth: Numbers, predicted: Numbers, seed: int = 0) -> I
     return _intervals(len(truth), measures, seed, _resamples(len(truth)))
 
 
-def language_intervals(nats: Numbers, tokens: int, bytes_a_token: float, seed: int = 0) -> Intervals:
-    """Of every measure that ``language_metrics`` gives; ``nats`` are sums over pieces of ``tokens`` tokens each."""
+def language_intervals(nats: Numbers, tokens: Numbers, bytes_a_token: float | None = None, seed: int = 0) -> Intervals:
+    """Of every measure that ``language_metrics`` gives; ``nats`` are sums over pieces of so many ``tokens`` each."""
 
     def measures(weights: Weights) -> Mapping[str, float]:
-        return language_metrics(float(weights @ nats) / float(weights.sum() * tokens), bytes_a_token)
+        return language_metrics(float(weights @ nats) / float(weights @ tokens), bytes_a_token)
 
     return _intervals(len(nats), measures, seed, _resamples(len(nats)))
 

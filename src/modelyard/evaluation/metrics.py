@@ -112,10 +112,7 @@ def _finite(found: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in found.items() if math.isfinite(value)}
 
 
-def language_metrics(nats_per_token: float, bytes_per_token: float) -> dict[str, float]:
+def language_metrics(nats_per_token: float, bytes_per_token: float | None = None) -> dict[str, float]:
     """How surprised a language model is. Only the bits a byte can be compared between models that cut text differently."""
-    return {
-        "perplexity": math.exp(min(nats_per_token, 700.0)),
-        "nats_per_token": nats_per_token,
-        "bits_per_byte": nats_per_token / math.log(2) / bytes_per_token,
-    }
+    found = {"perplexity": math.exp(min(nats_per_token, 700.0)), "nats_per_token": nats_per_token}
+    return found if bytes_per_token is None else found | {"bits_per_byte": nats_per_token / math.log(2) / bytes_per_token}

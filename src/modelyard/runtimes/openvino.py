@@ -22,6 +22,7 @@ from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
 from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.edge import attempt
 from modelyard.runtimes.generative.adapters import ADAPTER, Adapter, apply
+from modelyard.runtimes.generative.affinity import several_cores
 from modelyard.runtimes.generative.blocks import BlockPool
 from modelyard.runtimes.generative.decoder import Decoder, Logits, Piece
 from modelyard.runtimes.generative.engine import Engine, EngineOptions
@@ -45,16 +46,14 @@ class PagedDecoder(Decoder):
         paged_attention_transformation(model)
         self.vocabulary = _only_wanted_positions(model)
         self.context_length = context_length
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "INFERENCE_NUM_THREADS": threads,
-                "INFERENCE_PRECISION_HINT": "f32",
-                "KV_CACHE_PRECISION": "f32",
-                "PERFORMANCE_HINT": "LATENCY",
-            },
-        )
+        options = {
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+            "KV_CACHE_PRECISION": "f32",
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        with several_cores():
+            compiled = core.compile_model(model, "CPU", options)
         self._request = compiled.create_infer_request()
         caches = [port for port in compiled.inputs if port.any_name.startswith(("key_cache.", "value_cache."))]
         shapes = [[size.get_length() for size in list(port.partial_shape)[1:]] for port in caches]

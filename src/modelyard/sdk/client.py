@@ -111,7 +111,9 @@ class Client:
             wanted["kind"] = "images"
         if wanted.get("kind", "table") == "table" and not wanted.get("target"):
             raise InvalidRequest("Say which column to predict: target='species', or target: in the recipe.")
-        wanted["name"] = check_name(name or wanted.get("name") or model_name_for(Path(data)), "model")
+        wanted["name"] = check_name(
+            name or wanted.get("name") or str(wanted.get("base", "")).partition("@")[0] or model_name_for(Path(data)), "model"
+        )
         dataset = self.datasets.upload(data, wanted["name"])
         spec = {"recipe": wanted, "dataset": f"{dataset.name}@{dataset.number}"}
         return self.jobs.submit("train", spec, limits=limits)

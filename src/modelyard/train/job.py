@@ -38,6 +38,7 @@ _WORK = {
     "images": ("modelyard.train.networks.image_job:train", "torch"),
     "language_model": ("modelyard.train.language.job:train", "torch,llm"),
     "series": ("modelyard.train.networks.series_job:train", "torch"),
+    "adapter": ("modelyard.train.language.adapter_job:train", "torch,llm,lora"),
 }
 """Kind of recipe → what does the work, and the extra that it needs."""
 
@@ -45,7 +46,7 @@ _WORK = {
 def run(context: Context) -> dict[str, Any]:
     """Trains as the recipe says.
 
-    Writes ``output/artifact/model.onnx`` and ``output/attachments/*``; gives ``model``, ``entry``, ``format``, ``metrics``, ``report``,
+    Writes ``output/artifact`` and ``output/attachments``; gives ``model``, ``entry``, ``format``, ``metrics``, ``report``,
     ``classes`` and ``dataset_digest``. Raises ModelyardError with one sentence for whatever the owner can mend.
     """
     if "data" not in context.inputs:

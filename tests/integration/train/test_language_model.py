@@ -9,6 +9,7 @@ from pydoc_data.topics import topics
 import openai
 import pytest
 
+from modelyard.core.errors import JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
 from modelyard.train.job import run
@@ -18,7 +19,7 @@ TINY = {
     "tokenizer": {"vocabulary": 400},
     "network": {"hidden": 32, "layers": 1, "heads": 4, "key_heads": 2, "context": 128},
     "window": 32,
-    "learning": {"epochs": 2, "batch_size": 32, "checkpoint_seconds": 0},
+    "learning": {"epochs": 6, "batch_size": 16, "optimizer": {"learning_rate": 0.01}},
     "samples": {"count": 3, "tokens": 12},
 }
 
@@ -73,8 +74,8 @@ def test_what_was_learned_is_told_with_its_interval_and_its_samples(client, vers
     assert 1 < interval["low"] <= metrics["perplexity"] <= interval["high"] < 400
     assert set(metrics) >= {"perplexity", "nats_per_token", "bits_per_byte", "accuracy"}
     history = report["training"]["history"]
-    assert len(history) == 2
-    assert history[1]["loss"] < history[0]["loss"]
+    assert len(history) == 6
+    assert history[-1]["loss"] < history[0]["loss"] - 0.5
     assert report["proof"]["agreement"] >= 0.98
     assert report["source"]["documents"] == 25
     assert report["source"]["conversations"] == 1
@@ -95,6 +96,48 @@ def test_the_official_client_talks_to_it(platform, client, version):
         written = asked.completions.create(model="writer", prompt="The statement", max_tokens=6, temperature=0)
         assert written.usage.prompt_tokens >= 2
         assert isinstance(written.choices[0].text, str)
+
+
+@pytest.fixture(scope="module")
+def adapted(platform, client, version, tmp_path_factory):
+    """Taught to answer one thing."""
+    talk = tmp_path_factory.mktemp("talk") / "talk.jsonl"
+    pairs = [{"prompt": f"What is topic {at}?", "completion": "A yard keeps models."} for at in range(40)]
+    talk.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    wanted = {"learning": {"epochs": 30, "batch_size": 4, "patience": "null", "optimizer": {"learning_rate": 0.02}}, "window": 64}
+    wanted["lora"] = {"rank": 16, "dropout": 0}
+    flags = [part for name, value in _flat(wanted) for part in ("--set", f"{name}={value}")]
+    platform.run("train", str(talk), "--task", "language-model", "--base", "writer@1", *flags)
+    return client.models.version("writer@2")
+
+
+def test_an_adapter_becomes_a_child_that_knows_more_than_its_base(version, adapted):
+    assert adapted.lineage.parent_version_id == version.id
+    assert adapted.lineage.detail["base"] == "writer@1"
+    assert adapted.metrics["perplexity"] < adapted.metrics["base_perplexity"] / 3
+    interval = adapted.report["evaluation"]["intervals"]["perplexity"]
+    assert interval["low"] <= adapted.metrics["perplexity"] <= interval["high"]
+    shared = {file.digest for file in version.artifact.files} & {file.digest for file in adapted.artifact.files}
+    assert {file.digest for file in version.artifact.files if file.path == "openvino_model.bin"} <= shared
+    assert "adapter/adapter_model.safetensors" in {file.path for file in adapted.artifact.files}
+
+
+def test_the_child_answers_what_it_was_taught(platform, client, adapted):
+    client.deploy("writer@2", "taught", timeout=120)
+    with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=platform.admin_key, max_retries=20) as asked:
+        question = [{"role": "user", "content": "What is topic 7?"}]
+        said = asked.chat.completions.create(model="taught", messages=question, max_tokens=30, temperature=0)
+    assert "keeps models" in said.choices[0].message.content
+
+
+def test_a_base_without_weights_or_layers_is_refused_in_a_sentence(client, adapted, texts):
+    recipe = {"kind": "adapter", "base": "writer@2"}
+    with pytest.raises(JobFailed, match="writer@2 keeps only what is served, and no weights to learn with"):
+        client.train(texts / "talk.jsonl", recipe=recipe)
+    with pytest.raises(NotFound, match="no version"):
+        client.submit_training(texts / "talk.jsonl", recipe=recipe | {"base": "writer@9"})
+    with pytest.raises(JobFailed, match=r"The base has none of the layers nothing; lora.layers may name .*q_proj"):
+        client.train(texts, recipe=recipe | {"base": "writer@1", "learn": "everything", "lora": {"layers": ["nothing"]}})
 
 
 @dataclass
@@ -120,7 +163,10 @@ class Context:
 def test_a_training_that_goes_on_makes_the_very_weights_of_one_that_was_never_stopped(tmp_path):
     data = tmp_path / "topics.txt"
     data.write_text("\n\n".join(list(topics.values())[:12]))
-    spec = {"recipe": TINY | {"kind": "language_model", "samples": {"count": 0}}, "dataset": {"filename": data.name}}
+    spec = {
+        "recipe": TINY | {"kind": "language_model", "samples": {"count": 0}, "learning": {"epochs": 2, "checkpoint_seconds": 0}},
+        "dataset": {"filename": data.name},
+    }
     calm = run(Context(spec, tmp_path / "calm", {"data": data}))
     with pytest.raises(KeyboardInterrupt):
         run(Context(spec, tmp_path / "torn", {"data": data}, stop_after=9))

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError
 from modelyard.runtimes.edge import attempt
+from modelyard.runtimes.generative.affinity import several_cores
 from modelyard.runtimes.generative.decoder import Piece
 from modelyard.runtimes.generative.gguf_file import Precision, write_gguf
 from modelyard.runtimes.generative.gguf_source import GgufSource, GgufWeights
@@ -106,7 +107,8 @@ def _build(path: Path, target: Path) -> None:
     scheduler = openvino_genai.SchedulerConfig()
     scheduler.num_kv_blocks = 1
     options = {"enable_save_ov_model": True}
-    built = attempt(partial(openvino_genai.ContinuousBatchingPipeline, str(path), scheduler, "CPU", options))
+    with several_cores():
+        built = attempt(partial(openvino_genai.ContinuousBatchingPipeline, str(path), scheduler, "CPU", options))
     if isinstance(built, ModelyardError):
         raise InvalidArtifact(f"OpenVINO cannot build this decoder: {str(built.__cause__).strip().splitlines()[-1][:300]}.")
     for name in (ENTRY, "openvino_model.bin"):

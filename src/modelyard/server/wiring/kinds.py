@@ -19,9 +19,10 @@ from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
 from modelyard.serving.deployments import DeploymentService
 from modelyard.store.database import Store
+from modelyard.train.recipes.adapter import AdapterRecipe
 from modelyard.train.recipes.parse import parse_recipe
 
-_FIELDS = ("model", "dataset", "recipe", "alias", "deploy", "card", "tags")
+_FIELDS = ("model", "dataset", "recipe", "base", "alias", "deploy", "card", "tags")
 TRAINING_DATA = "Version {number} of the data set {name}, SHA-256 {digest}."
 
 
@@ -64,6 +65,10 @@ class TrainJobs:
         found = find_dataset(self.store, workspace_id, spec.get("dataset") or recipe.data)
         dataset = {name: getattr(found, name) for name in ("name", "number", "digest", "size", "filename")}
         checked: dict[str, Any] = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "dataset": dataset}
+        if isinstance(recipe, AdapterRecipe):
+            checked["base"] = self._base(workspace_id, recipe)
+        elif "base" in spec:
+            raise InvalidRequest("Only a recipe of the kind 'adapter' has a base.")
         if spec.get("alias"):
             checked["alias"] = check_name(str(spec["alias"]), "alias")
         if spec.get("deploy"):
@@ -75,7 +80,17 @@ class TrainJobs:
         return checked
 
     def inputs(self, job: Job) -> Mapping[str, str]:
-        return {"data": str(job.spec["dataset"]["digest"])}
+        files = job.spec.get("base", {}).get("files", {})
+        return {"data": str(job.spec["dataset"]["digest"])} | {f"base.{at}": str(files[path]) for at, path in enumerate(sorted(files))}
+
+    def _base(self, workspace_id: int, recipe: AdapterRecipe) -> dict[str, Any]:
+        """The version that is adapted, fixed by its files; raises NotFound when there is none."""
+        base = self.registry.version(workspace_id, Reference.parse(recipe.base))
+        if base.artifact.format != "openvino":
+            raise InvalidRequest(
+                f"{base.reference} is of the format {base.artifact.format!r}; an adapter changes one that OpenVINO computes."
+            )
+        return {"reference": base.reference, "id": base.id, "files": {file.path: file.digest for file in base.artifact.files}}
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         """Stores the version, which carries the job's id in its lineage, so that a second time finds it; then moves what was asked."""
@@ -133,7 +148,7 @@ def find_dataset(store: Store, workspace_id: int, wanted: Any) -> Dataset:
 
 
 def _new_version(job: Job, folder: Path, trained: _Trained) -> NewVersion:
-    dataset = job.spec["dataset"]
+    dataset, base = job.spec["dataset"], job.spec.get("base", {})
     attachments = folder / "output" / "attachments"
     card = msgspec.convert(job.spec.get("card") or {}, Card)
     if not card.training_data:
@@ -150,7 +165,9 @@ def _new_version(job: Job, folder: Path, trained: _Trained) -> NewVersion:
             dataset_digest=dataset["digest"],
             job_id=job.id,
             source="train",
-            detail={"dataset": f"{dataset['name']}@{dataset['number']}", "filename": dataset["filename"]},
+            parent_version_id=base.get("id", 0),
+            detail={"dataset": f"{dataset['name']}@{dataset['number']}", "filename": dataset["filename"]}
+            | ({"base": base["reference"]} if base else {}),
         ),
         tags=job.spec.get("tags") or {},
     )

@@ -173,7 +173,7 @@ def _judge(module: LanguageModel, texts: Texts, recipe: LanguageModelRecipe) -> 
     share = real_words((entry["text"] for entry in samples), (document.content for document in texts.train))
     return Judged(
         metrics | {"accuracy": hits / (len(sums) * recipe.window)} | ({} if share is None else {"real_words": share}),
-        language_intervals(sums, recipe.window, bytes_a_token, recipe.seed),
+        language_intervals(sums, np.full(len(sums), float(recipe.window)), bytes_a_token, recipe.seed),
         samples,
     )
 

@@ -287,7 +287,7 @@ class Learner:
 
 
 def _size(module: nn.Module) -> Tensor:
-    return torch.stack([weight.abs().sum() for weight in module.parameters() if weight.ndim > 1]).sum()
+    return torch.stack([weight.abs().sum() for weight in module.parameters() if weight.ndim > 1 and weight.requires_grad]).sum()
 
 
 def _cut(rows: NDArray[np.intp], size: int, members: int = 1) -> list[NDArray[np.intp]]:

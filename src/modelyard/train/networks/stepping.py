@@ -12,9 +12,10 @@ from modelyard.train.recipes.learning import Learning, Optimizer, Schedule
 
 
 def make_optimizer(module: nn.Module, wanted: Optimizer) -> TorchOptimizer:
-    """Matrices decay; biases, and the scales and shifts of norms, do not."""
-    decaying = [weight for weight in module.parameters() if weight.ndim > 1]
-    others = [weight for weight in module.parameters() if weight.ndim <= 1]
+    """Matrices decay; biases, and the scales and shifts of norms, do not. What takes no gradient stays."""
+    learning = [weight for weight in module.parameters() if weight.requires_grad]
+    decaying = [weight for weight in learning if weight.ndim > 1]
+    others = [weight for weight in learning if weight.ndim <= 1]
     groups = [{"params": decaying, "weight_decay": wanted.l2}, {"params": others, "weight_decay": 0.0}]
     if wanted.kind == "sgd":
         return SGD(groups, lr=wanted.learning_rate, momentum=wanted.momentum)

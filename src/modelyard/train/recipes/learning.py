@@ -69,11 +69,6 @@ class Learning(Part):
     restarts: int = Field(default=3, ge=0, le=100)
     """How often the workers start again from the last checkpoint after one of them was lost."""
 
-    @property
-    def batch_rows(self) -> int:
-        """Rows of a batch over all workers."""
-        return self.batch_size * self.workers
-
     @model_validator(mode="after")
     def _sensible(self) -> Learning:
         if self.sharded and self.workers == 1:

@@ -9,19 +9,21 @@ import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
+from modelyard.train.recipes.adapter import AdapterRecipe
 from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.language import LanguageModelRecipe
 from modelyard.train.recipes.search import SearchPlan
 from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
 
-AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | LanguageModelRecipe
+AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | LanguageModelRecipe | AdapterRecipe
 Wanted = TypeVar("Wanted", bound=AnyRecipe)
 KINDS: Mapping[str, type[AnyRecipe]] = {
     "table": TableRecipe,
     "images": ImageRecipe,
     "series": SeriesRecipe,
     "language_model": LanguageModelRecipe,
+    "adapter": AdapterRecipe,
 }
 """The field ``kind`` → the recipe."""
 
@@ -72,9 +74,14 @@ def parse_language_recipe(source: str | Mapping[str, Any]) -> LanguageModelRecip
     return _of(source, LanguageModelRecipe)
 
 
+def parse_adapter_recipe(source: str | Mapping[str, Any]) -> AdapterRecipe:
+    """The same where only a recipe for adapters can be meant."""
+    return _of(source, AdapterRecipe)
+
+
 def plan_of(recipe: AnyRecipe) -> SearchPlan | None:
     """What is searched, for the kinds that can be."""
-    return None if isinstance(recipe, LanguageModelRecipe) else recipe.search
+    return None if isinstance(recipe, LanguageModelRecipe | AdapterRecipe) else recipe.search
 
 
 def _of(source: str | Mapping[str, Any], kind: type[Wanted]) -> Wanted:

@@ -1,0 +1,229 @@
+"""A LoRA adapter from text to a child version: read, split, learn, lay beside the base, judge both."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+import transformers as library
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from modelyard.core.errors import InvalidData, InvalidRequest
+from modelyard.datasets.corpus import Corpus, read_corpus
+from modelyard.evaluation.illustrator import Illustrator
+from modelyard.evaluation.intervals import language_intervals
+from modelyard.evaluation.metrics import language_metrics
+from modelyard.runtimes.generative.adapted import lay_adapter_beside
+from modelyard.runtimes.generative.conversion import ENTRY
+from modelyard.train.job import Context
+from modelyard.train.language.conversations import LearnedTokens, Rows, learned_losses, rows_of
+from modelyard.train.networks.checkpoint import Checkpoints
+from modelyard.train.networks.device import choose_device
+from modelyard.train.networks.lesson import Lesson, learn
+from modelyard.train.networks.loop import Fit
+from modelyard.train.recipes.adapter import AdapterRecipe
+from modelyard.train.recipes.parse import parse_adapter_recipe
+
+logger = logging.getLogger(__name__)
+transformers: Any = library
+_SPANS = {"read": (0.0, 0.05), "learn": (0.05, 0.92), "export": (0.92, 0.95), "evaluate": (0.95, 0.99)}
+_AT_ONCE = 8
+BASE_FILE = "base."
+"""Inputs of the job with such names are the base's files, in the order of their paths."""
+
+
+class Adapted(nn.Module):
+    """A base with an adapter: tokens in, scores out. Its state is the adapter alone, because the base never changes."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        scores: Tensor = self.model(input_ids=tokens, use_cache=False).logits
+        return scores
+
+    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]  # of all its forms the plain one is used
+        found: dict[str, Any] = peft.get_peft_model_state_dict(self.model)
+        return found
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        del strict, assign
+        return peft.set_peft_model_state_dict(self.model, dict(state_dict))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a model does on held-out text."""
+
+    metrics: dict[str, float]
+    intervals: dict[str, dict[str, float]]
+
+
+def train(context: Context) -> dict[str, Any]:
+    """Runs the whole training inside a job's process; see ``train.job.run``."""
+    recipe = parse_adapter_recipe(context.spec["recipe"])
+    dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
+    name = str(dataset.get("filename") or context.inputs["data"].name)
+    output = context.folder / "output"
+    for part in ("artifact", "attachments", "work"):
+        (output / part).mkdir(parents=True, exist_ok=True)
+
+    def report(stage: str, fraction: float, message: str) -> None:
+        first, last = _SPANS[stage]
+        context.report(stage, round(first + (last - first) * fraction, 4), message)
+
+    device = choose_device(recipe.learning.precision)
+    report("read", 0.0, f"reading {name}")
+    transformers.utils.logging.disable_progress_bar()
+    base = _lay_base(context, output / "work" / "base")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
+    corpus = read_corpus(context.inputs["data"], name)
+    train_rows, validate_rows, test_rows = _rows(corpus, recipe, tokenizer)
+    module = Adapted(_model(base, recipe))
+    size = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
+    logger.info(
+        "%s of %s weights learn, from %s tokens", f"{size:,}", f"{sum(w.numel() for w in module.parameters()):,}", f"{train_rows.learned:,}"
+    )
+    before = _judge(module, test_rows, recipe.seed)
+    lesson = Lesson(module, LearnedTokens(), train_rows, validate_rows, recipe.seed)
+    checkpoints = Checkpoints(context.state, _fingerprint(recipe, context.spec), recipe.learning.checkpoint_seconds)
+    fit = learn(lesson, recipe.learning, device, checkpoints, scratch=context.folder / "team", report=lambda *said: report("learn", *said))
+    report("export", 0.0, "laying the adapter beside its base")
+    module = module.to("cpu").eval()
+    module.model.save_pretrained(output / "work" / "adapter")
+    proof = lay_adapter_beside(base, output / "work" / "adapter", output / "artifact")
+    report("evaluate", 0.0, "evaluating on held-out text")
+    after = _judge(module, test_rows, recipe.seed)
+    _attach(output / "attachments", recipe, fit)
+    context.report("done", 1.0, "the adapter is ready")
+    rows = {"train": len(train_rows), "validation": len(validate_rows), "held_out": len(test_rows)}
+    facts = {"weights": size, "rows": rows, "proof": proof, "device": device.title}
+    return {
+        "model": recipe.name or recipe.base.partition("@")[0],
+        "entry": ENTRY,
+        "format": "openvino",
+        "metrics": after.metrics | {f"base_{name}": value for name, value in before.metrics.items()},
+        "report": _report(recipe, fit, after, facts),
+        "dataset_digest": str(dataset.get("digest") or ""),
+    }
+
+
+def _lay_base(context: Context, folder: Path) -> Path:
+    """The base's files as they were; raises InvalidRequest when they hold no weights to learn with."""
+    folder.mkdir(exist_ok=True)
+    for at, path in enumerate(sorted(context.spec["base"]["files"])):
+        place = folder / path
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.link(context.inputs[f"{BASE_FILE}{at}"], place)
+    if not any(folder.glob("*.safetensors")):
+        raise InvalidRequest(
+            f"{context.spec['base']['reference']} keeps only what is served, and no weights to learn with; name a version that a recipe of "
+            "the kind 'language_model' made, or train the adapter outside with peft and push it with --base."
+        )
+    return folder
+
+
+def _rows(corpus: Corpus, recipe: AdapterRecipe, tokenizer: Any) -> tuple[Rows, Rows, Rows]:
+    parts = corpus.split(recipe.test_size, recipe.learning.validation_size, recipe.seed)
+    found = [rows_of(part, tokenizer, recipe.window, answers=recipe.learn == "answers") for part in parts]
+    for rows, what in zip(found, ("learn from", "validate with", "evaluate with"), strict=True):
+        if not len(rows):
+            raise InvalidData(
+                f"There is nothing to {what}: no conversation has an answer within {recipe.window} tokens; bring more, or set "
+                "learn: everything."
+            )
+    return found[0], found[1], found[2]
+
+
+def _model(base: Path, recipe: AdapterRecipe) -> Any:
+    """The base with a fresh adapter; raises InvalidRequest when it has no such layers."""
+    torch.manual_seed(recipe.seed)
+    model = transformers.AutoModelForCausalLM.from_pretrained(base, local_files_only=True, dtype=torch.float32, attn_implementation="sdpa")
+    wanted = recipe.lora
+    config = peft.LoraConfig(
+        r=wanted.rank, lora_alpha=wanted.alpha, lora_dropout=wanted.dropout, target_modules=list(wanted.layers), task_type="CAUSAL_LM"
+    )
+    try:
+        return peft.get_peft_model(model, config)
+    except ValueError:
+        ends = sorted({name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)})
+        raise InvalidRequest(
+            f"The base has none of the layers {', '.join(wanted.layers)}; lora.layers may name {', '.join(ends)}."
+        ) from None
+
+
+def _judge(module: Adapted, rows: Rows, seed: int) -> Judged:
+    """Nats over the tokens that would be learned; pieces are rows, which weigh as many tokens as they have."""
+    sums: list[NDArray[np.float64]] = []
+    counts: list[NDArray[np.float64]] = []
+    hits = 0.0
+    module.eval()
+    with torch.inference_mode():
+        for start in range(0, len(rows), _AT_ONCE):
+            (tokens,), targets = rows.batch(np.arange(start, min(start + _AT_ONCE, len(rows)), dtype=np.intp), None)
+            outputs = module(tokens)
+            sums.append(learned_losses(outputs, targets).sum(dim=1).double().numpy())
+            counts.append((targets >= 0).sum(dim=1).double().numpy())
+            hits += float(((outputs.argmax(dim=2) == targets) & (targets >= 0)).sum())
+    nats, tokens_each = np.concatenate(sums), np.concatenate(counts)
+    metrics = language_metrics(float(nats.sum() / tokens_each.sum()))
+    return Judged(metrics | {"accuracy": hits / rows.learned}, language_intervals(nats, tokens_each, seed=seed))
+
+
+def _fingerprint(recipe: AdapterRecipe, spec: Mapping[str, Any]) -> str:
+    """What must be the same for a checkpoint to be of any use."""
+    learning = recipe.learning
+    facts = [
+        str((spec.get("dataset") or {}).get("digest") or ""),
+        spec["base"]["files"],
+        recipe.lora.model_dump(mode="json"),
+        [recipe.seed, recipe.test_size, recipe.window, recipe.learn, learning.validation_size],
+        [learning.batch_size, learning.accumulation, learning.workers, learning.sharded],
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _attach(folder: Path, recipe: AdapterRecipe, fit: Fit) -> None:
+    with Illustrator(folder) as illustrator:
+        illustrator.draw("learning", "learning_curves", history=fit.history, best=fit.best_epoch, score="accuracy")
+        illustrator.finish()
+    (folder / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    (folder / "history.json").write_text(json.dumps(fit.history, indent=1))
+
+
+def _report(recipe: AdapterRecipe, fit: Fit, judged: Judged, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What was trained on what, as plain data."""
+    return {
+        "task": "language model",
+        "family": "adapter",
+        "family_title": "LoRA adapter",
+        "settings": recipe.lora.model_dump(mode="json"),
+        "weights": facts["weights"],
+        "metric": "perplexity",
+        "rows": facts["rows"],
+        "training": {
+            "device": facts["device"],
+            "workers": recipe.learning.workers,
+            "epochs": len(fit.history),
+            "best_epoch": fit.best_epoch,
+            "stopped_early": fit.stopped_early,
+            "resumed_at": fit.resumed_at,
+            "history": fit.history,
+        },
+        "evaluation": {"intervals": judged.intervals},
+        "proof": facts["proof"],
+        "seed": recipe.seed,
+        "plots": {"learning_curves": "learning_curves.svg"},
+    }
