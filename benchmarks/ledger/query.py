@@ -1,6 +1,6 @@
 """How long questions to the ledger take: fills a database with sums as the fold would leave them, and asks.
 
-usage: python benchmarks/ledger/query.py [--rows 10000000] [--days 400] [--database-url URL] [--keep FOLDER] [--out FILE]
+usage: python benchmarks/ledger/query.py [--rows 10000000] [--days 400] [--database-url URL] [--out FILE]
 
 ``--rows`` are rows by minute; each stands for a hundred calls, so 10^7 rows are a ledger of 10^9 calls.
 """
