@@ -58,7 +58,7 @@ class Work:
         labels = np.random.default_rng(1).integers(0, 10, len(pixels))
         self.count, self.pixels, self.labels = len(pixels), pixels, labels
         self.problem = SimpleNamespace(images=SimpleNamespace(pixels=pixels, labels=labels))
-        self.scaling = learn_scaling(pixels[:2000], np.arange(2000))
+        self.scaling = learn_scaling(pixels[:2000], np.arange(min(2000, len(pixels))))
         self.network = ImageNetwork(kind=arguments.network, width=arguments.width, depth=arguments.depth)
 
     def module(self) -> nn.Module:
