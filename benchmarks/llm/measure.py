@@ -156,7 +156,7 @@ def measure(running, folders, others, arguments):
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     for name, (url, more) in others.items():
         ways[name] = lambda ids, url=url, more=more: streamed(
-            url, "", [tokenizer.decode(one) for one in ids], more | {"max_tokens": tokens, "temperature": 0}
+            url, "none", [tokenizer.decode(one) for one in ids], more | {"max_tokens": tokens, "temperature": 0}
         )
     until = time.monotonic() + 60
     while True:  # the replica loads

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,21 +15,29 @@ import pytest
 import estimators
 from acceptance.test_kills import eventually
 from makers import make
+from makers.wheels import wheel
 from modelyard import Client
 from modelyard.core.errors import JobFailed, PermissionDenied
+from modelyard.engines.confinement import why_not
 from modelyard.testing.platform import RunningPlatform, running_platform
+from servers.mlflow_tracking import tracking_server
 
 
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tracked")
-    return make("mlflow_models", folder, MLFLOW_TRACKING_URI=f"sqlite:///{folder}/tracking.db")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with tracking_server(tmp_path_factory.mktemp("tracking")) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, tracked: Path) -> Iterator[RunningPlatform]:
+def tracked(tmp_path_factory: pytest.TempPathFactory, tracking: str) -> Path:
+    return make("mlflow_models", tmp_path_factory.mktemp("tracked"), MLFLOW_TRACKING_URI=tracking)
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, tracking: str) -> Iterator[RunningPlatform]:
     with running_platform(tmp_path_factory.mktemp("kept") / "home", workers=1) as platform:
-        platform.environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tracked}/tracking.db"
+        platform.environment["MLFLOW_TRACKING_URI"] = tracking
         yield platform
 
 
@@ -67,7 +77,7 @@ def test_an_estimator_without_a_converter_is_served_as_it_is_and_the_reason_is_s
 
 
 @pytest.mark.timeout(400)
-def test_a_reference_of_a_tracking_server_becomes_a_version_with_what_mlflow_kept(platform, client):
+def test_a_reference_of_a_tracking_server_becomes_a_version_with_what_mlflow_kept(platform, client, tracked):
     platform.run("push", "models:/churn@champion", "--trust", "--tag", "team=crm")
     version = client.models.version("churn@1")
     assert version.artifact.format == "onnx"
@@ -81,14 +91,26 @@ def test_a_reference_of_a_tracking_server_becomes_a_version_with_what_mlflow_kep
     assert "Traceback" not in refused.stderr
 
 
+def borrowed(folder: Path) -> str:
+    """A requirement that brings what the tests have installed themselves, so that no index is asked for MLflow and pandas."""
+    paths = [path for path in sys.path if path.endswith("site-packages")]
+    return f"borrowed @ {wheel(folder, 'borrowed', {'borrowed.pth': chr(10).join(paths)}).as_uri()}"
+
+
 @pytest.mark.timeout(400)
-def test_a_function_of_mlflow_runs_in_a_replica(platform, client, tracked):
-    (tracked / "function" / "requirements.txt").unlink()  # its packages are the platform's own here
+def test_a_function_of_mlflow_runs_in_a_replica_with_the_environment_that_it_brought(platform, client, tracked, tmp_path):
+    (tracked / "function" / "requirements.txt").write_text(borrowed(tmp_path))
     version = client.push(tracked / "function", "spread", trust=True)
     assert version.artifact.format == "original"
-    client.deploy("spread@1", timeout=120)
+    assert version.report["import"]["reason"]
+    client.deploy("spread@1", timeout=240)
     columns = [
         {"name": name, "shape": [2, 1], "datatype": "FP64", "data": data} for name, data in (("high", [3.0, 1.0]), ("low", [1.0, 0.5]))
     ]
     assert call(platform, "spread", columns) == {"spread": [2.0, 0.5], "wide": [True, False]}
+    log = platform.run("logs", "spread").stdout
+    assert "Confined by Landlock" in log or why_not()
+    (environment,) = (path for path in (platform.home / "cache" / "environments").iterdir() if (path / "modelyard-ready").exists())
+    pid = int(re.search(r"Serves as process (\d+)", log)[1])
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(str(environment).encode())
     client.deployments.delete("spread")

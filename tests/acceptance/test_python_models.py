@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import httpx
 import pytest
 
 from acceptance.test_kills import eventually
+from makers.wheels import wheel
 from modelyard import Client
 from modelyard.core.errors import InvalidArtifact, PermissionDenied
 from modelyard.engines.confinement import why_not
@@ -32,17 +32,6 @@ class Model:
 """
 
 
-def wheel(folder: Path) -> Path:
-    """A package of one module, which nobody else has."""
-    path = folder / "shout-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("shout.py", "def loud(text):\n    return text.upper()\n")
-        archive.writestr("shout-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: shout\nVersion: 1.0\n")
-        archive.writestr("shout-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr("shout-1.0.dist-info/RECORD", "")
-    return path
-
-
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     with running_platform(tmp_path_factory.mktemp("python") / "home", workers=1) as platform:
@@ -61,7 +50,8 @@ def folder(tmp_path: Path) -> Path:
     folder.mkdir()
     (folder / "model.py").write_text(MODEL)
     (folder / "suffix.txt").write_text("!")
-    (folder / "requirements.txt").write_text(f"shout @ {wheel(tmp_path).as_uri()}\n")
+    made = wheel(tmp_path, "shout", {"shout.py": "def loud(text):\n    return text.upper()\n"})
+    (folder / "requirements.txt").write_text(f"shout @ {made.as_uri()}\n")
     return folder
 
 
