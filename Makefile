@@ -21,6 +21,7 @@ help:
 	@echo "make test-compiled   the path of a call compiled to C, and its tests"
 	@echo "make check  format, lint, types, layers, budgets, generated code, links"
 	@echo "make bench  the benchmarks of benchmarks/, side by side with what they are compared to"
+	@echo "make llama  builds llama-cpp-python (C++ compiler, CMake; a quarter of an hour) and runs the tests that need it"
 	@echo "make soak | fuzz | docs | format | clean"
 
 $(VENV)/bin/python:
@@ -82,6 +83,10 @@ fuzz: $(VENV)/.test
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -m hypothesis tests/unit $(ARGS)
 	$(PIP) install --quiet --only-binary :all: atheris && for target in $(FUZZ_TARGETS); do \
 	  PYTHONPATH=tests $(BIN)/python -m fuzz.guided $$target $(FUZZ_FOLDER) -max_total_time=60 -artifact_prefix=$(FUZZ_FOLDER)/ || exit 1; done
+
+llama: $(VENV)/.test
+	$(PIP) install --quiet --editable '.[llama-cpp]'
+	$(BIN)/python -m pytest tests/contract/test_generation.py tests/integration/language/test_formats.py -k llama $(ARGS)
 
 docs: $(VENV)/.check
 	$(BIN)/python scripts/reference.py

@@ -2,7 +2,7 @@
 
 usage: python benchmarks/run.py [NAME ...]
 
-names: startup serve train epoch workers listening ledger gate tls memory overload formats push optimize
+names: startup serve train epoch workers listening ledger gate tls memory overload formats push optimize embeddings
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SCRIPTS = {
     "formats": "formats/measure.py",
     "push": "push.py",
     "optimize": "optimize/measure.py",
+    "embeddings": "llm/embeddings.py",
 }
 
 
