@@ -23,7 +23,7 @@ BOARD = ("family", "metric", "mean", "std", "trials", "fit_seconds", "status", "
 """Columns of the leaderboard that people look at."""
 
 
-TASKS = {"language-model": {"kind": "language_model"}, "forecast": {"kind": "series"}}
+TASKS = {"language-model": {"kind": "language_model"}, "forecast": {"kind": "series"}, "text-classification": {"kind": "text"}}
 """What of ``--task`` is a kind of recipe of its own; anything else is the recipe's field."""
 
 
@@ -40,6 +40,7 @@ def _group() -> None:
         "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
         "modelyard train photos/ --workers 2",
         "modelyard train texts/ --task language-model --name writer",
+        "modelyard train novels.csv --task text-classification --target novel",
         "modelyard train climate.csv --task forecast --target value --set time=month --set horizon=12",
         "modelyard train talk.jsonl --task language-model --base writer@1",
         "modelyard train --recipe recipe.yaml",
@@ -58,7 +59,10 @@ def train(
     family: Annotated[list[str], typer.Option(help="Only this model family; may be repeated.")] = [],  # noqa: B006 - Typer copies it
     folds: Annotated[int | None, typer.Option(help="Folds of the cross-validation.")] = None,
     task: Annotated[
-        str, typer.Option(help="forecast for a series; language-model for text; for tables classification or regression.")
+        str,
+        typer.Option(
+            help="forecast for a series; text-classification or language-model for texts; for tables classification or regression."
+        ),
     ] = "",
     base: Annotated[str, typer.Option(help="With --task language-model: the version NAME@VERSION that gets an adapter (LoRA).")] = "",
     workers: Annotated[

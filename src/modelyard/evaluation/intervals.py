@@ -50,6 +50,13 @@ def language_intervals(nats: Numbers, tokens: Numbers, bytes_a_token: float | No
     return _intervals(len(nats), measures, seed, _resamples(len(nats)))
 
 
+def paired_interval(mine: Numbers, theirs: Numbers, seed: int = 0) -> dict[str, float]:
+    """The difference of two means over the same rows."""
+    difference = mine - theirs
+    found = _intervals(len(mine), lambda weights: {"value": float(weights @ difference) / weights.sum()}, seed, RESAMPLES)
+    return {"value": float(difference.mean()), **found["value"]}
+
+
 class _Classification:
     """Everything that does not change between resamples is computed once."""
 

@@ -17,17 +17,17 @@ OPSET = 18
 """Old enough for widespread runtimes, new enough for everything that networks need."""
 
 
-def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, lengths: bool = False) -> ModelProto:
+def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, longest: int = 0) -> ModelProto:
     """The network as a graph with the inputs ``input0`` … and the output ``scores``; the first dimension varies.
 
-    With ``lengths`` the second one does too, and is the same for all inputs.
+    With ``longest`` the second one does too, up to so many, and is the same for all inputs.
 
     Nothing of this machine stays in it: no paths, no traces. Raises RuntimeError when PyTorch cannot export the network.
     """
     module = module.to("cpu").eval()
     free: dict[int, object] = {0: torch.export.Dim("rows", min=1, max=1 << 24)}
-    if lengths:
-        free[1] = torch.export.Dim("length", min=1, max=1 << 20)
+    if longest:
+        free[1] = torch.export.Dim("length", min=1, max=longest)
     shapes: tuple[object, ...] = tuple(dict(free) for _ in inputs)
     if any(given.kind is inspect.Parameter.VAR_POSITIONAL for given in inspect.signature(module.forward).parameters.values()):
         shapes = (shapes,)

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -42,6 +42,14 @@ class Examples(Protocol):
 
     def batch(self, rows: NDArray[np.intp], random: torch.Generator | None) -> tuple[tuple[Tensor, ...], Tensor]:
         """Inputs and targets of some rows; varied at random where a generator comes."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """Examples that say which rows go well together."""
+
+    def order(self, rows: NDArray[np.intp], size: int, random: np.random.Generator) -> NDArray[np.intp]:
+        """The same rows, of which every ``size`` become a step."""
 
 
 @dataclass
@@ -162,7 +170,9 @@ class Learner:
     def _epoch(self, train: Examples, report: Report) -> None:
         """The rest of the epoch that the progress stands in."""
         now = self._progress
-        parts = self._steps(np.random.default_rng([self._seed, now.epoch]).permutation(len(train)).astype(np.intp))
+        chance = np.random.default_rng([self._seed, now.epoch])
+        rows = chance.permutation(len(train)).astype(np.intp)
+        parts = self._steps(train.order(rows, self._step_rows, chance) if isinstance(train, Ordered) else rows)
         look = 1 if self._device.name == "cpu" else _STEPS_BETWEEN_LOOKS
         running = torch.zeros((), device=self._device.name)
         for at in range(now.step, len(parts)):
@@ -187,7 +197,11 @@ class Learner:
         return torch.tensor(float(self._due and self._team.rank == 0), dtype=torch.float64, device=self._device.name)
 
     def _steps(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        return _cut(rows, self._learning.batch_size * self._learning.accumulation * self._team.size, self._team.size)
+        return _cut(rows, self._step_rows, self._team.size)
+
+    @property
+    def _step_rows(self) -> int:
+        return self._learning.batch_size * self._learning.accumulation * self._team.size
 
     def _parts(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
         return _cut(rows, self._learning.batch_size * self._team.size, self._team.size)

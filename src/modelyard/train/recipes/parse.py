@@ -15,13 +15,15 @@ from modelyard.train.recipes.language import LanguageModelRecipe
 from modelyard.train.recipes.search import SearchPlan
 from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
+from modelyard.train.recipes.text import TextRecipe
 
-AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | LanguageModelRecipe | AdapterRecipe
+AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | TextRecipe | LanguageModelRecipe | AdapterRecipe
 Wanted = TypeVar("Wanted", bound=AnyRecipe)
 KINDS: Mapping[str, type[AnyRecipe]] = {
     "table": TableRecipe,
     "images": ImageRecipe,
     "series": SeriesRecipe,
+    "text": TextRecipe,
     "language_model": LanguageModelRecipe,
     "adapter": AdapterRecipe,
 }
@@ -67,6 +69,11 @@ def parse_image_recipe(source: str | Mapping[str, Any]) -> ImageRecipe:
 def parse_series_recipe(source: str | Mapping[str, Any]) -> SeriesRecipe:
     """The same where only a recipe for series can be meant."""
     return _of(source, SeriesRecipe)
+
+
+def parse_text_recipe(source: str | Mapping[str, Any]) -> TextRecipe:
+    """The same where only a recipe for texts can be meant."""
+    return _of(source, TextRecipe)
 
 
 def parse_language_recipe(source: str | Mapping[str, Any]) -> LanguageModelRecipe:

@@ -16,6 +16,7 @@ _ALLOWED = {
     "table": ("family", "settings.", "preparation.", "features.select", "features.keep", "features.redundancy"),
     "images": ("network.", "learning.", "augmentation.", "label_smoothing", "class_weights"),
     "series": ("network.", "learning.", "window", "delta", "class_weights"),
+    "text": ("network.", "tokens.", "learning.", "label_smoothing", "class_weights"),
 }
 
 

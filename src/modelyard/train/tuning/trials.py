@@ -20,6 +20,7 @@ from modelyard.train.selection.select import select_features
 _NETWORKS = {
     "images": "modelyard.train.networks.image_trials:ImageJudge",
     "series": "modelyard.train.networks.series_trials:SeriesJudge",
+    "text": "modelyard.train.networks.text_trials:TextJudge",
 }
 """Kind of recipe → what judges its trials; loaded when used, because it needs PyTorch."""
 

@@ -21,6 +21,8 @@ from modelyard.train.networks.series_scaling import Forecaster
 from modelyard.train.recipes.parse import parse_recipe, parse_series_recipe
 from series import CLIMATE, FORECAST, write_machines, write_shop
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @dataclass
 class FakeContext:

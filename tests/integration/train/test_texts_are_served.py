@@ -1,0 +1,61 @@
+"""From a table of texts to a served classifier on the real platform: by the command line, the SDK and plain HTTP, from raw texts."""
+
+import csv
+import io
+import json
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.errors import JobFailed
+from modelyard.sdk.client import Client
+from modelyard.testing.platform import running_platform
+
+pytestmark = pytest.mark.timeout(300)
+NOVELS = Path(__file__).parents[3] / "examples/data/novels.csv"
+SMALL = ["--set", "network.kind=gru", "--set", "network.width=16", "--set", "tokens.longest=48", "--set", "learning.epochs=4"]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory):
+    with running_platform(tmp_path_factory.mktemp("texts") / "home", workers=1) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(platform):
+    with Client(platform.url, platform.admin_key) as made:
+        yield made
+
+
+def test_texts_become_a_version_whose_served_answers_are_the_trainers(client, platform):
+    printed = platform.run("train", str(NOVELS), "--task", "text-classification", "--target", "novel", "--name", "novels", *SMALL).stdout
+    assert "f1_macro" in printed
+    version = client.models.version("novels@1")
+    assert version.artifact.format == "hf_onnx"
+    assert version.profile.row_independent
+    assert version.signature.classes == ("Emma", "Northanger Abbey", "Pride and Prejudice")
+    client.deploy("novels@1", "novels")
+    out = io.BytesIO()
+    client.models.attachment("novels@1", "held_out.csv", out)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue().decode())))[:20]
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(NOVELS.read_text()))]
+    given = [texts[int(row["row"]) - 1] for row in rows]
+    found = client.predict("novels", [{"text": text} for text in given])
+    assert [answer["label"] for answer in found] == [row["predicted"] for row in rows]
+    body = json.dumps({"inputs": [{"name": "text", "datatype": "BYTES", "shape": [len(given)], "data": given}]}).encode()
+    headers = {"Authorization": f"Bearer {platform.admin_key}", "Content-Type": "application/json"}
+    request = urllib.request.Request(f"{platform.inference}/v2/models/novels/infer", body, headers)
+    with urllib.request.urlopen(request) as reply:
+        outputs = {one["name"]: one for one in json.load(reply)["outputs"]}
+    assert outputs["label"]["data"] == [row["predicted"] for row in rows]
+    wanted = [float(row[f"p({name})"]) for row in rows for name in version.signature.classes]
+    assert outputs["probabilities"]["data"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_texts_that_teach_nothing_are_one_sentence(client, tmp_path):
+    path = tmp_path / "same.csv"
+    path.write_text("text,label\n" + "\n".join(f"text {at},same" for at in range(20)))
+    with pytest.raises(JobFailed, match="is 'same' in every row; classification needs at least two classes"):
+        client.train(path, "label", name="same", recipe={"kind": "text"})

@@ -1,0 +1,223 @@
+"""Trainings on texts in this process: from the file to the artifact that is served."""
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from modelyard.core.errors import InvalidData, InvalidRequest
+from modelyard.runtimes.base import LoadOptions
+from modelyard.runtimes.hf_onnx import RUNTIME
+from modelyard.train.job import run
+from modelyard.train.networks.architectures.texts import TextNet
+from modelyard.train.networks.checkpoint import Checkpoints
+from modelyard.train.networks.device import choose_device
+from modelyard.train.networks.lesson import learn
+from modelyard.train.networks.text_artifact import answers, prove_texts, write_text_model
+from modelyard.train.networks.text_data import TextExamples, learn_tokens, objective_for, pose_texts
+from modelyard.train.networks.text_job import lesson_for
+from modelyard.train.recipes.parse import parse_recipe, parse_text_recipe
+
+pytestmark = pytest.mark.timeout(300)
+NOVELS = Path(__file__).parents[4] / "examples/data/novels.csv"
+QUICK = {
+    "kind": "text",
+    "target": "novel",
+    "tokens": {"vocabulary": 1_000, "longest": 32},
+    "network": {"kind": "gru", "width": 8, "dropout": 0.0},
+    "learning": {"epochs": 2, "batch_size": 32, "optimizer": {"learning_rate": 0.01}},
+}
+
+
+@dataclass
+class FakeContext:
+    spec: dict
+    folder: Path
+    inputs: dict
+    told: list = field(default_factory=list)
+
+    @property
+    def state(self):
+        return self.folder / "state"
+
+    @property
+    def attachments(self):
+        return self.folder / "output/attachments"
+
+    def report(self, stage, fraction=-1.0, message=""):
+        self.told.append((stage, fraction, message))
+
+
+def trained(folder, path, recipe):
+    context = FakeContext({"recipe": recipe, "dataset": {"filename": path.name}}, folder, {"data": path})
+    context.result = run(context)
+    return context
+
+
+@pytest.fixture(scope="module")
+def novels(tmp_path_factory):
+    return trained(tmp_path_factory.mktemp("job"), NOVELS, QUICK)
+
+
+def posed(path, **change):
+    return pose_texts(path, path.name, parse_text_recipe(QUICK | change))
+
+
+@pytest.fixture
+def table(tmp_path):
+    def _table(*rows, header=("text", "novel")):
+        path = tmp_path / "texts.csv"
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([header, *rows])
+        return path
+
+    return _table
+
+
+def test_what_is_served_answers_raw_texts_as_the_trainer_did(novels):
+    report = novels.result["report"]
+    assert report["proof"]["holds"]
+    assert novels.result["format"] == "hf_onnx"
+    problem = posed(NOVELS)
+    rows = list(csv.DictReader((novels.attachments / "held_out.csv").read_text().splitlines()))
+    model = RUNTIME.load(novels.folder / "output/artifact", "model.onnx", LoadOptions(threads=1))
+    try:
+        found = model.infer({"text": np.array(problem.of(problem.test), object)})
+        empty = model.infer({"text": np.array(["", " ", "\u2603 \U0001f600", "x" * 10_000], object)})
+    finally:
+        model.close()
+    assert found["label"].tolist() == [row["predicted"] for row in rows]
+    wanted = [[float(row[f"p({name})"]) for name in problem.classes] for row in rows]
+    np.testing.assert_allclose(found["probabilities"], wanted, atol=1e-4)
+    np.testing.assert_allclose(empty["probabilities"].sum(axis=1), 1, atol=1e-5)
+    assert empty["tokens"].tolist()[-1] == 32
+
+
+def test_a_classifier_is_measured_beside_counted_words(novels):
+    evaluation, metrics = novels.result["report"]["evaluation"], novels.result["metrics"]
+    assert [row["method"] for row in evaluation["baselines"]] == ["most frequent class", "counted words"]
+    for name, ends in evaluation["intervals"].items():
+        assert ends["low"] <= metrics[name] <= ends["high"]
+    gain = evaluation["improvement"]
+    assert gain["value"] == pytest.approx(metrics["accuracy"] - evaluation["baselines"][1]["accuracy"])
+    assert gain["low"] <= gain["value"] <= gain["high"]
+    mistake = evaluation["mistakes"][0]
+    assert mistake["true"] != mistake["predicted"]
+    assert all((novels.attachments / f"{name}.png").stat().st_size for name in novels.result["report"]["plots"])
+
+
+@pytest.mark.parametrize("kind", ["transformer", "lstm"])
+def test_padding_changes_nothing_in_any_network(kind, tmp_path):
+    problem = posed(NOVELS, network={"kind": kind, "width": 8, "depth": 2, "heads": 2})
+    tokenizer = learn_tokens(problem.of(problem.train), problem.recipe.tokens)
+    torch.manual_seed(1)
+    net = TextNet(problem.recipe.network, tokenizer.get_vocab_size(), 32, 3).eval()
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    examples = TextExamples(problem, problem.test, tokenizer)
+    predicted = answers(net, examples)
+    alone = np.concatenate([torch.softmax(net(*examples.batch(np.array([at]), None)[0]), 1).detach().numpy() for at in range(20)])
+    np.testing.assert_allclose(alone, predicted[:20], atol=1e-5)
+    write_text_model(net, tokenizer, problem, tmp_path)
+    proof = prove_texts(tmp_path, problem, predicted)
+    assert proof.holds, proof.reason
+
+
+def test_a_batch_is_as_wide_as_its_longest_and_holds_like_lengths():
+    problem = posed(NOVELS, tokens={"vocabulary": 1_000, "longest": 128})
+    examples = TextExamples(problem, problem.train, learn_tokens(problem.of(problem.train), problem.recipe.tokens))
+    rows = np.random.default_rng(0).permutation(len(examples)).astype(np.intp)
+    ordered = examples.order(rows, 32, np.random.default_rng(1))
+    assert sorted(ordered) == sorted(rows)
+    assert ordered.tolist() == examples.order(rows, 32, np.random.default_rng(1)).tolist()
+    assert ordered.tolist() != examples.order(rows, 32, np.random.default_rng(2)).tolist()
+
+    def padded(order):
+        return sum(examples.lengths[part].max() * len(part) for part in np.split(order, range(32, len(order), 32)))
+
+    assert padded(ordered) < 0.9 * padded(rows)
+    (ids, mask), _ = examples.batch(ordered[:32], None)
+    assert ids.shape[1] == examples.lengths[ordered[:32]].max()
+    assert mask.sum(dim=1).tolist() == examples.lengths[ordered[:32]].tolist()
+
+
+def test_a_training_that_goes_on_makes_the_steps_it_would_have_made(tmp_path):
+    """Length buckets depend on the seed and the epoch alone."""
+    problem = posed(NOVELS)
+    tokenizer = learn_tokens(problem.of(problem.train), problem.recipe.tokens)
+    device = choose_device("float32")
+
+    def taught(folder, report):
+        lesson = lesson_for(problem, tokenizer)
+        checkpoints = Checkpoints(tmp_path / folder, "f", 0)
+        fit = learn(lesson, problem.recipe.learning, device, checkpoints, scratch=tmp_path / "team", report=report)
+        return fit, torch.cat([weight.detach().ravel() for weight in lesson.module.parameters()])
+
+    def torn(share, _):
+        if share > 0.7:
+            raise KeyboardInterrupt
+
+    calm, weights = taught("calm", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        taught("torn", torn)
+    went_on, same = taught("torn", lambda *_: None)
+    assert went_on.resumed_at == 1
+    assert [entry | {"seconds": 0} for entry in went_on.history] == [entry | {"seconds": 0} for entry in calm.history]
+    assert torch.equal(weights, same)
+
+
+def test_rare_classes_weigh_more_where_they_should(table):
+    path = table(*[(f"good thing {at}", "good") for at in range(30)], *[(f"bad thing {at}", "bad") for at in range(10)])
+    weights = objective_for(posed(path, class_weights="balanced")).weights
+    assert float(weights[0] / weights[1]) == pytest.approx(3, rel=0.2)
+    assert objective_for(posed(path, class_weights={"bad": 2.0}, label_smoothing=0.1)).smoothing == 0.1
+    with pytest.raises(InvalidRequest, match=r"class_weights names the class 'bade', which no text has\. Did you mean 'bad'"):
+        posed(path, class_weights={"bade": 2.0})
+
+
+def test_copies_never_lie_on_both_sides(table):
+    rows = [(f"text {at // 2}{' ' * (at % 2)}" if at < 60 else f"alone {at}", "even" if at // 2 % 2 else "odd") for at in range(120)]
+    problem = posed(table(*rows))
+    learned = {text.strip() for text in problem.of(np.concatenate([problem.train, problem.validate]))}
+    assert learned.isdisjoint(text.strip() for text in problem.of(problem.test))
+    assert problem.duplicates == 30
+    assert problem.leaked > 0
+
+
+def test_empty_texts_and_missing_labels_are_told(table):
+    rows = [(f"text {at}", "ab"[at % 2]) for at in range(40)]
+    rows[7], rows[9] = ("  ", "a"), ("text", "")
+    with pytest.raises(InvalidData, match=r"1 of the 40 texts of texts.csv are empty \(the first in data row 8\).* on_empty to skip"):
+        posed(table(*rows))
+    problem = posed(table(*rows), on_empty="skip")
+    assert (problem.empty, problem.unlabelled, len(problem.texts)) == (1, 1, 38)
+
+
+@pytest.mark.parametrize(
+    ("rows", "change", "told"),
+    [
+        ([(f"text {at}", "a") for at in range(20)], {}, "is 'a' in every row"),
+        ([(f"text {at}", "b" if at == 3 else "a") for at in range(20)], {}, "Class 'b' of the target 'novel' has one row only"),
+        ([(f"text {at}", "") for at in range(20)], {}, "'novel' has no value in any row"),
+        ([(f"text {at}", f"c{at}") for at in range(20)], {}, "20 distinct values in 20 rows, too many for classes"),
+        ([(f"text {at}", "ab"[at % 2]) for at in range(4)], {}, "has 4 texts with a label; training needs at least 10"),
+        ([("same", "ab"[at % 2]) for at in range(20)], {}, "fewer than two classes; remove copies"),
+        ([("a", "b")], {"text": "body"}, "no column of texts 'body'"),
+        ([("a", "b")], {"text": "novel"}, "cannot be both text and target"),
+        ([("a", "b")], {"tokens": {"vocabulary": 10}}, "tokens.vocabulary"),
+        ([("a", "b")], {"network": {"heads": 3, "width": 16}}, "no multiple of 3 heads"),
+    ],
+)
+def test_what_cannot_be_learned_is_one_sentence(table, rows, change, told):
+    with pytest.raises((InvalidData, InvalidRequest), match=told):
+        posed(table(*rows), **change)
+
+
+def test_a_recipe_survives_being_written_down():
+    recipe = parse_text_recipe(QUICK)
+    assert parse_recipe(recipe.to_yaml()) == recipe
+    assert json.loads(json.dumps(recipe.model_dump(mode="json", exclude_defaults=True)))["kind"] == "text"
