@@ -21,6 +21,8 @@ from modelyard.core.addresses import Proxies, networks
 from modelyard.core.bindings import parse_binding
 from modelyard.core.durations import parse_duration, parse_expiry, parse_moment
 from modelyard.core.errors import ModelyardError
+from modelyard.core.graph import plan
+from modelyard.core.hosting import Came, Hosted, Told
 from modelyard.core.limits import parse_money, parse_quantity
 from modelyard.core.policy import parse_policy
 from modelyard.gate.authenticate import Authenticator
@@ -30,6 +32,7 @@ from modelyard.protocols.open_inference_grpc.routes import PROTOCOL as INFERENCE
 from modelyard.protocols.open_inference_grpc.routes import STREAMED
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as INFERENCE
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
+from modelyard.protocols.sagemaker.models import create_protocol as create_sagemaker
 from modelyard.protocols.tensorflow_grpc.routes import PROTOCOL as TENSORFLOW_GRPC
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
 from modelyard.protocols.vertex.mapping import decode as decode_vertex
@@ -78,10 +81,13 @@ class Plane:
         asyncio.set_event_loop(self.served.loop)
         self.http = Handler((INFERENCE, TENSORFLOW, RECORDS, MLFLOW), _Open(), self.served.plane)
         self.grpc = self.http.carrying((INFERENCE_GRPC, STREAMED, TENSORFLOW_GRPC))
+        hosted = {"m": Hosted(name="m", url="/opt/ml/models/m/model", deployment="demo")}
+        sagemaker = create_sagemaker(lambda: hosted, lambda _: Told(came=Came.NO_ROOM, message="no room"))
+        self.models = Handler((sagemaker,), _Open(), self.served.plane)
 
     def ask(self, handler, method, target, body, headers):
         exchange = _Asked(method, target, body, headers)
-        handler(exchange)
+        self.served.loop.call_soon(handler, exchange)
         loop, until = self.served.loop, time.monotonic() + ANSWER_SECONDS
         while exchange.answer is None and time.monotonic() < until:
             loop.call_soon(loop.stop)  # a run that was slow lately goes to a thread, so this may take many turns
@@ -99,7 +105,7 @@ class Plane:
 def targets() -> dict[str, Target]:
     """Every target by its name."""
     plane = Plane()
-    found = {"http1": http1, "text": text, "headers": headers, "json": documents(plane)}
+    found = {"http1": http1, "text": text, "headers": headers, "json": documents(plane), "graph": graphs(plane), "models": models(plane)}
     for number, (name, method, target, given) in enumerate(CALLS):
         found[f"call-{number:02d}-{name}"] = call(plane, method, target, given)
     for protocol in (INFERENCE_GRPC, STREAMED, TENSORFLOW_GRPC):
@@ -209,6 +215,32 @@ def documents(plane: Plane) -> Target:
     return read
 
 
+def graphs(plane: Plane) -> Target:
+    """Graphs that a policy declares, fitted together over versions that all have the signature of the model."""
+
+    def read(data: bytes) -> None:
+        with suppress(ValueError, RecursionError, ModelyardError):
+            policy = parse_policy({"graph": json.loads(data)})
+            if policy.graph is not None:
+                plan(policy.graph, lambda _: plane.served.model.signature)
+
+    return read
+
+
+def models(plane: Plane) -> Target:
+    """Routes of a SageMaker multi-model container: the body of a load, and any text as a model's name and as a query."""
+
+    def read(data: bytes) -> None:
+        plane.ask(plane.models, "POST", "/models", data, {})
+        said = data.decode("latin-1").partition("#")[0]
+        if said.isprintable() and said.isascii() and " " not in said:
+            plane.ask(plane.models, "GET", f"/models?{said}", b"", {})
+            for method in ("GET", "DELETE"):
+                plane.ask(plane.models, method, f"/models/{said.partition('?')[0]}", b"", {})
+
+    return read
+
+
 def seeds() -> dict[str, list[bytes]]:
     """A first good input of each target, from which the kept corpus grew."""
     record = b'{"records":[{"mass":1.5,"island":"Dream"},{"mass":null,"island":""}]}'
@@ -239,6 +271,12 @@ def seeds() -> dict[str, list[bytes]]:
             b"mass=1.5&island=Dream&version=champion",
             policy,
         ],
+        "graph": [
+            b'{"kind":"sequence","steps":["m@1",{"kind":"ensemble","members":["m@2","m@champion"],"weights":[1,2.5]}]}',
+            b'{"kind":"switch","field":"island","cases":{"Dream":"m@1"},"default":"m@2"}',
+            b'{"kind":"split","branches":["m@1","m@2"],"weights":[0.3,0.7]}',
+        ],
+        "models": [b'{"model_name":"m","url":"/opt/ml/models/m/model"}', b"limit=2&next_page_token=m", b"m"],
         "call": [record, tensors, rows, examples, split, b"mass,island\n1.5,Dream\nNA,\n", b'{"ready":true}'],
         "grpc": list(itertools.chain.from_iterable(_messages())),
     }
