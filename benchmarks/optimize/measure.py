@@ -8,7 +8,7 @@
 - ``channels``: half of the hidden channels, with fine-tuning.
 - ``distill``: a forest of 300 trees becomes a network.
 
-Data: the 1,797 handwritten digits that scikit-learn brings, as a table of 64 pixels and as images of 32 by 32.
+Data: the 1,797 handwritten digits that scikit-learn brings, as a table of 64 pixels and as images of 16 by 16.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def images(folder: Path) -> Path:
     digits = load_digits()
     path = folder / "digits.npz"
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    np.savez(path, x=np.kron(pixels, np.ones((1, 4, 4), np.uint8)), y=digits.target)
+    np.savez(path, x=np.kron(pixels, np.ones((1, 2, 2), np.uint8)), y=digits.target)
     return path
 
 
@@ -166,19 +166,16 @@ def library_variants(graph, feed, kinds):
                 yield f"{kind}{', per channel' if per_channel else ''}", onnx.load(out)
 
 
-def int8(bench: Bench, network, rows) -> list[dict]:
+def int8(bench: Bench, network, rows) -> dict:
     from modelyard.optimize.measure import rows_of
 
-    found = []
     child, notes = applied("int8:static", network, rows)
     row = bench.row("static int8 of the convolutional network", network, child, rows, notes)
     parent, inputs = bench.loaded(network), rows_of(rows.taking(["image"]).inputs, 32)
     theirs = {}
     for title, graph in library_variants(network, {name: array[:256] for name, array in rows.training.items()}, ["MatMul", "Gemm", "Conv"]):
         theirs[title] = processor_race(parent.model, bench.loaded(graph).model, inputs)
-    found.append(row | {"library": theirs})
-    found.append(encoder(bench))
-    return found
+    return row | {"library": theirs}
 
 
 def encoder(bench: Bench) -> dict:
@@ -225,7 +222,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    wanted, found = options.only.split(","), []
+    wanted, found = options.only.split(","), Rows()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bench, data = Bench(folder), table(folder)
@@ -235,7 +232,8 @@ def main() -> int:
             recipe = {"kind": "images", "network": {"kind": "lenet", "width": 24}, "learning": learning}
             convolutional = trained(folder / "cnn", images(folder), recipe)
         if "int8" in wanted:
-            found += int8(bench, *convolutional)
+            found.append(int8(bench, *convolutional))
+            found.append(encoder(bench))
         if {"prune"} & set(wanted):
             settings = {"network": {"hidden": [128, 64], "learning": {"epochs": 40, "optimizer": {"learning_rate": 0.003}}}}
             mlp = trained(
@@ -267,22 +265,28 @@ def main() -> int:
             graph, rows = trained(folder / "forest", data, recipe)
             child, notes = applied("distill:64,temperature=2,mixing=0.7,epochs=80,rate=0.005", graph, rows)
             found.append(bench.row("a forest of 300 trees becomes a network of one hidden layer of 64", graph, child, rows, notes))
-    show(found)
     if options.json:
         options.json.write_text(json.dumps(found, indent=1))
     return 0
 
 
-def show(rows: list[dict]) -> None:
-    print("| what | metric | parent | child | lost | times smaller | times faster, 1 row | 32 rows | the library's best |")
-    print("|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
+HEADINGS = ("what", "metric", "parent", "child", "lost", "times smaller", "times faster, 1 row", "32 rows", "the library's best")
+
+
+class Rows(list):
+    """Measured rows, each printed as soon as it is there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        print(f"| {' | '.join(HEADINGS)} |\n|{'---|' * len(HEADINGS)}", flush=True)
+
+    def append(self, row: dict) -> None:
+        super().append(row)
         best = max(row["library"].items(), key=lambda pair: pair[1]) if "library" in row else None
         told = f"{best[1]:.2f} ({best[0]})" if best else ""
-        print(
-            f"| {row['what']} | {row['metric']} | {row['parent']:.4f} | {row['child']:.4f} | {row['loss']:.4f} | {row['smaller']:.2f} "
-            f"| {row['faster_1']:.2f} | {row['faster_32']:.2f} | {told} |"
-        )
+        numbers = [f"{row[name]:.4f}" for name in ("parent", "child", "loss")]
+        numbers += [f"{row[name]:.2f}" for name in ("smaller", "faster_1", "faster_32")]
+        print(f"| {' | '.join([row['what'], row['metric'], *numbers, told])} |", flush=True)
 
 
 if __name__ == "__main__":

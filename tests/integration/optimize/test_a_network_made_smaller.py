@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from modelyard.testing.platform import running_platform
 from servers import chromium
 from unit.optimize.test_passes import network
 
+EXAMPLE = Path(__file__).parents[3] / "examples/make_smaller.py"
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 LOOSE = {"quality": 0.5, "latency": 10.0, "size": 10.0}
 
@@ -117,21 +120,23 @@ def test_what_cannot_be_optimized_is_one_sentence(client):
     assert client.models.get("wood").latest == 1
 
 
-@pytest.mark.timeout(240)
-def test_a_forest_teaches_a_network_which_becomes_its_child(client, platform, tmp_path):
-    recipe = {"families": ["forest"], "folds": 2, "budget": {"trials": 1}, "settings": {"forest": {"n_estimators": 200}}}
-    teacher = client.train(PENGUINS, "species", name="teacher", recipe=recipe)
-    (tmp_path / "student.yaml").write_text("hidden: [16]\ntemperature: 3\nlearning: {epochs: 40, optimizer: {learning_rate: 0.01}}\n")
-    loose = ["--max-loss", "0.1", "--max-slower", "9"]
-    printed = platform.run("optimize", "teacher@1", "--pass", "distill", "--student", str(tmp_path / "student.yaml"), *loose).stdout
-    assert printed.splitlines()[2].endswith("kept")
-    child = client.models.version("teacher@latest")
+@pytest.mark.timeout(300)
+def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp_path):
+    command = [sys.executable, str(EXAMPLE), str(PENGUINS), "species"]
+    done = subprocess.run(command, cwd=tmp_path, env=platform.environment, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 5
+    teacher, child = client.models.version("shrinking@1"), client.models.version("shrinking@2")
     assert child.lineage.parent_version_id == teacher.id
     assert child.signature.inputs == teacher.signature.inputs
     assert child.artifact.size * 5 < teacher.artifact.size
-    assert child.report["optimization"]["notes"]["distillation"]["student"]["hidden"] == [16]
+    report = child.report["optimization"]
+    assert report["notes"]["distillation"]["student"]["hidden"] == [32]
+    assert report["quality"]["child"]["value"] > 0.95 * report["quality"]["parent"]["value"]
+    assert client.models.version("shrinking@3").report["optimization"]["notes"]["finetuning"]
+    assert b"Tuning" in (tmp_path / "shrinking-5.html").read_bytes()
     with pytest.raises(InvalidRequest, match="'hiden' of the student"):
-        client.optimize("teacher@1", ["distill"], student={"hiden": [3]})
+        client.optimize("shrinking@1", ["distill"], student={"hiden": [3]})
 
 
 @pytest.mark.timeout(300)
