@@ -120,10 +120,10 @@ def test_what_cannot_be_optimized_is_one_sentence(client):
     assert client.models.get("wood").latest == 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp_path):
     command = [sys.executable, str(EXAMPLE), str(PENGUINS), "species"]
-    done = subprocess.run(command, cwd=tmp_path, env=platform.environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(command, cwd=tmp_path, env=platform.environment, capture_output=True, text=True, timeout=560)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 5
     teacher, child = client.models.version("shrinking@1"), client.models.version("shrinking@2")
