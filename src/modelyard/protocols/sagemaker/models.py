@@ -53,7 +53,7 @@ class _Models:
         """``POST /models``: 200 once every worker serves the model, 409 when it is there, 507 when there is no room for it."""
         try:
             body = msgspec.json.decode(call.body, type=_Load)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             said = str(error).replace("`", "'")
             raise InvalidRequest(f'The body names no model: {said}. Send {{"model_name": "…", "url": "/opt/ml/models/…/model"}}.') from None
         if not body.model_name or not body.url or max(len(body.model_name), len(body.url)) > LONGEST or "\0" in body.model_name + body.url:
