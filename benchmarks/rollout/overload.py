@@ -1,6 +1,6 @@
 """Offers a deployment with an objective more than it can do, and counts what is answered in time.
 
-usage: python benchmarks/rollout/overload.py [--seconds 5]      (prints a table, writes overload.json)
+usage: python benchmarks/rollout/overload.py [--seconds 5]      (prints a table, writes benchmarks/out/overload.json)
 
 A few connections in a closed loop tell where to begin. Then calls are sent open-loop, at given times whether or not earlier ones are
 answered, at rates that grow until goodput, answers within the objective, does not; and last at four times the best goodput.
@@ -178,7 +178,9 @@ def main() -> None:
         f"goodput at 4 × the best is {last / max(best, last):.2f} of its peak; p99 of accepted calls is "
         f"{rows[-1]['p99_ms'] / OBJECTIVE_MS:.2f} × the objective"
     )
-    Path("overload.json").write_text(json.dumps({"objective_ms": OBJECTIVE_MS, "closed": base, "open": rows}, indent=1))
+    folder = Path(__file__).resolve().parents[1] / "out"
+    folder.mkdir(exist_ok=True)
+    (folder / "overload.json").write_text(json.dumps({"objective_ms": OBJECTIVE_MS, "closed": base, "open": rows}, indent=1))
 
 
 if __name__ == "__main__":
