@@ -67,8 +67,13 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] not in {"Z", "X"}
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return not Path("/proc/self").exists()  # a system without this file tells no zombies apart
+    except ProcessLookupError:  # it went while its file was read
+        return False
+    return state.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 def wait_until_gone(pid: int) -> None:

@@ -87,6 +87,7 @@ POST /v1/deployments/{name}/predict, GET /v1/deployments/{name}/predict, GET /v1
 GET /v1/deployments/{name}/openapi.json, POST /v1/deployments/{name}/feedback,
 POST /deployments/{name}/invocations, GET /deployments/{name}/ping, GET /deployments/{name}/health,
 POST /deployments/{name}/embed, POST /deployments/{name}/similarity, POST /deployments/{name}/rerank, POST /deployments/{name}/predict,
+POST /deployments/{name}/embed_all, POST /deployments/{name}/tokenize, POST /deployments/{name}/decode,
 GET /deployments/{name}/info
 """
 """Whoever may call the deployment in the path; public ones are for everybody."""
@@ -106,7 +107,7 @@ POST /tensorflow.serving.PredictionService/Regress, POST /tensorflow.serving.Pre
 POST /tensorflow.serving.PredictionService/GetModelMetadata, POST /tensorflow.serving.ModelService/GetModelStatus
 """
 """As in the path, but the body names the deployment."""
-IN_SCOPE = "GET /info, POST /invocations, POST /embed, POST /similarity, POST /rerank, POST /predict"
+IN_SCOPE = "GET /info, POST /invocations, POST /decode, POST /embed, POST /embed_all, POST /similarity, POST /rerank, POST /predict"
 """The deployment is the one that the key is scoped to."""
 DECLARED = {
     "OPEN": OPEN,

@@ -76,6 +76,9 @@ def test_the_attachments_tell_the_whole_story(species, mass):
     assert {path.name for path in species.attachments.iterdir()} == {
         "confusion_matrix.svg",
         "confusion_matrix.png",
+        "calibration.svg",
+        "calibration.png",
+        "report.html",
         "leaderboard.svg",
         "leaderboard.png",
         "leaderboard.json",
@@ -126,7 +129,7 @@ def test_the_same_recipe_gives_the_same_model_byte_for_byte(train):
     assert first.model.read_bytes() == second.model.read_bytes()
     assert first.result["metrics"] == second.result["metrics"]
     for path in first.attachments.iterdir():
-        if path.name != "leaderboard.json":  # It tells times.
+        if path.name not in {"leaderboard.json", "report.html"}:  # They tell times.
             assert path.read_bytes() == (second.attachments / path.name).read_bytes(), path.name
     other = train(**(recipe | {"seed": 6}))
     assert other.model.read_bytes() != first.model.read_bytes()

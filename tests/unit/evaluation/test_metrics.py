@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss as sk_log_loss
 
-from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, confusion, per_class, regression_metrics
+from modelyard.evaluation.metrics import (
+    HIGHER_IS_BETTER,
+    classification_metrics,
+    confusion,
+    language_metrics,
+    per_class,
+    regression_metrics,
+)
 
 truth = np.array([0, 0, 1, 1])
 probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.3, 0.7]])
@@ -43,6 +50,7 @@ def test_a_regressors_measures_are_those_of_the_textbook():
 
 def test_every_measure_has_a_direction():
     made = {**classification_metrics(truth, probabilities), **regression_metrics(np.array([1.0, 2.0]), np.array([1.0, 2.0]))}
+    made |= language_metrics(1.0, 2.0)
     assert set(made) == set(HIGHER_IS_BETTER)
 
 

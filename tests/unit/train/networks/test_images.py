@@ -103,7 +103,13 @@ def test_the_attachments_tell_the_whole_story(digits):
     pictures = {
         f"{name}.{end}" for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images") for end in ("svg", "png")
     }
-    assert {path.name for path in folder.iterdir()} == pictures | {"recipe.yaml", "profile.json", "held_out.csv", "history.json"}
+    assert {path.name for path in folder.iterdir()} == pictures | {
+        "recipe.yaml",
+        "profile.json",
+        "held_out.csv",
+        "history.json",
+        "report.html",
+    }
     assert json.loads((folder / "profile.json").read_text())["unreadable"] == {"digits/1/broken.png": "no image that Pillow reads"}
     assert not (digits.folder / "output/pixels.npy").exists()
     fractions = [fraction for _, fraction, _ in digits.told]
