@@ -24,6 +24,8 @@ LABEL_AGREEMENT = 0.995
 """The least share of equal labels."""
 NUMBER_ERROR = 1e-3
 """The largest 99 % quantile of the error."""
+_FLAT = 0.01
+"""Answers that deviate from each other by less than this part of their size are judged by that part: less is rounding, mostly."""
 _MEASURE_SECONDS = 0.5
 _MEASURE_RUNS = 200
 _REFUSALS = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError)
@@ -120,7 +122,7 @@ def _scale(name: str, values: Array) -> float:
     if name == "probabilities":
         return 1.0
     finite = values[np.isfinite(values)].astype(np.float64)
-    return float(finite.std()) or float(np.abs(finite).max(initial=0.0)) or 1.0 if finite.size else 1.0
+    return max(float(finite.std()), _FLAT * float(np.abs(finite).max())) or 1.0 if finite.size else 1.0
 
 
 def _texts(values: NDArray[Any]) -> NDArray[Any]:

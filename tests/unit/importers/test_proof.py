@@ -84,3 +84,14 @@ def test_missing_values_count_where_the_original_takes_them():
     assert "do not send any" in told.notes[0]
     assert compared(strict, zero, missing).report["missing_values"] == "refused by the original"
     assert compared(double, double, missing).reason == ""
+
+
+def test_answers_that_are_all_but_equal_are_judged_by_their_size():
+    def flat(inputs):
+        return {"prediction": np.full_like(inputs["x"], 0.5, np.float32)}
+
+    def rounded(inputs):
+        return {"prediction": np.float32(0.5) + np.float32(6e-8) * (inputs["x"] % 2).astype(np.float32)}
+
+    assert compared(rounded, flat).reason == ""
+    assert "99 % quantile" in compared(flat, lambda inputs: {"prediction": np.full_like(inputs["x"], 0.51)}).reason
