@@ -124,7 +124,7 @@ class HeldOut:
             problem.future(part).reshape(len(part), -1) if problem.forecasts else problem.labels_of(part) for part in (starts, some)
         )
         inputs, training = (dict(zip(problem.columns, problem.inputs(part), strict=True)) for part in (starts, some))
-        return cls(task, metric, recipe.seed, inputs, truth, training, taught)
+        return cls(task, metric, recipe.seed, inputs, truth, training, taught, tuple(problem.classes))
 
     def calibration(self) -> Calibration:
         """Rows to look at while a model is changed."""
@@ -156,13 +156,13 @@ class HeldOut:
         details = (
             evaluate_classes(self.truth, predicted, self.classes, self.seed)
             if self.classes
-            else evaluate_numbers(self.truth, predicted, self.seed)
+            else evaluate_numbers(self.truth.reshape(-1), predicted.reshape(-1), self.seed)
         )
         metric = slice_metric(self.task, self.metric)
         columns = {name: array.reshape(-1) for name, array in self.inputs.items() if array.size == len(array)}
         found = slices(
             columns,
-            lambda rows: slice_score(self.task, metric, self.truth[rows], predicted[rows]),
+            lambda rows: slice_score(self.task, metric, *self._flat(rows, predicted)),
             higher_is_better=HIGHER_IS_BETTER[metric],
             seed=self.seed,
         )
@@ -170,8 +170,13 @@ class HeldOut:
 
     def _predicted(self, outputs: Outputs) -> NDArray[np.float64]:
         if self.task is Task.REGRESSION:
-            return outputs["prediction"].reshape(-1).astype(np.float64)
+            return outputs["prediction"].reshape(self.truth.shape).astype(np.float64)
         return outputs["probabilities"].astype(np.float64)
+
+    def _flat(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
+        """Truth and prediction of some rows; a forecast's row holds all of its steps."""
+        truth, found = self.truth[rows], predicted[rows]
+        return (truth.reshape(-1), found.reshape(-1)) if self.task is Task.REGRESSION else (truth, found)
 
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]:
         """The deciding metric of both and the child's loss, each with the interval that holds 95 % of resampled sets of rows.

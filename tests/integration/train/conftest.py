@@ -1,24 +1,12 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from job_context import JobContext
 from modelyard.train.job import run
 
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
-
-
-@dataclass
-class FakeContext:
-    """What a job's process gives to the work, without the process."""
-
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
 
 
 @dataclass
@@ -41,7 +29,7 @@ def train(tmp_path_factory):
     """Runs a training job on a file; recipe fields are the keyword arguments."""
 
     def _train(path=PENGUINS, **recipe):
-        context = FakeContext(
+        context = JobContext(
             spec={"recipe": recipe, "dataset": {"digest": "ab" * 32, "filename": path.name}},
             folder=tmp_path_factory.mktemp("job"),
             inputs={"data": path},

@@ -1,8 +1,6 @@
 """Files answered in this process: every row once, in order, whatever was there from before."""
 
 import zipfile
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -12,30 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from integration.served import classifier
+from job_context import JobContext
 from modelyard.core.errors import InvalidData
 from modelyard.scoring import job
 from modelyard.scoring.parts import Parts
 
 ROWS = 5_000
-
-
-@dataclass
-class FakeContext:
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    @property
-    def output(self):
-        return self.folder / "output"
-
-    @property
-    def state(self):
-        return self.folder / "state"
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
 
 
 def table(rows=ROWS):
@@ -62,7 +42,7 @@ def score(tmp_path):
             "filename": path.name,
             "dataset": "d@1",
         }
-        context = FakeContext(fixed | {"keep": ["id"], "rows": 700} | spec, place, {"data": path, "0": model})
+        context = JobContext(fixed | {"keep": ["id"], "rows": 700} | spec, place, {"data": path, "0": model})
         result = job.run(context)
         return context, result
 

@@ -1,12 +1,12 @@
 """Search over recipes: what is suggested, what is refused, and a whole search in processes of its own."""
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from digits import write_archive
+from job_context import JobContext
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.train.job import run
 from modelyard.train.recipes.parse import parse_recipe
@@ -17,25 +17,10 @@ from modelyard.train.tuning.space import check_space, suggest, varied
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 
 
-@dataclass
-class FakeContext:
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    @property
-    def state(self):
-        return self.folder / "state"
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
-
-
 @pytest.fixture
 def train(tmp_path):
     def _train(path, **recipe):
-        context = FakeContext({"recipe": recipe, "dataset": {"filename": path.name}}, tmp_path / "job", {"data": path})
+        context = JobContext({"recipe": recipe, "dataset": {"filename": path.name}}, tmp_path / "job", {"data": path})
         context.folder.mkdir(exist_ok=True)
         context.result = run(context)
         return context

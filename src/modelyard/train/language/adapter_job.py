@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,15 @@ from modelyard.runtimes.generative.adapted import lay_adapter_beside
 from modelyard.runtimes.generative.conversion import ENTRY
 from modelyard.train.job import Context
 from modelyard.train.language.conversations import LearnedTokens, Rows, learned_losses, rows_of
-from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
 from modelyard.train.networks.lesson import Lesson, learn
 from modelyard.train.networks.loop import Fit
+from modelyard.train.networks.stages import Served, Stages, training_report
 from modelyard.train.recipes.adapter import AdapterRecipe
 from modelyard.train.recipes.parse import parse_adapter_recipe
 
 logger = logging.getLogger(__name__)
 transformers: Any = library
-_SPANS = {"read": (0.0, 0.05), "learn": (0.05, 0.92), "export": (0.92, 0.95), "evaluate": (0.95, 0.99)}
 _AT_ONCE = 8
 BASE_FILE = "base."
 """Inputs of the job with such names are the base's files, in the order of their paths."""
@@ -73,22 +72,15 @@ class Judged:
 def train(context: Context) -> dict[str, Any]:
     """Runs the whole training inside a job's process; see ``train.job.run``."""
     recipe = parse_adapter_recipe(context.spec["recipe"])
-    dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
-    name = str(dataset.get("filename") or context.inputs["data"].name)
-    output = context.folder / "output"
-    for part in ("artifact", "attachments", "work"):
-        (output / part).mkdir(parents=True, exist_ok=True)
-
-    def report(stage: str, fraction: float, message: str) -> None:
-        first, last = _SPANS[stage]
-        context.report(stage, round(first + (last - first) * fraction, 4), message)
-
-    device = choose_device(recipe.learning.precision)
-    report("read", 0.0, f"reading {name}")
+    stages, learning = Stages(context), recipe.learning
+    work = stages.output / "work"
+    work.mkdir(exist_ok=True)
+    device = choose_device(learning.precision)
+    stages.report("read", 0.0, f"reading {stages.name}")
     transformers.utils.logging.disable_progress_bar()
-    base = _lay_base(context, output / "work" / "base")
+    base = _lay_base(context, work / "base")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
-    corpus = read_corpus(context.inputs["data"], name)
+    corpus = read_corpus(stages.path, stages.name)
     train_rows, validate_rows, test_rows = _rows(corpus, recipe, tokenizer)
     module = Adapted(_model(base, recipe))
     size = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
@@ -97,26 +89,21 @@ def train(context: Context) -> dict[str, Any]:
     )
     before = _judge(module, test_rows, recipe.seed)
     lesson = Lesson(module, LearnedTokens(), train_rows, validate_rows, recipe.seed)
-    checkpoints = Checkpoints(context.state, _fingerprint(recipe, context.spec), recipe.learning.checkpoint_seconds)
-    fit = learn(lesson, recipe.learning, device, checkpoints, scratch=context.folder / "team", report=lambda *said: report("learn", *said))
-    report("export", 0.0, "laying the adapter beside its base")
+    checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(recipe, context.spec)))
+    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    stages.report("export", 0.0, "laying the adapter beside its base")
     module = module.to("cpu").eval()
-    module.model.save_pretrained(output / "work" / "adapter")
-    proof = lay_adapter_beside(base, output / "work" / "adapter", output / "artifact")
-    report("evaluate", 0.0, "evaluating on held-out text")
+    module.model.save_pretrained(work / "adapter")
+    proof = lay_adapter_beside(base, work / "adapter", stages.artifact)
+    stages.report("evaluate", 0.0, "evaluating on held-out text")
     after = _judge(module, test_rows, recipe.seed)
-    _attach(output / "attachments", recipe, fit)
-    context.report("done", 1.0, "the adapter is ready")
+    _attach(stages.attachments, recipe, fit)
+    stages.done("the adapter is ready")
     rows = {"train": len(train_rows), "validation": len(validate_rows), "held_out": len(test_rows)}
-    facts = {"weights": size, "rows": rows, "proof": proof, "device": device.title}
-    return {
-        "model": recipe.name or recipe.base.partition("@")[0],
-        "entry": ENTRY,
-        "format": "openvino",
-        "metrics": after.metrics | {f"base_{name}": value for name, value in before.metrics.items()},
-        "report": _report(recipe, fit, after, facts),
-        "dataset_digest": str(dataset.get("digest") or ""),
-    }
+    facts = {"weights": size, "rows": rows, "proof": proof, "training": training_report(fit, device, learning)}
+    name = recipe.name or recipe.base.partition("@")[0]
+    metrics = after.metrics | {f"base_{key}": value for key, value in before.metrics.items()}
+    return stages.result(name, Served("openvino", ENTRY), metrics=metrics, report=_report(recipe, after, facts))
 
 
 def _lay_base(context: Context, folder: Path) -> Path:
@@ -182,17 +169,9 @@ def _judge(module: Adapted, rows: Rows, seed: int) -> Judged:
     return Judged(metrics | {"accuracy": hits / rows.learned}, language_intervals(nats, tokens_each, seed=seed))
 
 
-def _fingerprint(recipe: AdapterRecipe, spec: Mapping[str, Any]) -> str:
-    """What must be the same for a checkpoint to be of any use."""
-    learning = recipe.learning
-    facts = [
-        str((spec.get("dataset") or {}).get("digest") or ""),
-        spec["base"]["files"],
-        recipe.lora.model_dump(mode="json"),
-        [recipe.seed, recipe.test_size, recipe.window, recipe.learn, learning.validation_size],
-        [learning.batch_size, learning.accumulation, learning.workers, learning.sharded],
-    ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _facts(recipe: AdapterRecipe, spec: Mapping[str, Any]) -> list[Any]:
+    """What must be the same for a checkpoint to be of any use, beside what every network has."""
+    return [spec["base"]["files"], recipe.lora.model_dump(mode="json"), [recipe.seed, recipe.test_size, recipe.window, recipe.learn]]
 
 
 def _attach(folder: Path, recipe: AdapterRecipe, fit: Fit) -> None:
@@ -203,7 +182,7 @@ def _attach(folder: Path, recipe: AdapterRecipe, fit: Fit) -> None:
     (folder / "history.json").write_text(json.dumps(fit.history, indent=1))
 
 
-def _report(recipe: AdapterRecipe, fit: Fit, judged: Judged, facts: Mapping[str, Any]) -> dict[str, Any]:
+def _report(recipe: AdapterRecipe, judged: Judged, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What was trained on what, as plain data."""
     return {
         "task": "language model",
@@ -213,15 +192,7 @@ def _report(recipe: AdapterRecipe, fit: Fit, judged: Judged, facts: Mapping[str,
         "weights": facts["weights"],
         "metric": "perplexity",
         "rows": facts["rows"],
-        "training": {
-            "device": facts["device"],
-            "workers": recipe.learning.workers,
-            "epochs": len(fit.history),
-            "best_epoch": fit.best_epoch,
-            "stopped_early": fit.stopped_early,
-            "resumed_at": fit.resumed_at,
-            "history": fit.history,
-        },
+        "training": facts["training"],
         "evaluation": {"intervals": judged.intervals},
         "proof": facts["proof"],
         "seed": recipe.seed,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,21 @@ from modelyard.datasets.corpus import Corpus, Document, read_corpus
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import language_intervals
 from modelyard.evaluation.metrics import language_metrics
+from modelyard.runtimes.generative.conversion import ENTRY
 from modelyard.train.job import Context
 from modelyard.train.language.decoder import LanguageModel
 from modelyard.train.language.export import save_folder, to_artifact
 from modelyard.train.language.sampling import beginnings, real_words, sample
 from modelyard.train.language.stream import NextToken, Windows, token_losses, write_stream
 from modelyard.train.language.tokenizer import learn_tokenizer, rendered
-from modelyard.train.naming import model_name
-from modelyard.train.networks.checkpoint import Checkpoints
-from modelyard.train.networks.device import Device, choose_device
+from modelyard.train.networks.device import choose_device
 from modelyard.train.networks.lesson import Lesson, learn
 from modelyard.train.networks.loop import Fit
+from modelyard.train.networks.stages import Served, Stages, training_report
 from modelyard.train.recipes.language import LanguageModelRecipe
 from modelyard.train.recipes.parse import parse_language_recipe
 
 logger = logging.getLogger(__name__)
-_SPANS = {"read": (0.0, 0.05), "learn": (0.05, 0.92), "export": (0.92, 0.95), "evaluate": (0.95, 0.99)}
-"""The share of the whole that each stage takes."""
 _AT_ONCE = 16
 _SHOWN = 5
 
@@ -65,21 +63,13 @@ class Judged:
 def train(context: Context) -> dict[str, Any]:
     """Runs the whole training inside a job's process; see ``train.job.run``."""
     recipe = parse_language_recipe(context.spec["recipe"])
-    dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
-    name = str(dataset.get("filename") or context.inputs["data"].name)
-    output, work = context.folder / "output", context.folder / "output" / "work"
-    for part in (output / "artifact", output / "attachments", work):
-        part.mkdir(parents=True, exist_ok=True)
-
-    def report(stage: str, fraction: float, message: str) -> None:
-        first, last = _SPANS[stage]
-        context.report(stage, round(first + (last - first) * fraction, 4), message)
-
-    device = choose_device(recipe.learning.precision)
-    report("read", 0.0, f"reading {name}")
-    fingerprint = _fingerprint(recipe, dataset)
-    texts = _read(context.inputs["data"], name, recipe, context.state / f"tokenizer-{fingerprint[:16]}.json", work)
-    checkpoints = Checkpoints(context.state, fingerprint, recipe.learning.checkpoint_seconds)
+    stages, learning = Stages(context), recipe.learning
+    work = stages.output / "work"
+    work.mkdir(exist_ok=True)
+    device = choose_device(learning.precision)
+    stages.report("read", 0.0, f"reading {stages.name}")
+    fingerprint = stages.fingerprint(learning, _facts(recipe))
+    texts = _read(stages.path, stages.name, recipe, context.state / f"tokenizer-{fingerprint[:16]}.json", work)
     torch.manual_seed(recipe.seed)
     module = LanguageModel(recipe.network, texts.tokenizer.get_vocab_size())
     size = sum(weight.numel() for weight in module.parameters())
@@ -88,29 +78,23 @@ def train(context: Context) -> dict[str, Any]:
         Windows(stream, recipe.window, what) for stream, what in zip(texts.streams, ("learn from", "validate with"), strict=False)
     )
     lesson = Lesson(module, NextToken(), train_rows, validate_rows, recipe.seed)
-    scratch = context.folder / "team"
-    fit = learn(lesson, recipe.learning, device, checkpoints, scratch=scratch, report=lambda share, told: report("learn", share, told))
+    checkpoints = stages.checkpoints(learning, fingerprint)
+    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
     module = module.to("cpu").eval()
-    report("export", 0.0, "making the graph that is served")
+    stages.report("export", 0.0, "making the graph that is served")
     save_folder(module, texts.tokenizer, recipe, work / "folder")
-    proof = to_artifact(work / "folder", output / "artifact")
-    report("evaluate", 0.0, f"evaluating on {len(texts.streams[2]):,} held-out tokens")
+    proof = to_artifact(work / "folder", stages.artifact)
+    stages.report("evaluate", 0.0, f"evaluating on {len(texts.streams[2]):,} held-out tokens")
     judged = _judge(module, texts, recipe)
-    with Illustrator(output / "attachments") as illustrator:
+    with Illustrator(stages.attachments) as illustrator:
         illustrator.draw("learning", "learning_curves", history=fit.history, best=fit.best_epoch, score="accuracy")
         illustrator.finish()
     for title, content in _documents(recipe, texts, judged, fit).items():
-        (output / "attachments" / title).write_bytes(content)
-    context.report("done", 1.0, "the language model is ready")
+        (stages.attachments / title).write_bytes(content)
+    stages.done("the language model is ready")
     facts = {"weights": size, "device": device, "fit": fit, "proof": proof}
-    return {
-        "model": recipe.name or model_name(str(dataset.get("name") or name)),
-        "entry": "openvino_model.xml",
-        "format": "openvino",
-        "metrics": judged.metrics,
-        "report": _report(recipe, texts, judged, facts) | {"source": _source(texts, name)},
-        "dataset_digest": str(dataset.get("digest") or ""),
-    }
+    report = _report(recipe, texts, judged, facts) | {"source": _source(texts, stages.name)}
+    return stages.result(recipe.name, Served("openvino", ENTRY), metrics=judged.metrics, report=report)
 
 
 def _read(path: Path, name: str, recipe: LanguageModelRecipe, kept: Path, work: Path) -> Texts:
@@ -143,17 +127,10 @@ def _read(path: Path, name: str, recipe: LanguageModelRecipe, kept: Path, work: 
     return Texts(corpus, train, validate, test, tokenizer, streams)
 
 
-def _fingerprint(recipe: LanguageModelRecipe, dataset: Mapping[str, Any]) -> str:
-    """What must be the same for a checkpoint to be of any use; how fast to learn, and for how long, may change."""
-    learning = recipe.learning
-    facts = [
-        str(dataset.get("digest") or ""),
-        recipe.network.model_dump(mode="json"),
-        recipe.tokenizer.model_dump(mode="json"),
-        [recipe.seed, recipe.test_size, recipe.window, learning.validation_size],
-        [learning.batch_size, learning.accumulation, learning.workers, learning.sharded],
-    ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def _facts(recipe: LanguageModelRecipe) -> list[Any]:
+    """What must be the same for a checkpoint to be of any use, beside what every network has."""
+    parts = [part.model_dump(mode="json") for part in (recipe.network, recipe.tokenizer)]
+    return [*parts, [recipe.seed, recipe.test_size, recipe.window]]
 
 
 def _judge(module: LanguageModel, texts: Texts, recipe: LanguageModelRecipe) -> Judged:
@@ -192,8 +169,6 @@ def _samples(module: LanguageModel, texts: Texts, recipe: LanguageModelRecipe) -
 
 def _report(recipe: LanguageModelRecipe, texts: Texts, judged: Judged, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What was trained on what, as plain data."""
-    fit: Fit = facts["fit"]
-    device: Device = facts["device"]
     return {
         "task": "language model",
         "family": "decoder",
@@ -204,15 +179,7 @@ def _report(recipe: LanguageModelRecipe, texts: Texts, judged: Judged, facts: Ma
         "metric": "perplexity",
         "rows": {"train": len(texts.train), "validation": len(texts.validate), "held_out": len(texts.test)},
         "tokens": dict(zip(("train", "validation", "held_out"), (len(stream) for stream in texts.streams), strict=True)),
-        "training": {
-            "device": device.title,
-            "workers": recipe.learning.workers,
-            "epochs": len(fit.history),
-            "best_epoch": fit.best_epoch,
-            "stopped_early": fit.stopped_early,
-            "resumed_at": fit.resumed_at,
-            "history": fit.history,
-        },
+        "training": training_report(facts["fit"], facts["device"], recipe.learning),
         "evaluation": {"intervals": judged.intervals, "window": recipe.window, "samples": judged.samples[:_SHOWN]},
         "proof": facts["proof"],
         "seed": recipe.seed,

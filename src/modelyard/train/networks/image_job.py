@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,21 +21,18 @@ from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import classification_intervals
 from modelyard.evaluation.metrics import classification_metrics, confusion, per_class
 from modelyard.train.job import Context
-from modelyard.train.naming import model_name
 from modelyard.train.networks.architectures.images import TITLES, build
-from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, choose_device
 from modelyard.train.networks.image_data import ImageExamples, ImageProblem, objective_for, pose_images
 from modelyard.train.networks.image_graph import ImageProof, build_image_graph, prove_images
 from modelyard.train.networks.lesson import Lesson, learn
 from modelyard.train.networks.loop import Fit
 from modelyard.train.networks.pixels import Scaling, learn_scaling
+from modelyard.train.networks.stages import Served, Stages, training_report
 from modelyard.train.recipes.images import Augmentation, ImageRecipe
 from modelyard.train.recipes.parse import parse_image_recipe
 
 logger = logging.getLogger(__name__)
-_SPANS = {"read": (0.0, 0.08), "learn": (0.08, 0.9), "export": (0.9, 0.95), "evaluate": (0.95, 0.99)}
-"""The share of the whole that each stage takes."""
 _SHOWN = 24
 _AT_ONCE = 256
 
@@ -59,44 +54,26 @@ class Trained:
 def train(context: Context) -> dict[str, Any]:
     """Runs the whole training inside a job's process; see ``train.job.run``."""
     recipe = parse_image_recipe(context.spec["recipe"])
-    dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
-    path = context.inputs["data"]
-    name = str(dataset.get("filename") or path.name)
-    output = context.folder / "output"
-    for part in ("artifact", "attachments"):
-        (output / part).mkdir(parents=True, exist_ok=True)
-
-    def report(stage: str, fraction: float, message: str) -> None:
-        first, last = _SPANS[stage]
-        context.report(stage, round(first + (last - first) * fraction, 4), message)
-
+    stages = Stages(context)
     device = choose_device(recipe.learning.precision)
-    report("read", 0.0, f"reading {name}")
-    store = output / "pixels.npy"
-    problem = pose_images(path, name, recipe, store, lambda share, told: report("read", share, told))
-    _tell(problem, name)
-    with Illustrator(output / "attachments") as illustrator:
-        checkpoints = Checkpoints(context.state, _fingerprint(recipe, dataset, problem), recipe.learning.checkpoint_seconds)
-        trained = _learn(problem, recipe, device, checkpoints, scratch=context.folder / "team", report=report)
-        report("evaluate", 0.0, f"evaluating on {len(problem.test):,} held-out images")
+    stages.report("read", 0.0, f"reading {stages.name}")
+    store = stages.output / "pixels.npy"
+    problem = pose_images(stages.path, stages.name, recipe, store, partial(stages.report, "read"))
+    _tell(problem, stages.name)
+    with Illustrator(stages.attachments) as illustrator:
+        trained = _learn(problem, recipe, device, stages)
+        stages.report("evaluate", 0.0, f"evaluating on {len(problem.test):,} held-out images")
         metrics, evaluation = _evaluate(problem, trained.predicted, recipe, illustrator)
         history = trained.fit.history
         illustrator.draw("learning", "learning_curves", history=history, best=trained.fit.best_epoch, score="accuracy")
-        (output / "artifact" / "model.onnx").write_bytes(trained.graph)
+        (stages.artifact / "model.onnx").write_bytes(trained.graph)
         for title, content in _documents(recipe, problem, trained).items():
-            (output / "attachments" / title).write_bytes(content)
+            (stages.attachments / title).write_bytes(content)
         illustrator.finish()
     store.unlink()
-    context.report("done", 1.0, f"{TITLES[recipe.network.kind]} is ready")
-    return {
-        "model": recipe.name or model_name(str(dataset.get("name") or name)),
-        "entry": "model.onnx",
-        "format": "onnx",
-        "metrics": metrics,
-        "report": _report(problem, recipe, trained) | {"source": _source(problem, name), "evaluation": evaluation},
-        "classes": list(problem.images.classes),
-        "dataset_digest": str(dataset.get("digest") or ""),
-    }
+    stages.done(f"{TITLES[recipe.network.kind]} is ready")
+    report = _report(problem, recipe, trained) | {"source": _source(problem, stages.name), "evaluation": evaluation}
+    return stages.result(recipe.name, Served("onnx"), metrics=metrics, report=report, classes=problem.images.classes)
 
 
 def _tell(problem: ImageProblem, name: str) -> None:
@@ -110,36 +87,38 @@ def _tell(problem: ImageProblem, name: str) -> None:
         logger.warning("%d held-out images are copies of ones to learn from; they were dropped", problem.leaked)
 
 
-def _fingerprint(recipe: ImageRecipe, dataset: Mapping[str, Any], problem: ImageProblem) -> str:
-    """What must be the same for a checkpoint to be of any use; how fast to learn, and for how long, may change."""
+def _facts(problem: ImageProblem, recipe: ImageRecipe) -> list[Any]:
+    """What must be the same for a checkpoint to be of any use, beside what every network has."""
     layout = problem.images.layout
-    facts = [
-        str(dataset.get("digest") or ""),
+    return [
         recipe.network.model_dump(mode="json"),
-        [recipe.seed, recipe.test_size, recipe.learning.validation_size, recipe.learning.batch_size, recipe.learning.accumulation],
-        [recipe.learning.workers, recipe.learning.sharded],
+        [recipe.seed, recipe.test_size],
         [layout.height, layout.width, layout.channels, list(problem.images.classes), len(problem.train)],
     ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, checkpoints: Checkpoints, *, scratch: Path, report: Any) -> Trained:
-    layout, classes = problem.images.layout, len(problem.images.classes)
-    scaling = learn_scaling(problem.images.pixels, problem.train)
+def lesson_for(problem: ImageProblem, recipe: ImageRecipe, scaling: Scaling) -> Lesson:
+    """What is learned, with fresh weights drawn from the recipe's seed."""
+    layout = problem.images.layout
     torch.manual_seed(recipe.seed)
-    module = build(recipe.network, layout.channels, layout.height, layout.width, classes)
-    logger.info(
-        "%s with %d weights on %s", TITLES[recipe.network.kind], sum(weight.numel() for weight in module.parameters()), device.title
-    )
-    lesson = Lesson(
-        module,
+    return Lesson(
+        build(recipe.network, layout.channels, layout.height, layout.width, len(problem.images.classes)),
         objective_for(problem, recipe),
         ImageExamples(problem, problem.train, scaling, recipe.augmentation),
         ImageExamples(problem, problem.validate, scaling, Augmentation()),
         recipe.seed,
     )
-    fit = learn(lesson, recipe.learning, device, checkpoints, scratch=scratch, report=lambda share, told: report("learn", share, told))
-    report("export", 0.0, "making one graph from bytes to classes")
+
+
+def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, stages: Stages) -> Trained:
+    scaling = learn_scaling(problem.images.pixels, problem.train)
+    lesson = lesson_for(problem, recipe, scaling)
+    weights = sum(weight.numel() for weight in lesson.module.parameters())
+    logger.info("%s with %d weights on %s", TITLES[recipe.network.kind], weights, device.title)
+    learning = recipe.learning
+    checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(problem, recipe)))
+    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    stages.report("export", 0.0, "making one graph from bytes to classes")
     module = lesson.module.to("cpu")
     predicted = _predict(module, ImageExamples(problem, problem.test, scaling, Augmentation()))
     graph = build_image_graph(module, problem, scaling, TITLES[recipe.network.kind]).SerializeToString(deterministic=True)
@@ -195,7 +174,6 @@ def _evaluate(
 
 def _report(problem: ImageProblem, recipe: ImageRecipe, trained: Trained) -> dict[str, Any]:
     """What was trained on what, as plain data."""
-    fit = trained.fit
     return {
         "task": "image classification",
         "family": recipe.network.kind,
@@ -204,15 +182,7 @@ def _report(problem: ImageProblem, recipe: ImageRecipe, trained: Trained) -> dic
         "weights": sum(weight.numel() for weight in trained.module.parameters()),
         "metric": recipe.metric,
         "rows": {"train": len(problem.train), "validation": len(problem.validate), "held_out": len(problem.test)},
-        "training": {
-            "device": trained.device.title,
-            "workers": recipe.learning.workers,
-            "epochs": len(fit.history),
-            "best_epoch": fit.best_epoch,
-            "stopped_early": fit.stopped_early,
-            "resumed_at": fit.resumed_at,
-            "history": fit.history,
-        },
+        "training": training_report(trained.fit, trained.device, recipe.learning),
         "proof": trained.proof.report,
         "seed": recipe.seed,
         "plots": {name: f"{name}.svg" for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images")},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from modelyard.core.plugins import load_string
 from modelyard.train.networks.checkpoint import Checkpoints
-from modelyard.train.networks.device import Device
-from modelyard.train.networks.loop import Examples, Fit, Learner, Report
+from modelyard.train.networks.device import Device, choose_device
+from modelyard.train.networks.loop import Examples, Fit, Learner, Report, Step
 from modelyard.train.networks.objectives import Objective
 from modelyard.train.recipes.learning import Learning
 
@@ -38,3 +39,15 @@ def learn(lesson: Lesson, learning: Learning, device: Device, checkpoints: Check
         return found
     learner = Learner(lesson.module, lesson.objective, learning, device, checkpoints, seed=lesson.seed)
     return learner.fit(lesson.train, lesson.validate, report)
+
+
+def try_out(lesson: Lesson, learning: Learning, step: Step, *, score: str) -> tuple[float, dict[str, Any]]:
+    """One trial of a search, of which nothing is kept: the validation loss of its best epoch, and facts with the ``score`` of that epoch.
+
+    ``step`` is told each epoch's loss, and may raise to give the trial up.
+    """
+    learner = Learner(lesson.module, lesson.objective, learning, choose_device(learning.precision), None, seed=lesson.seed, step=step)
+    fit = learner.fit(lesson.train, lesson.validate, lambda *_: None)
+    best = fit.history[fit.best_epoch - 1]
+    curve = [entry["validation_loss"] for entry in fit.history]
+    return best["validation_loss"], {score: best[f"validation_{score}"], "epochs": len(curve), "curve": curve}

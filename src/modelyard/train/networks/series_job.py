@@ -26,7 +26,7 @@ from modelyard.train.networks.series_data import SeriesExamples, SeriesProblem, 
 from modelyard.train.networks.series_evaluation import evaluate
 from modelyard.train.networks.series_graph import SeriesProof, answers, build_series_graph, prove_series
 from modelyard.train.networks.series_scaling import Forecaster, Reader, WindowScaling
-from modelyard.train.networks.stages import Stages, training_report
+from modelyard.train.networks.stages import Served, Stages, training_report
 from modelyard.train.recipes.parse import parse_series_recipe
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ def train(context: Context) -> dict[str, Any]:
     stages.done(f"{title_of(recipe.network)} is ready")
     report = _report(problem, trained) | {"evaluation": evaluation, "source": _source(problem, stages.name)}
     report["plots"] = {name: f"{name}.svg" for name in (*plots, "learning_curves")}
-    return stages.result(recipe.name, model_format="onnx", metrics=metrics, report=report, classes=list(problem.classes))
+    return stages.result(recipe.name, Served("onnx"), metrics=metrics, report=report, classes=problem.classes)
 
 
 def _tell(problem: SeriesProblem, name: str) -> None:
@@ -99,10 +99,9 @@ def lesson_for(problem: SeriesProblem, scaling: WindowScaling) -> Lesson:
 
 
 def _facts(problem: SeriesProblem) -> list[Any]:
-    """What must be the same for a checkpoint to be of any use; how fast to learn, and for how long, may change."""
-    kept, learning = problem.recipe.model_dump(mode="json", exclude={"learning", "name", "search", "metric"}), problem.recipe.learning
-    batches = [learning.validation_size, learning.batch_size, learning.accumulation, learning.workers, learning.sharded]
-    return [kept, batches, list(problem.columns), len(problem.windows.train)]
+    """What must be the same for a checkpoint to be of any use, beside what every network has."""
+    kept = problem.recipe.model_dump(mode="json", exclude={"learning", "name", "search", "metric"})
+    return [kept, list(problem.columns), len(problem.windows.train)]
 
 
 def scale_of(problem: SeriesProblem) -> tuple[float, float]:
@@ -118,7 +117,7 @@ def _learn(problem: SeriesProblem, scaling: WindowScaling, device: Device, stage
     lesson = lesson_for(problem, scaling)
     weights = sum(weight.numel() for weight in lesson.module.parameters())
     logger.info("%s with %d weights on %s", title, weights, device.title)
-    checkpoints = stages.checkpoints(learning, _facts(problem))
+    checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(problem)))
     fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "making one graph from raw windows to answers")
     network = lesson.module.to("cpu")
@@ -154,7 +153,7 @@ def _report(problem: SeriesProblem, trained: Trained) -> dict[str, Any]:
         "embargo": recipe.gap,
         "split": recipe.split,
         "inputs": list(problem.columns),
-        "training": training_report(trained.fit, trained.device),
+        "training": training_report(trained.fit, trained.device, recipe.learning),
         "proof": trained.proof.report,
         "seed": recipe.seed,
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modelyard.train.networks.device import choose_device
-from modelyard.train.networks.loop import Learner, Step
+from modelyard.train.networks.lesson import try_out
+from modelyard.train.networks.loop import Step
 from modelyard.train.networks.series_data import pose_series, scaling_for
 from modelyard.train.networks.series_job import lesson_for
 from modelyard.train.recipes.parse import AnyRecipe
@@ -24,10 +24,5 @@ class SeriesJudge:
         if not isinstance(recipe, SeriesRecipe):
             raise TypeError("This judges recipes for series.")
         problem = pose_series(self._data, self._filename, recipe)
-        lesson, device = lesson_for(problem, scaling_for(problem)), choose_device(recipe.learning.precision)
-        learner = Learner(lesson.module, lesson.objective, recipe.learning, device, None, seed=recipe.seed, step=step)
-        fit = learner.fit(lesson.train, lesson.validate, lambda *_: None)
-        best = fit.history[fit.best_epoch - 1]
-        curve = [entry["validation_loss"] for entry in fit.history]
         score = "accuracy" if problem.classes else "mae"
-        return best["validation_loss"], {score: best[f"validation_{score}"], "epochs": len(curve), "curve": curve}
+        return try_out(lesson_for(problem, scaling_for(problem)), recipe.learning, step, score=score)

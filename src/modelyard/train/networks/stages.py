@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from modelyard.train.job import Context
 from modelyard.train.naming import model_name
@@ -15,8 +15,15 @@ from modelyard.train.networks.device import Device
 from modelyard.train.networks.loop import Fit
 from modelyard.train.recipes.learning import Learning
 
-_SPANS = {"read": (0.0, 0.08), "learn": (0.08, 0.9), "export": (0.9, 0.95), "evaluate": (0.95, 0.99)}
+SPANS = {"read": (0.0, 0.08), "learn": (0.08, 0.9), "export": (0.9, 0.95), "evaluate": (0.95, 0.99)}
 """The share of the whole that each stage takes."""
+
+
+class Served(NamedTuple):
+    """How an artifact is served: what its format is, and where it is entered."""
+
+    format: str
+    entry: str = "model.onnx"
 
 
 class Stages:
@@ -28,42 +35,50 @@ class Stages:
         self.path: Path = context.inputs["data"]
         self.name = str(self.dataset.get("filename") or self.path.name)
         self.scratch = context.folder / "team"
-        self.artifact, self.attachments = (context.folder / "output" / part for part in ("artifact", "attachments"))
+        """Of the workers that learn."""
+        self.output = context.folder / "output"
+        self.artifact, self.attachments = (self.output / part for part in ("artifact", "attachments"))
         for folder in (self.artifact, self.attachments):
             folder.mkdir(parents=True, exist_ok=True)
 
     def report(self, stage: str, fraction: float, message: str) -> None:
-        first, last = _SPANS[stage]
+        first, last = SPANS[stage]
         self._context.report(stage, round(first + (last - first) * fraction, 4), message)
 
     def done(self, message: str) -> None:
         self._context.report("done", 1.0, message)
 
-    def checkpoints(self, learning: Learning, facts: list[Any]) -> Checkpoints:
-        """Those of this data and these facts: what must be the same for a checkpoint to be of any use."""
-        every = [str(self.dataset.get("digest") or ""), *facts]
-        fingerprint = hashlib.sha256(json.dumps(every, sort_keys=True).encode()).hexdigest()
+    def fingerprint(self, learning: Learning, facts: list[Any]) -> str:
+        """Of this data and these facts: what must be the same for a checkpoint to be of any use. How fast to learn, and for how long,
+        may change.
+        """
+        batches = [learning.validation_size, learning.batch_size, learning.accumulation, learning.workers, learning.sharded]
+        every = [str(self.dataset.get("digest") or ""), batches, *facts]
+        return hashlib.sha256(json.dumps(every, sort_keys=True).encode()).hexdigest()
+
+    def checkpoints(self, learning: Learning, fingerprint: str) -> Checkpoints:
         return Checkpoints(self._context.state, fingerprint, learning.checkpoint_seconds)
 
     def result(
-        self, name: str, *, model_format: str, metrics: dict[str, float], report: dict[str, Any], classes: list[str]
+        self, name: str, served: Served, *, metrics: dict[str, float], report: dict[str, Any], classes: Sequence[str] = ()
     ) -> dict[str, Any]:
-        """What ``train.job.run`` gives."""
-        return {
+        """What ``train.job.run`` gives. Without a ``name`` the model is called as the data are."""
+        found = {
             "model": name or model_name(str(self.dataset.get("name") or self.name)),
-            "entry": "model.onnx",
-            "format": model_format,
+            "entry": served.entry,
+            "format": served.format,
             "metrics": metrics,
             "report": report,
-            "classes": classes,
             "dataset_digest": str(self.dataset.get("digest") or ""),
         }
+        return found | {"classes": list(classes)} if classes else found
 
 
-def training_report(fit: Fit, device: Device) -> dict[str, Any]:
+def training_report(fit: Fit, device: Device, learning: Learning) -> dict[str, Any]:
     """How learning went, as plain data."""
     return {
         "device": device.title,
+        "workers": learning.workers,
         "epochs": len(fit.history),
         "best_epoch": fit.best_epoch,
         "stopped_early": fit.stopped_early,

@@ -49,7 +49,23 @@ class Team(Protocol):
         """
 
 
-class Alone:
+class Whole:
+    """The states of a network that every member has the whole of."""
+
+    def weights(self, module: nn.Module) -> State:
+        return {name: value.detach().cpu() for name, value in module.state_dict().items()}
+
+    def memory(self, module: nn.Module, optimizer: Optimizer) -> State:
+        del module
+        return optimizer.state_dict()
+
+    def restore(self, module: nn.Module, weights: State, optimizer: Optimizer | None = None, memory: State | None = None) -> None:
+        module.load_state_dict(weights)
+        if optimizer is not None and memory is not None:
+            optimizer.load_state_dict(memory)
+
+
+class Alone(Whole):
     """One process."""
 
     rank, size = 0, 1
@@ -63,18 +79,6 @@ class Alone:
     def gathering(self, wrapped: nn.Module, *, now: bool) -> AbstractContextManager[object]:
         del wrapped, now
         return nullcontext()
-
-    def weights(self, module: nn.Module) -> State:
-        return {name: value.detach().cpu() for name, value in module.state_dict().items()}
-
-    def memory(self, module: nn.Module, optimizer: Optimizer) -> State:
-        del module
-        return optimizer.state_dict()
-
-    def restore(self, module: nn.Module, weights: State, optimizer: Optimizer | None = None, memory: State | None = None) -> None:
-        module.load_state_dict(weights)
-        if optimizer is not None and memory is not None:
-            optimizer.load_state_dict(memory)
 
 
 def share_of(rows: NDArray[np.intp], team: Team) -> NDArray[np.intp]:

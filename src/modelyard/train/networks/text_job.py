@@ -22,7 +22,7 @@ from modelyard.train.networks.architectures.texts import TextNet, title_of
 from modelyard.train.networks.device import Device, choose_device
 from modelyard.train.networks.lesson import Lesson, learn
 from modelyard.train.networks.loop import Fit
-from modelyard.train.networks.stages import Stages, training_report
+from modelyard.train.networks.stages import Served, Stages, training_report
 from modelyard.train.networks.text_artifact import FORMAT, TextProof, answers, prove_texts, write_text_model
 from modelyard.train.networks.text_data import TextExamples, TextProblem, learn_tokens, objective_for, pose_texts
 from modelyard.train.networks.text_evaluation import evaluate
@@ -63,7 +63,7 @@ def train(context: Context) -> dict[str, Any]:
     stages.done(f"{title_of(recipe.network)} is ready")
     report = _report(problem, trained) | {"evaluation": evaluation, "source": _source(problem, stages.name)}
     report["plots"] = {name: f"{name}.svg" for name in (*plots, "learning_curves")}
-    return stages.result(recipe.name, model_format=FORMAT, metrics=metrics, report=report, classes=list(problem.classes))
+    return stages.result(recipe.name, Served(FORMAT), metrics=metrics, report=report, classes=problem.classes)
 
 
 def _tell(problem: TextProblem, name: str) -> None:
@@ -102,8 +102,8 @@ def _learn(problem: TextProblem, device: Device, stages: Stages) -> Trained:
     weights = sum(weight.numel() for weight in lesson.module.parameters())
     logger.info("%s with %d weights and %d tokens on %s", title_of(recipe.network), weights, tokenizer.get_vocab_size(), device.title)
     kept = recipe.model_dump(mode="json", include={"network", "tokens", "seed", "test_size", "text", "target", "on_empty"})
-    batches = [learning.validation_size, learning.batch_size, learning.accumulation, learning.workers, learning.sharded]
-    checkpoints = stages.checkpoints(learning, [kept, batches, list(problem.classes), len(problem.train)])
+    fingerprint = stages.fingerprint(learning, [kept, list(problem.classes), len(problem.train)])
+    checkpoints = stages.checkpoints(learning, fingerprint)
     fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "writing graph and tokenizer")
     module = lesson.module.to("cpu").eval()
@@ -128,7 +128,7 @@ def _report(problem: TextProblem, trained: Trained) -> dict[str, Any]:
         "weights": trained.weights,
         "metric": recipe.metric,
         "rows": {"train": len(problem.train), "validation": len(problem.validate), "held_out": len(problem.test)},
-        "training": training_report(trained.fit, trained.device),
+        "training": training_report(trained.fit, trained.device, recipe.learning),
         "proof": trained.proof.report,
         "seed": recipe.seed,
     }

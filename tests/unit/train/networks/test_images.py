@@ -5,8 +5,6 @@ import json
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -15,6 +13,7 @@ import pytest
 from PIL import Image
 
 from digits import digit_arrays, write_archive
+from job_context import JobContext
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.datasets.images.decode import decode
 from modelyard.train.job import run
@@ -26,27 +25,10 @@ QUICK = {
 }
 
 
-@dataclass
-class FakeContext:
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    @property
-    def state(self):
-        return self.folder / "state"
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
-
-
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     def _train(path, **recipe):
-        context = FakeContext(
-            {"recipe": QUICK | recipe, "dataset": {"filename": path.name}}, tmp_path_factory.mktemp("job"), {"data": path}
-        )
+        context = JobContext({"recipe": QUICK | recipe, "dataset": {"filename": path.name}}, tmp_path_factory.mktemp("job"), {"data": path})
         context.result = run(context)
         return context
 

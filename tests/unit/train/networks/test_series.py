@@ -2,16 +2,16 @@
 
 import csv
 import json
-from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
 
+from job_context import JobContext
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.evaluation.forecasts import seasonal_naive
+from modelyard.optimize.held_out import HeldOut
 from modelyard.train.job import run
 from modelyard.train.networks.architectures.series import SeriesNet
 from modelyard.train.networks.objectives import Quantities
@@ -19,29 +19,13 @@ from modelyard.train.networks.series_data import pose_series, scaling_for
 from modelyard.train.networks.series_graph import build_series_graph, prove_series
 from modelyard.train.networks.series_scaling import Forecaster
 from modelyard.train.recipes.parse import parse_recipe, parse_series_recipe
+from modelyard.train.tuning.trials import open_judge
 from series import CLIMATE, FORECAST, write_machines, write_shop
 
 pytestmark = pytest.mark.timeout(300)
 
 
-@dataclass
-class FakeContext:
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    @property
-    def state(self):
-        return self.folder / "state"
-
-    @property
-    def attachments(self):
-        return self.folder / "output/attachments"
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
-
+class Trained(JobContext):
     def infer(self, outputs, **inputs):
         return ort.InferenceSession(self.folder / "output/artifact/model.onnx").run(outputs, inputs)
 
@@ -49,7 +33,7 @@ class FakeContext:
 @pytest.fixture(scope="module")
 def train(tmp_path_factory):
     def _train(path, recipe):
-        context = FakeContext({"recipe": recipe, "dataset": {"filename": path.name}}, tmp_path_factory.mktemp("job"), {"data": path})
+        context = Trained({"recipe": recipe, "dataset": {"filename": path.name}}, tmp_path_factory.mktemp("job"), {"data": path})
         context.result = run(context)
         return context
 
@@ -98,6 +82,26 @@ def test_raw_windows_give_what_the_trainer_predicted(climate):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
     assert [float(row["value true"]) for row in rows[:6]] == pytest.approx(problem.future(starts[:1])[0, :, 0])
     assert [row["time"] for row in rows[:2]] == [problem.series.times[starts[0] + 24], problem.series.times[starts[0] + 25]]
+
+
+def test_held_out_windows_are_found_again_to_judge_children_by(climate, tmp_path):
+    held_out = HeldOut.read(CLIMATE, "climate.csv", (climate.attachments / "recipe.yaml").read_text(), tmp_path)
+    outputs = dict(zip(["prediction"], climate.infer(["prediction"], **held_out.inputs), strict=True))
+    assert held_out.metrics(outputs)["mae"] == pytest.approx(climate.result["metrics"]["mae"])
+    worse = {"prediction": outputs["prediction"] + 1}
+    assert held_out.compare(outputs, outputs)["loss"]["value"] == 0.0
+    assert held_out.compare(outputs, worse)["loss"]["value"] > 0
+    evaluation = held_out.evaluation(worse)
+    assert evaluation["residual_quantiles"]["p50"] > held_out.evaluation(outputs)["residual_quantiles"]["p50"]
+
+
+def test_a_search_judges_series_by_their_validation_loss(tmp_path):
+    recipe, losses = parse_series_recipe(FORECAST), []
+    judge = open_judge(CLIMATE, {"filename": "climate.csv"}, recipe, tmp_path)
+    value, facts = judge(recipe, lambda epoch, loss: losses.append((epoch, loss)))
+    assert value == min(facts["curve"]) == min(loss for _, loss in losses)
+    assert facts["epochs"] == len(losses)
+    assert facts["mae"] > 0
 
 
 def test_a_forecast_moves_with_its_series(climate):
@@ -194,6 +198,10 @@ def test_labelled_windows_are_classified_and_whole_groups_held_out(train, tmp_pa
     rows = held_out(done)
     assert label.tolist() == [row["predicted"] for row in rows]
     np.testing.assert_allclose(shares[:, 1], [float(row["p(worn)"]) for row in rows], atol=1e-5)
+    found = HeldOut.read(path, "machines.csv", (done.attachments / "recipe.yaml").read_text(), tmp_path)
+    outputs = {"probabilities": done.infer(["probabilities"], **found.inputs)[0]}
+    assert found.metrics(outputs)["accuracy"] == pytest.approx(done.result["metrics"]["accuracy"])
+    assert found.evaluation(outputs)["confusion_matrix"]["classes"] == ["sound", "worn"]
 
 
 def test_a_quantity_of_a_window_is_learned(train, tmp_path):

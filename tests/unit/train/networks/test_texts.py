@@ -2,13 +2,13 @@
 
 import csv
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from job_context import JobContext
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.hf_onnx import RUNTIME
@@ -21,6 +21,7 @@ from modelyard.train.networks.text_artifact import answers, prove_texts, write_t
 from modelyard.train.networks.text_data import TextExamples, learn_tokens, objective_for, pose_texts
 from modelyard.train.networks.text_job import lesson_for
 from modelyard.train.recipes.parse import parse_recipe, parse_text_recipe
+from modelyard.train.tuning.trials import open_judge
 
 pytestmark = pytest.mark.timeout(300)
 NOVELS = Path(__file__).parents[4] / "examples/data/novels.csv"
@@ -33,27 +34,8 @@ QUICK = {
 }
 
 
-@dataclass
-class FakeContext:
-    spec: dict
-    folder: Path
-    inputs: dict
-    told: list = field(default_factory=list)
-
-    @property
-    def state(self):
-        return self.folder / "state"
-
-    @property
-    def attachments(self):
-        return self.folder / "output/attachments"
-
-    def report(self, stage, fraction=-1.0, message=""):
-        self.told.append((stage, fraction, message))
-
-
 def trained(folder, path, recipe):
-    context = FakeContext({"recipe": recipe, "dataset": {"filename": path.name}}, folder, {"data": path})
+    context = JobContext({"recipe": recipe, "dataset": {"filename": path.name}}, folder, {"data": path})
     context.result = run(context)
     return context
 
@@ -125,6 +107,15 @@ def test_padding_changes_nothing_in_any_network(kind, tmp_path):
     write_text_model(net, tokenizer, problem, tmp_path)
     proof = prove_texts(tmp_path, problem, predicted)
     assert proof.holds, proof.reason
+
+
+def test_a_search_judges_texts_by_their_validation_loss(tmp_path):
+    recipe, losses = parse_text_recipe(QUICK), []
+    judge = open_judge(NOVELS, {"filename": "novels.csv"}, recipe, tmp_path)
+    value, facts = judge(recipe, lambda epoch, loss: losses.append((epoch, loss)))
+    assert value == min(facts["curve"]) == min(loss for _, loss in losses)
+    assert facts["epochs"] == len(losses) == 2
+    assert 0 <= facts["accuracy"] <= 1
 
 
 def test_a_batch_is_as_wide_as_its_longest_and_holds_like_lengths():

@@ -22,13 +22,13 @@ from torch.optim import Optimizer
 
 from modelyard.train.networks.device import Device
 from modelyard.train.networks.distributed.norms import share_norms
-from modelyard.train.networks.team import State
+from modelyard.train.networks.team import State, Whole
 
 _SHARD_WEIGHTS = 100_000
 """Smaller parts are sharded with what they are in: each exchange costs more than it saves."""
 
 
-class Group:
+class Group(Whole):
     """Members that each hold the whole network; see ``Team``. Needs PyTorch's process group."""
 
     def __init__(self, device: Device) -> None:
@@ -51,18 +51,6 @@ class Group:
             return nullcontext()
         held: AbstractContextManager[object] = wrapped.no_sync()
         return held
-
-    def weights(self, module: nn.Module) -> State:
-        return {name: value.detach().cpu() for name, value in module.state_dict().items()}
-
-    def memory(self, module: nn.Module, optimizer: Optimizer) -> State:
-        del module
-        return optimizer.state_dict()
-
-    def restore(self, module: nn.Module, weights: State, optimizer: Optimizer | None = None, memory: State | None = None) -> None:
-        module.load_state_dict(weights)
-        if optimizer is not None and memory is not None:
-            optimizer.load_state_dict(memory)
 
 
 class ShardedGroup(Group):
