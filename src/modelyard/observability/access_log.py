@@ -53,8 +53,12 @@ class AccessLog:
         self._encoder = msgspec.json.Encoder()
         self._dropped = 0
 
-    def write(self, entries: list[Access]) -> None:
-        """Writes entries. A full disk loses log lines, never calls: they are dropped and counted in the next line that fits."""
+    def write(self, entries: list[Access], lost: int = 0) -> None:
+        """Writes entries. A full disk loses log lines, never calls: they are dropped and counted in the next line that fits.
+
+        ``lost`` were dropped before these, by whoever calls.
+        """
+        self._dropped += lost
         if not entries:
             return
         _stamp_all(entries)

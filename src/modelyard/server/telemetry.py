@@ -8,17 +8,20 @@ from bisect import bisect_left
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from modelyard.observability.access_log import Access, AccessLog
-from modelyard.observability.exports import read_export, write_export
+from modelyard.observability.exports import Export, read_export, write_export
 from modelyard.observability.metrics import SECONDS, Metrics
 from modelyard.protocols.call import Call
 from modelyard.server.generations import GenerationMetrics
 from modelyard.server.stages import EVERY, STAGES
 from modelyard.serving.router import Lane
 from modelyard.serving.statistics import CallStatistics
+from modelyard.serving.tallies import Later
+from modelyard.store.scribe import Behind, at_once
 
 logger = logging.getLogger(__name__)
 FINE = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
@@ -42,11 +45,14 @@ class SpanSink(Protocol):
 class Telemetry:
     """Belongs to the event loop. ``note`` is on every call's path; what it notes is worked off in small pieces soon after.
 
-    ``later`` runs something after so many seconds, as a loop's ``call_later`` does.
+    ``later`` runs something after so many seconds, as a loop's ``call_later`` does; files are written ``behind`` it.
     """
 
-    def __init__(self, export_path: Path, access_log: AccessLog | None, later: Callable[[float, Callable[[], None]], object]) -> None:
+    def __init__(self, export_path: Path, access_log: AccessLog | None, later: Later, behind: Behind = at_once) -> None:
         self._export_path = export_path
+        self._behind = behind
+        self._lost = 0
+        """Entries that were given up because the disk did not keep pace."""
         self._log = access_log
         self._later = later
         self.spans: SpanSink | None = None
@@ -112,7 +118,7 @@ class Telemetry:
             if self.spans is not None:
                 self.spans.note(waiting)
             if self._log is not None:
-                self._log.write(waiting)
+                self._lost = 0 if self._behind(partial(self._log.write, waiting, self._lost)) else self._lost + len(waiting)
 
     def observe(self, deployment: str, seconds: dict[str, float]) -> None:
         """Notes the stages of a measured prediction; the form that ``Handler`` asks for."""
@@ -126,10 +132,7 @@ class Telemetry:
         unrecorded = self.unrecorded()
         self._unrecorded.add(amount=unrecorded - self._unrecorded_told)
         self._unrecorded_told = unrecorded
-        try:
-            write_export(self._export_path, self._metrics.export())
-        except OSError as error:
-            logger.warning("The counters cannot be written: %s", error.strerror)
+        self._behind(partial(self._write, self._metrics.export()))
 
     def close(self) -> None:
         """Hands on what was noted last."""
@@ -137,6 +140,12 @@ class Telemetry:
         self.export()
         if self.spans is not None:
             self.spans.close()
+
+    def _write(self, export: Export) -> None:
+        try:
+            write_export(self._export_path, export)
+        except OSError as error:
+            logger.warning("The counters cannot be written: %s", error.strerror)
 
     def _count(self, entries: list[Access]) -> None:
         groups: defaultdict[tuple[str, str, int], list[Access]] = defaultdict(list)

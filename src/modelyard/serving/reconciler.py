@@ -15,6 +15,7 @@ import time
 from collections.abc import Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +34,7 @@ from modelyard.serving.reports import VersionReport, WorkerReport, write_report
 from modelyard.serving.residency import Residency, Resident, in_memory
 from modelyard.serving.router import Lane, Routes
 from modelyard.serving.statistics import CallStatistics
+from modelyard.store.scribe import Behind, at_once
 from modelyard.store.snapshot import Snapshot
 
 logger = logging.getLogger(__name__)
@@ -75,6 +77,8 @@ class ReconcilerOptions:
     """What versions in this process may take together; 0 for no bound."""
     composer: Composer = field(default_factory=Composer)
     """Makes deployments' routes; see ``policies.PolicyComposer``."""
+    behind: Behind = at_once
+    """Writes the report."""
 
 
 @dataclass(slots=True)
@@ -356,11 +360,8 @@ class Reconciler:
         now = time.monotonic()
         if not self._changed and now < self._report_at:
             return
-        self._changed, self._report_at = False, now + _REPORT_S
-        try:
-            write_report(self._options.reports, self._made_report())
-        except OSError as error:
-            logger.warning("Cannot write this worker's report: %s", error)
+        if self._options.behind(partial(_write, self._options.reports, self._made_report())):
+            self._changed, self._report_at = False, now + _REPORT_S
 
     def _made_report(self) -> WorkerReport:
         versions: dict[int, VersionReport] = {}
@@ -384,3 +385,10 @@ class Reconciler:
             versions=versions,
             deployments=dict(self._revisions),
         )
+
+
+def _write(folder: Path, report: WorkerReport) -> None:
+    try:
+        write_report(folder, report)
+    except OSError as error:
+        logger.warning("Cannot write this worker's report: %s", error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from modelyard.core.inference import InferResponse
 from modelyard.core.rollout import Tally, Told
 from modelyard.serving.replica import Waiting
 from modelyard.serving.router import Submit, is_pin
+from modelyard.store.scribe import Behind, at_once
 
 logger = logging.getLogger(__name__)
 EXPORT_SECONDS = 0.25
@@ -27,10 +29,10 @@ Later = Callable[[float, Callable[[], None]], object]
 
 
 class Tallies:
-    """Everything that one worker counts for comparisons. Belongs to the event loop."""
+    """Everything that one worker counts for comparisons. Belongs to the event loop; its file is written ``behind`` that."""
 
-    def __init__(self, path: Path, later: Later) -> None:
-        self._path, self._later = path, later
+    def __init__(self, path: Path, later: Later, behind: Behind = at_once) -> None:
+        self._path, self._later, self._behind = path, later, behind
         self._told = {told.deployment_id: told for told in read_tallies(path)}
         self._scheduled = False
 
@@ -56,9 +58,13 @@ class Tallies:
     def export(self) -> None:
         """Writes the file. A full disk delays that, no more."""
         self._scheduled = False
+        if not self._behind(partial(self._write, msgspec.json.encode(list(self._told.values())))):
+            self.changed()
+
+    def _write(self, counts: bytes) -> None:
         part = self._path.with_suffix(".part")
         try:
-            part.write_bytes(msgspec.json.encode(list(self._told.values())))
+            part.write_bytes(counts)
             part.replace(self._path)
         except OSError as error:
             logger.warning("The counts of versions cannot be written: %s", error.strerror)

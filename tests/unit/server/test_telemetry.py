@@ -77,3 +77,21 @@ def test_notes_are_worked_off_together_soon_after_the_first(tmp_path):
     assert len((tmp_path / "access.log").read_text().splitlines()) == 3
     telemetry.note(call(), 200, 1)
     assert len(asked) == 2
+
+
+def test_lines_that_the_disk_does_not_keep_pace_with_are_counted(tmp_path):
+    path, works, room = tmp_path / "access.log", [], [False, True]
+
+    def behind(work):
+        works.append(work)
+        return room.pop(0)
+
+    telemetry = Telemetry(export_path(tmp_path, 0), AccessLog(path), never, behind)
+    for _ in range(2):
+        telemetry.note(call(), 200, 1)
+        telemetry.note(call(), 200, 1)
+        telemetry.flush()
+    works[1]()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines[0]["dropped"] == 2
+    assert [line["status"] for line in lines[1:]] == [200, 200]

@@ -71,6 +71,7 @@ async def _end(worker: Worker, settings: Settings, tasks: Sequence[asyncio.Task[
         with suppress(asyncio.CancelledError):
             await task
     worker.telemetry.close()
+    worker.scribe.close()
     worker.limiter.close()
     worker.journal.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Seam
 
 from modelyard.core.clock import SystemClock
@@ -56,6 +56,7 @@ from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
 from modelyard.store.home import Home
 from modelyard.store.line_files import LineFile
+from modelyard.store.scribe import Scribe
 from modelyard.store.snapshot import SnapshotReader
 
 DISK_THREADS = 4
@@ -82,6 +83,7 @@ class Worker:
     telemetry: Telemetry
     journal: Journal
     limiter: Limiter
+    scribe: Scribe
     grpc: Listener | None = None
     """None where gRPC is off."""
     certificates: Certificates | None = None
@@ -99,13 +101,13 @@ def build(settings: Settings, handover: Handover) -> Worker:
     limiter = Limiter(Counters(home.limits), clock)
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock, serves=settings.journal_full == "serve")
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
-    later = asyncio.get_running_loop().call_later
-    tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later), later=later, append=journal.append)
+    later, scribe = asyncio.get_running_loop().call_later, Scribe()
+    tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later, scribe.behind), later=later, append=journal.append)
     remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
-    options = reconciling(settings, home, slot, PolicyComposer(tools))
+    options = replace(reconciling(settings, home, slot, PolicyComposer(tools)), behind=scribe.behind)
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
-    telemetry = Telemetry(export_path(home.run, slot), log, later)
+    telemetry = Telemetry(export_path(home.run, slot), log, later, scribe.behind)
     if settings.span_endpoint:
         telemetry.spans = _spans(settings, slot)
     gate = Gate(holder, journal, clock, limiter)
@@ -141,6 +143,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         telemetry=telemetry,
         journal=journal,
         limiter=limiter,
+        scribe=scribe,
         grpc=grpc,
         certificates=way_in.certificates,
     )
