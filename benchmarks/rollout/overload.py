@@ -1,9 +1,12 @@
 """Offers a deployment with an objective more than it can do, and counts what is answered in time.
 
-usage: python benchmarks/rollout/overload.py [--seconds 5]      (prints a table, writes benchmarks/out/overload.json)
+usage: python benchmarks/rollout/overload.py [--seconds 5] [--together]      (prints a table, writes benchmarks/out/overload.json)
 
 A few connections in a closed loop tell where to begin. Then calls are sent open-loop, at given times whether or not earlier ones are
 answered, at rates that grow until goodput, answers within the objective, does not; and last at four times the best goodput.
+
+The client has a core of its own and the server the others, or what the client needs for more calls would be taken from the server as if
+that could do less; ``--together`` lets them share all cores.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 import time
@@ -142,12 +146,20 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=5.0)
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--together", action="store_true")
+    options = parser.parse_args()
+    seconds = options.seconds
+    apart = not options.together and (os.cpu_count() or 1) > 1 and hasattr(os, "sched_setaffinity")
+    *servers, own = sorted(os.sched_getaffinity(0)) if apart else [0]
+    if apart:
+        os.sched_setaffinity(0, servers)  # the platform inherits it
     with (
         tempfile.TemporaryDirectory(prefix="modelyard-bench-") as folder,
         platform(workers=1) as it,
         Client(it.url, it.admin_key) as client,
     ):
+        if apart:
+            os.sched_setaffinity(0, {own})
         path = Path(folder) / "deep.onnx"
         write_model(path)
         client.push(path, "deep")

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from modelyard.observability.access_log import Access, AccessLog
-from modelyard.observability.exports import Export, read_export, write_export
-from modelyard.observability.metrics import SECONDS, Metrics
+from modelyard.observability.exports import read_export, write_export
+from modelyard.observability.metrics import SECONDS, Export, Metrics
 from modelyard.protocols.call import Call
 from modelyard.server.generations import GenerationMetrics
 from modelyard.server.stages import EVERY, STAGES
