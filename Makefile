@@ -40,10 +40,16 @@ $(VENV)/.check: $(VENV)/.test
 	$(PIP) install --quiet --editable '.[check]'
 	@touch $@
 
+# An editable installation is not compiled ahead; without this every process of a platform would read all of its source anew where
+# Python is told to keep no bytecode (PYTHONDONTWRITEBYTECODE), as in many containers.
+COMPILE = $(BIN)/python -m compileall -q src
+
 demo: $(VENV)/.demo
+	$(COMPILE)
 	$(BIN)/modelyard demo $(ARGS)
 
 test: $(VENV)/.test
+	$(COMPILE)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.check
@@ -65,6 +71,7 @@ format: $(VENV)/.check
 	$(BIN)/python scripts/reference.py
 
 bench: $(VENV)/.test
+	$(COMPILE)
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
 # The path of a call compiled (docs/howto/compile.md), and what is tested of it beside the interpreted modules.
