@@ -67,7 +67,6 @@ from modelyard.serving.rollout import RolloutService
 from modelyard.serving.webhook_sender import sender
 from modelyard.serving.webhooks import WebhookPolicy
 from modelyard.store.blobs import Blobs
-from modelyard.store.encryption import Sealer
 from modelyard.store.home import Home
 from modelyard.store.line_files import LineFile, LineFolder
 from modelyard.store.snapshot import SnapshotReader
@@ -122,7 +121,7 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
         workspaces=WorkspaceService(store, clock),
         members=MemberService(store, clock),
         people=PeopleService(store, clock),
-        openid=OpenIdService(store, clock, Sealer(home_secret(home.root, "vault")), provider_http()),
+        openid=OpenIdService(store, clock, sealer(home.root, "vault"), provider_http()),
         audit=AuditLog(store, audit_seed(home.root), home.audit_heads, trust=settings.audit_trust.replace(",", " ").split()),
         refusals=Refusals(LineFile(home.refusals, "management"), clock, lambda _seconds, _write: None),  # written when they are taken
         limits=LimitService(store, clock),

@@ -16,6 +16,8 @@ from modelyard.server.settings import Settings
 from modelyard.store.encryption import Sealer
 
 FILE = "home.secret"
+SHARED_FILE = "sealing.secret"
+"""Where several nodes are to open what one of them has sealed: the same in each home, put there by whoever runs them."""
 AUDIT_FILE = "audit.key"
 WEBHOOK_FILE = "webhook.secret"
 WEBHOOK_PREFIX = "whsec_"
@@ -28,18 +30,27 @@ def home_secret(home: Path, purpose: str) -> bytes:
     Raises Conflict when that file is damaged.
     """
     text = _kept(home / FILE, lambda: secrets.token_hex(_BYTES))
-    try:
-        root = bytes.fromhex(text)
-    except ValueError:
-        root = b""
-    if len(root) != _BYTES:
+    root = _decoded(text)
+    if not root:
         raise Conflict(f"{home / FILE} is damaged; remove it, and the next start makes another.")
-    return hmac.new(root, purpose.encode(), hashlib.sha256).digest()
+    return _derived(root, purpose)
 
 
-def sealer(home: Path) -> Sealer:
-    """What seals secrets for this home. Raises Conflict when its secret is damaged."""
-    return Sealer(home_secret(home, "sealing"))
+def sealer(home: Path, purpose: str = "sealing") -> Sealer:
+    """What seals secrets for this home, or for all nodes where they share ``sealing.secret``; what the home sealed before that still opens.
+
+    Raises Conflict when a secret is damaged.
+    """
+    own, path = home_secret(home, purpose), home / SHARED_FILE
+    try:
+        root = _decoded(path.read_text().strip())
+    except FileNotFoundError:
+        return Sealer(own)
+    except OSError as error:
+        raise Conflict(f"{path} cannot be read ({error.strerror}); let the platform's user read it.") from error
+    if not root:
+        raise Conflict(f"{path} must hold 64 hexadecimal digits, the same on every node: openssl rand -hex 32 makes them.")
+    return Sealer(_derived(root, purpose), own)
 
 
 def unsealing(home: str, workspace_id: int) -> Callable[[str, str], str]:
@@ -54,11 +65,8 @@ def audit_seed(home: Path) -> bytes:
     Raises Conflict when that file is damaged.
     """
     text = _kept(home / AUDIT_FILE, lambda: secrets.token_hex(_BYTES))
-    try:
-        seed = bytes.fromhex(text)
-    except ValueError:
-        seed = b""
-    if len(seed) != _BYTES:
+    seed = _decoded(text)
+    if not seed:
         raise Conflict(f"{home / AUDIT_FILE} is damaged; put the right one back, or remove it and the next start makes another.")
     return seed
 
@@ -79,6 +87,19 @@ def webhook_secret(settings: Settings) -> bytes:
 
 def _new_webhook_secret() -> str:
     return WEBHOOK_PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
+def _decoded(text: str) -> bytes:
+    """A secret of 32 bytes from its digits; empty when they are no such secret."""
+    try:
+        root = bytes.fromhex(text)
+    except ValueError:
+        return b""
+    return root if len(root) == _BYTES else b""
+
+
+def _derived(root: bytes, purpose: str) -> bytes:
+    return hmac.new(root, purpose.encode(), hashlib.sha256).digest()
 
 
 def _kept(path: Path, make: Callable[[], str]) -> str:
