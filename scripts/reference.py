@@ -11,8 +11,8 @@ from typing import Any
 
 from modelyard.cli.main import load
 from modelyard.cli.table import COMMANDS
-from modelyard.control.errors import STATUS
 from modelyard.core.errors import error_codes
+from modelyard.core.http_status import HTTP_STATUS
 from modelyard.server.settings_reading import describe
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -89,7 +89,7 @@ def errors_page() -> str:
         "|---|---|---|",
     ]
     for code, kind in sorted(error_codes().items()):
-        lines.append(f"| `{code}` | {STATUS[code]} | {' '.join((kind.__doc__ or kind.__name__).split())} |")
+        lines.append(f"| `{code}` | {HTTP_STATUS[code]} | {' '.join((kind.__doc__ or kind.__name__).split())} |")
     return "\n".join(lines) + "\n"
 
 

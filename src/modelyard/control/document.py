@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
-from modelyard.control.schemas import Body, Called, CardBody, Name, Short, Tags, TargetBody, Text, UploadedFile
+from modelyard.control.schemas import Body, Called, CardBody, Name, RatesBody, Short, Tags, TargetBody, Text, UploadedFile
 from modelyard.core.access import Action, Role
 from modelyard.core.durations import parse_duration
 from modelyard.core.errors import ModelyardError
 from modelyard.core.models import Reference
 from modelyard.core.shares import LONGEST
 
-Amount = Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
-"""Money, as text so that nothing is rounded; YAML may have made a number of it."""
 Label = Annotated[str, StringConstraints(min_length=1, max_length=63)]
 
 
@@ -96,24 +94,8 @@ class DeclaredLimit(Body):
     platform: bool = False
 
 
-class DeclaredPrice(Body):
+class DeclaredPrice(RatesBody):
     """What calls cost from now on, where it is not what they cost already."""
-
-    deployment: str = Field("", max_length=63, examples=["penguins"])
-    """Empty for every deployment that has no price of its own."""
-    version: str = Field("", max_length=80, examples=["penguins@2"])
-    """For one version only."""
-    currency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")] = Field(examples=["USD"])
-    call: Amount = Field("0", examples=["0.0005"])
-    row: Amount = "0"
-    tokens_in: Amount = "0"
-    """For 1000 tokens, like the next two."""
-    tokens_out: Amount = "0"
-    tokens_cached: Amount = "0"
-    compute_second: Amount = "0"
-    explanation: Amount = "0"
-    cached_call: Amount | None = None
-    """For a call that was answered without computing, in place of all the rest; left out, it costs what any other call does."""
 
 
 def _by_name(value: Any, field: str) -> Any:

@@ -1,4 +1,4 @@
-"""Errors of the management API: one table from codes to statuses, one body, and no detail of a defect in it."""
+"""Errors of the management API: one body, and no detail of a defect in it."""
 
 from __future__ import annotations
 
@@ -25,28 +25,10 @@ from modelyard.core.errors import (
     Unavailable,
     Unsupported,
 )
+from modelyard.core.http_status import HTTP_STATUS
 
 log = logging.getLogger("modelyard.control")
 
-STATUS: dict[str, int] = {
-    "error": 500,
-    "invalid_request": 400,
-    "invalid_tensor": 400,
-    "invalid_artifact": 400,
-    "invalid_data": 400,
-    "too_large": 413,
-    "unsupported": 501,
-    "unauthenticated": 401,
-    "permission_denied": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "already_exists": 409,
-    "limit_exceeded": 429,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
-    "job_failed": 500,
-    "internal": 500,
-}
 _FROM_STATUS: dict[int, type[ModelyardError]] = {401: Unauthenticated, 404: NotFound, 413: TooLarge, 503: Unavailable}
 
 
@@ -59,7 +41,7 @@ def error_response(error: ModelyardError) -> Response:
         headers["www-authenticate"] = "Bearer"
     detail = ErrorDetail(code=error.code, message=error.message, retry_after=error.retry_after)
     body = msgspec.json.encode(ErrorBody(error=detail))
-    return Response(body, STATUS.get(error.code, 500), headers, media_type="application/json")
+    return Response(body, HTTP_STATUS.get(error.code, 500), headers, media_type="application/json")
 
 
 def install(app: FastAPI) -> None:

@@ -292,11 +292,11 @@ class LimitBody(Body):
     not checked."""
 
 
-Money = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
+Money = Annotated[str, BeforeValidator(str), StringConstraints(pattern=r"^[0-9]{1,12}(\.[0-9]{1,6})?$")]
 
 
-class PriceBody(Body):
-    """A price to add: amounts in the currency's unit, as text so that nothing is rounded."""
+class RatesBody(Body):
+    """What calls cost: amounts in the currency's unit, as text so that nothing is rounded."""
 
     deployment: str = Field("", max_length=63, examples=["penguins"])
     """Empty for every deployment that has no price of its own."""
@@ -313,5 +313,10 @@ class PriceBody(Body):
     explanation: Money = "0"
     cached_call: Money | None = Field(None, examples=["0.0001"])
     """For a call that was answered without computing, in place of all the rest; left out, it costs what any other call does."""
+
+
+class PriceBody(RatesBody):
+    """A price to add."""
+
     effective_ns: int = Field(0, ge=0)
     """From when on (nanoseconds since the epoch); 0 for now."""

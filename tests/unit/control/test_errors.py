@@ -6,13 +6,14 @@ import msgspec
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from modelyard.control.errors import STATUS, error_response, sentence
+from modelyard.control.errors import error_response, sentence
 from modelyard.core.api import ErrorBody
 from modelyard.core.errors import error_codes
+from modelyard.core.http_status import HTTP_STATUS
 
 
 def test_every_code_has_a_status() -> None:
-    assert STATUS.keys() == error_codes().keys()
+    assert HTTP_STATUS.keys() == error_codes().keys()
 
 
 @pytest.mark.parametrize("kind", error_codes().values(), ids=lambda kind: kind.code)

@@ -5,29 +5,12 @@ from __future__ import annotations
 import orjson
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.http_status import HTTP_STATUS
 from modelyard.protocols.routing import Reply
 
 JSON = ((b"content-type", b"application/json"),)
 
-STATUS: dict[str, int] = {
-    "error": 500,
-    "invalid_request": 400,
-    "invalid_tensor": 400,
-    "invalid_artifact": 400,
-    "invalid_data": 400,
-    "too_large": 413,
-    "unsupported": 400,
-    "unauthenticated": 401,
-    "permission_denied": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "already_exists": 409,
-    "limit_exceeded": 429,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
-    "job_failed": 500,
-    "internal": 500,
-}
+STATUS = HTTP_STATUS | {"unsupported": 400}
 
 
 def error_reply(error: ModelyardError) -> Reply:

@@ -1,4 +1,4 @@
-"""Errors of the records protocol: the same body as the management API, and one table from our codes to statuses."""
+"""Errors of the records protocol: the same statuses and the same body as the management API's."""
 
 from __future__ import annotations
 
@@ -7,29 +7,10 @@ from typing import Any
 import orjson
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.http_status import HTTP_STATUS
 from modelyard.protocols.routing import Reply
 
 JSON = ((b"content-type", b"application/json"),)
-
-STATUS: dict[str, int] = {
-    "error": 500,
-    "invalid_request": 400,
-    "invalid_tensor": 400,
-    "invalid_artifact": 400,
-    "invalid_data": 400,
-    "too_large": 413,
-    "unsupported": 501,
-    "unauthenticated": 401,
-    "permission_denied": 403,
-    "not_found": 404,
-    "conflict": 409,
-    "already_exists": 409,
-    "limit_exceeded": 429,
-    "unavailable": 503,
-    "deadline_exceeded": 504,
-    "job_failed": 500,
-    "internal": 500,
-}
 
 
 def error_reply(error: ModelyardError) -> Reply:
@@ -37,4 +18,4 @@ def error_reply(error: ModelyardError) -> Reply:
     said: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.retry_after is not None:
         said["retry_after"] = error.retry_after
-    return STATUS[error.code], JSON, orjson.dumps({"error": said})
+    return HTTP_STATUS[error.code], JSON, orjson.dumps({"error": said})

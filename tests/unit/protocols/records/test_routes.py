@@ -10,11 +10,9 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
 from modelyard.core.access import Action, Grant
-from modelyard.core.errors import error_codes
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
 from modelyard.protocols.records import PROTOCOL
-from modelyard.protocols.records.errors import STATUS
 from unit.protocols.fakes import FakePlane, drive
 
 PREDICT = "/v1/deployments/demo/predict"
@@ -200,10 +198,6 @@ def test_the_openapi_schema_is_as_strict_as_the_server():
     for wrong in ({}, ROW | {"mass_g": "2"}, ROW | {"year": None}, ROW | {"extra": 1}, ROW | {"year": 2**63}):
         assert not check.is_valid(wrong)
         assert predict(PENGUINS, {"record": wrong}).status == 400
-
-
-def test_every_error_has_a_status():
-    assert STATUS.keys() == error_codes().keys()
 
 
 JSON = st.recursive(

@@ -9,11 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.core.errors import error_codes
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
 from modelyard.protocols.tensorflow_rest import PROTOCOL
-from modelyard.protocols.tensorflow_rest.errors import STATUS
 from unit.protocols.fakes import FakePlane, drive
 
 
@@ -219,10 +217,6 @@ def test_outputs_without_common_rows_are_refused_as_predictions():
     )
     assert predict(plane, {"instances": [1, 2, 3]}).status == 400
     assert predict(plane, {"inputs": [1]}).json == {"outputs": {"a": [1.0], "b": [0.0, 0.0]}}
-
-
-def test_every_error_has_a_status():
-    assert STATUS.keys() == error_codes().keys()
 
 
 JSON = st.recursive(
