@@ -5,8 +5,6 @@ Subclass ``StoreAccessContract`` as ``store_contract.StoreContract``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from modelyard.core.access import Action, Key, Role
@@ -17,10 +15,11 @@ from modelyard.core.principals import Membership, Principal, PrincipalKind
 from modelyard.core.shares import Share
 from modelyard.core.sign_in import GroupRule, Password, Provider
 from modelyard.core.sign_in import Session as SignedIn
-from modelyard.store.database import Session, Store
+from modelyard.store.database import Session
 from modelyard.store.feedback import Feedback
 from modelyard.store.principals import RIGHTS
 from modelyard.store.settings import STATE
+from modelyard.testing.fresh_store import FreshStore
 
 
 def person(name: str = "ana") -> Principal:
@@ -28,24 +27,8 @@ def person(name: str = "ana") -> Principal:
     return Principal(id=0, workspace_id=1, kind=PrincipalKind.PERSON, name=name)
 
 
-class StoreAccessContract:
-    """Subclasses provide the fixture ``database_url``."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        return ManualClock()
-
-    @pytest.fixture
-    def store(self, database_url: str, clock: ManualClock) -> Iterator[Store]:
-        store = Store.open(database_url, clock)
-        store.migrate()
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def session(self, store: Store) -> Iterator[Session]:
-        with store.write() as session:
-            yield session
+class StoreAccessContract(FreshStore):
+    """Aggregates of who may do what."""
 
     def test_principals_are_found_and_changed_by_revision(self, session: Session) -> None:
         made = session.principals.add(person("a" * 200))

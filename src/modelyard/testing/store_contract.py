@@ -5,7 +5,6 @@ that names a new, empty database; ``store_state_contract`` holds the rest of the
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -18,6 +17,7 @@ from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype
 from modelyard.store.database import Session, Store
 from modelyard.store.filters import MetricFilter
+from modelyard.testing.fresh_store import FreshStore
 
 PATIENCE = 30.0
 SIGNATURE = Signature(
@@ -58,19 +58,8 @@ def version_of(session: Session, workspace_id: int, model: str, *, digest: str =
     return Version(**(fields | changes))  # type: ignore[arg-type]  # the test says what it means
 
 
-class StoreContract:
+class StoreContract(FreshStore):
     """Aggregates of the registry, and what transactions promise."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        return ManualClock()
-
-    @pytest.fixture
-    def store(self, database_url: str, clock: ManualClock) -> Iterator[Store]:
-        store = Store.open(database_url, clock)
-        store.migrate()
-        yield store
-        store.close()
 
     def test_a_fresh_database_has_the_default_workspace_with_id_1(self, store: Store) -> None:
         with store.read() as session:

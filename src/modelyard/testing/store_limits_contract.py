@@ -5,16 +5,14 @@ Subclass ``StoreLimitsContract`` as ``store_contract.StoreContract``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
-from modelyard.core.clock import ManualClock
 from modelyard.core.errors import AlreadyExists, Conflict, NotFound
 from modelyard.core.limits import MOST, Limit, Measure, Scope, Window
 from modelyard.core.prices import HIGHEST, Price
-from modelyard.store.database import Session, Store
+from modelyard.store.database import Session
 from modelyard.store.leases import Lease
+from modelyard.testing.fresh_store import FreshStore
 
 
 def limit(**changes: object) -> Limit:
@@ -29,20 +27,8 @@ def lease(holder: str, granted: int, **changes: object) -> Lease:
     return Lease(**(fields | changes))  # type: ignore[arg-type]  # the test says what it means
 
 
-class StoreLimitsContract:
-    """Subclasses provide the fixture ``database_url``."""
-
-    @pytest.fixture
-    def store(self, database_url: str) -> Iterator[Store]:
-        store = Store.open(database_url, ManualClock())
-        store.migrate()
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def session(self, store: Store) -> Iterator[Session]:
-        with store.write() as session:
-            yield session
+class StoreLimitsContract(FreshStore):
+    """Aggregates of limits, leases and prices."""
 
     def test_a_limit_is_stored_whole(self, session: Session) -> None:
         made = session.limits.add(limit(amount=MOST, measure=Measure.MONEY, currency="USD", created_by="ana"))

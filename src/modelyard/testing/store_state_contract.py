@@ -5,8 +5,6 @@ Subclass ``StoreStateContract`` as ``store_contract.StoreContract``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 
@@ -20,6 +18,7 @@ from modelyard.store.database import Session, Store
 from modelyard.store.nodes import GONE_SECONDS
 from modelyard.store.predictions import Prediction, PredictionStatus
 from modelyard.store.usage import UsageMinute
+from modelyard.testing.fresh_store import FreshStore
 
 ACTOR = Actor(name="ana", workspace_id=1, address="127.0.0.1", request_id="r1")
 
@@ -41,24 +40,8 @@ def deployment(name: str, workspace_id: int = 1) -> Deployment:
     return Deployment(id=0, workspace_id=workspace_id, name=name, targets=(Target(model="m", version="champion"),), policy={"a": 1})
 
 
-class StoreStateContract:
+class StoreStateContract(FreshStore):
     """Aggregates of everything but the registry."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        return ManualClock()
-
-    @pytest.fixture
-    def store(self, database_url: str, clock: ManualClock) -> Iterator[Store]:
-        store = Store.open(database_url, clock)
-        store.migrate()
-        yield store
-        store.close()
-
-    @pytest.fixture
-    def session(self, store: Store) -> Iterator[Session]:
-        with store.write() as session:
-            yield session
 
     def test_a_job_comes_back_as_it_was_stored(self, session: Session) -> None:
         made = session.jobs.add(job(priority=3, limits=Limits(memory_bytes=2**33, wall_seconds=1.5), created_by="ana"))
