@@ -63,19 +63,18 @@ class Exchange(Protocol):
         return None
 
     @abstractmethod
-    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+    def respond(  # on every call's path, where keywords cost time
         self,
         status: int,
         headers: Headers,
         body: bytes | Sequence[bytes | memoryview],
-        request_id: bytes = b"",
-        own_id: bytes = b"",
+        own: Fields = (),
         more: Fields = (),
     ) -> None:
         """Sends the whole answer; a sequence of chunks is sent as one body without joining a caller's buffers twice.
 
-        ``request_id`` and ``own_id``, printable ASCII, are what alone differs between most answers: ``x-request-id`` and
-        ``x-modelyard-request-id``. ``more`` are fields that many answers share for moments.
+        ``own`` are fields of this answer alone, like its ids: they alone differ between most answers, whoever calls vouches that they
+        are printable ASCII, and they are written as they are. ``more`` are fields that many answers share for moments.
         """
 
     @abstractmethod
@@ -93,12 +92,6 @@ class Exchange(Protocol):
     @abstractmethod
     def finish(self) -> None:
         """Ends a begun answer."""
-
-
-def identified(headers: Headers, request_id: bytes, own_id: bytes, more: Fields) -> Headers:
-    """All the fields of an answer in one list, for fronts that encode fields one by one."""
-    ids = ((b"x-request-id", request_id), (b"x-modelyard-request-id", own_id))
-    return [*headers, *[field for field in ids if field[1]], *more]
 
 
 Handler = Callable[[Exchange], None]

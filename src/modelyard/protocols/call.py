@@ -9,7 +9,7 @@ from typing import Protocol as Seam
 
 from modelyard.core.access import Grant
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
-from modelyard.core.exchange import Abort, Exchange, Fields, Headers, identified
+from modelyard.core.exchange import Abort, Exchange, Fields, Headers
 from modelyard.core.inference import Cost, InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
@@ -229,9 +229,10 @@ class Call:
         self.answered = True
         # Without this, call and exchange would hold each other until the garbage collector comes.
         exchange.on_abort = None
-        if self.context is not None:
-            headers = [*headers, *self.context.headers]
-        exchange.respond(status, headers, body, self.request_id.encode(), self.own_id.encode(), more)
+        context = self.context
+        if context is not None and context.headers:
+            headers = [*headers, *context.headers]
+        exchange.respond(status, headers, body, self._own(), more)
         if self._finished is not None:
             self._finished(self, status, size)
         if self.stopwatch is not None and status == 200:
@@ -249,7 +250,7 @@ class Call:
         """Begins an answer in pieces, with status 200. ``error`` makes the last piece of a stream that fails."""
         self._stream_error = error
         more = self.context.headers if self.context is not None else ()
-        self.exchange.start(200, identified(headers, self.request_id.encode(), self.own_id.encode(), tuple(more)))
+        self.exchange.start(200, [*headers, *self._own(), *more])
 
     def send(self, piece: bytes) -> None:
         """One piece of a begun answer."""
@@ -274,6 +275,15 @@ class Call:
         exchange.finish()
         if self._finished is not None:
             self._finished(self, 200, self._sent)
+
+    def _own(self) -> Fields:
+        """The fields that are this answer's alone."""
+        own: Fields = ((b"x-request-id", self.request_id.encode()),)
+        if self.own_id:
+            own = (*own, (b"x-modelyard-request-id", self.own_id.encode()))
+        if self.context is not None and self.context.trace:
+            own = (*own, (b"traceresponse", self.context.told))
+        return own
 
     def _error(self, error: ModelyardError) -> Reply:
         status, headers, body = self.protocol.error(error)

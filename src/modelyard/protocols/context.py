@@ -13,6 +13,7 @@ from random import getrandbits
 from modelyard.core.errors import InvalidRequest
 
 _TRACEPARENT = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_NO_TRACE, _NO_SPAN, _ODD = b"0" * 32, b"0" * 16, b"13579bdf"
 _TIMEOUT = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)?")
 _GRPC_UNITS = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M": 60_000_000_000, b"H": 3600_000_000_000}
 
@@ -20,7 +21,7 @@ _GRPC_UNITS = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M":
 class Context:
     """Of one call."""
 
-    __slots__ = ("deadline_ns", "headers", "origin", "parent", "sampled", "span", "trace")
+    __slots__ = ("deadline_ns", "headers", "origin", "parent", "sampled", "span", "told", "trace")
 
     def __init__(self) -> None:
         self.deadline_ns = 0
@@ -33,8 +34,10 @@ class Context:
         self.span = ""
         """Ours."""
         self.sampled = False
+        self.told = b""
+        """Of trace and span, what the answer says in ``traceresponse``."""
         self.headers: list[tuple[bytes, bytes]] = []
-        """What the answer carries for it."""
+        """What the answer carries for the page."""
 
     def sooner(self, deadline_ns: int) -> int:
         """The earlier of two deadlines, where 0 is none."""
@@ -62,12 +65,15 @@ def read_context(headers: Mapping[bytes, bytes], received_ns: int) -> Context:
 def _read_trace(context: Context, value: bytes) -> None:
     """Malformed ones are ignored, as W3C's Trace Context says; so are fields that a later version adds."""
     found = _TRACEPARENT.fullmatch(value)
-    if found is None or found[1] == b"ff" or (found[1] == b"00" and found[5]) or not int(found[2], 16) or not int(found[3], 16):
+    if found is None:
         return
-    context.trace, context.parent = found[2].decode(), found[3].decode()
-    context.sampled = bool(int(found[4], 16) & 1)
+    version, trace, parent, flags, more = found.groups()
+    if version == b"ff" or (version == b"00" and more) or trace == _NO_TRACE or parent == _NO_SPAN:
+        return
+    context.trace, context.parent = trace.decode(), parent.decode()
+    context.sampled = flags[1] in _ODD
     context.span = f"{getrandbits(64) or 1:016x}"  # unlike others' is enough: it protects nothing, and asking the system costs a call more
-    context.headers.append((b"traceresponse", f"00-{context.trace}-{context.span}-{'01' if context.sampled else '00'}".encode()))
+    context.told = b"00-%b-%b-%b" % (trace, context.span.encode(), b"01" if context.sampled else b"00")
 
 
 def _timeout_ns(value: bytes) -> int:

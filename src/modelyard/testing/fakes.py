@@ -8,7 +8,7 @@ from pathlib import Path
 from modelyard.core.access import ALL_ACTIONS, Action, Grant
 from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
-from modelyard.core.exchange import Exchange, Fields, Headers, identified
+from modelyard.core.exchange import Exchange, Fields, Headers
 from modelyard.core.inference import Cost
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
@@ -36,18 +36,17 @@ class MemoryExchange(Exchange):
         self.answer_headers: dict[bytes, bytes] = {}
         self.answer_body = b""
 
-    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+    def respond(  # on every call's path, where keywords cost time
         self,
         status: int,
         headers: Headers,
         body: bytes | Sequence[bytes | memoryview],
-        request_id: bytes = b"",
-        own_id: bytes = b"",
+        own: Fields = (),
         more: Fields = (),
     ) -> None:
         if self.answer_status:
             raise RuntimeError("An exchange was answered twice.")
-        self.answer_status, self.answer_headers = status, dict(identified(headers, request_id, own_id, more))
+        self.answer_status, self.answer_headers = status, dict([*headers, *own, *more])
         self.answer_body = body if isinstance(body, bytes) else b"".join(body)
 
     def start(self, status: int, headers: Headers) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 from modelyard.core.access import Action, Grant
 from modelyard.core.errors import ModelyardError, NotFound
-from modelyard.core.exchange import Exchange, identified
+from modelyard.core.exchange import Exchange
 from modelyard.core.inference import InferResponse
 from modelyard.core.signature import Signature
 from modelyard.protocols.call import Call
@@ -26,11 +26,9 @@ class FakeExchange(Exchange):
         self.peer, self.secure, self.received_ns, self.aborted, self.on_abort = "127.0.0.1", False, 0, None, None
         self.answer = None
 
-    def respond(self, status, headers, body, request_id=b"", own_id=b"", more=()):
+    def respond(self, status, headers, body, own=(), more=()):
         assert self.answer is None, "answered twice"
-        self.answer = Answer(
-            status, dict(identified(headers, request_id, own_id, more)), body if isinstance(body, bytes) else b"".join(body)
-        )
+        self.answer = Answer(status, dict([*headers, *own, *more]), body if isinstance(body, bytes) else b"".join(body))
 
     def start(self, status, headers):
         raise NotImplementedError

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Seque
 from typing import Any
 from urllib.parse import quote
 
-from modelyard.core.exchange import Abort, Exchange, Fields, Handler, Headers, identified
+from modelyard.core.exchange import Abort, Exchange, Fields, Handler, Headers
 from modelyard.server.fronts.exchange import Answer
 from modelyard.server.fronts.framing import METHODS
 from modelyard.server.fronts.limits import FrontConfig, Refused
@@ -46,18 +46,17 @@ class AsgiExchange(Exchange):
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+    def respond(  # on every call's path, where keywords cost time
         self,
         status: int,
         headers: Headers,
         body: bytes | Sequence[bytes | memoryview],
-        request_id: bytes = b"",
-        own_id: bytes = b"",
+        own: Fields = (),
         more: Fields = (),
     ) -> None:
         if not self._may_begin():
             return
-        fields = list(identified(headers, request_id, own_id, more))
+        fields = [*headers, *own, *more]
         self._encoder.head(status, fields)
         whole = body if isinstance(body, bytes) else b"".join(body)
         if status not in BODILESS:

@@ -75,13 +75,12 @@ class Http1Exchange:
     def certificate(self) -> Certificate | None:
         return self._connection.certificate
 
-    def respond(  # noqa: PLR0917  # on every call's path, where keywords cost time
+    def respond(  # on every call's path, where keywords cost time
         self,
         status: int,
         headers: Headers,
         body: bytes | Sequence[bytes | memoryview],
-        request_id: bytes = b"",
-        own_id: bytes = b"",
+        own: Fields = (),
         more: Fields = (),
     ) -> None:
         if self.answer is not _OPEN:
@@ -96,15 +95,15 @@ class Http1Exchange:
         else:
             tail = encoder.old_keep_tail if self.old else encoder.keep_tail
         self.answer = _DONE
-        ids = b"x-request-id: %b\r\n" % request_id if request_id else b""
-        if own_id:
-            ids += b"x-modelyard-request-id: %b\r\n" % own_id
+        rest = b""
+        for field in own:
+            rest += b"%b: %b\r\n" % field
         if more:
-            ids += encoder.fields(more)
+            rest += encoder.fields(more)
         if type(body) is bytes and self.method != "HEAD" and status not in BODILESS and len(body) < _JOIN_BYTES:
-            connection.write(b"%b%b%b%d\r\n\r\n%b" % (head, ids, tail, len(body), body))
+            connection.write(b"%b%b%b%d\r\n\r\n%b" % (head, rest, tail, len(body), body))
         else:
-            self._respond_parts(status, head + ids + tail, body)
+            self._respond_parts(status, head + rest + tail, body)
         connection.answered(self)
 
     def _respond_parts(self, status: int, head: bytes, body: bytes | Sequence[bytes | memoryview]) -> None:

@@ -23,7 +23,7 @@ import grpc
 
 from modelyard.core.access import Certificate
 from modelyard.core.errors import Conflict
-from modelyard.core.exchange import Abort, Exchange, Fields, Handler, Headers, identified
+from modelyard.core.exchange import Abort, Exchange, Fields, Handler, Headers
 from modelyard.server.entrance import OPEN, Entrance
 from modelyard.server.fronts.grpc_callers import Caller, introduce, listen
 from modelyard.server.fronts.grpc_calls import IDLE, TIMED_OUT, TOO_MANY, Answer, Context, conclude, read_metadata
@@ -72,20 +72,19 @@ class GrpcExchange(Exchange):
     def certificate(self) -> Certificate | None:
         return self._caller.certificate
 
-    def respond(  # noqa: PLR0917  # as the seam
+    def respond(  # as the seam
         self,
         status: int,  # noqa: ARG002  # gRPC's own is among the headers
         headers: Headers,
         body: bytes | Sequence[bytes | memoryview],
-        request_id: bytes = b"",
-        own_id: bytes = b"",
+        own: Fields = (),
         more: Fields = (),
     ) -> None:
         if self.aborted is not None:
             return
         if self.answer is not None:
             raise RuntimeError("This call has been answered already.")
-        self.answer = identified(headers, request_id, own_id, more), body if isinstance(body, bytes) else b"".join(body)
+        self.answer = [*headers, *own, *more], body if isinstance(body, bytes) else b"".join(body)
         self._wake()
 
     def start(self, status: int, headers: Headers) -> None:
