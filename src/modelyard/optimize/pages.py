@@ -12,17 +12,21 @@ from modelyard.optimize.spec import Made, OptimizeSpec
 
 def write_pages(output: Path, spec: OptimizeSpec, made: list[Made], more: dict[str, Any]) -> None:
     """Into ``output/N/attachments``; ``more`` goes into the last one's. Pictures want Matplotlib, which whoever trained here has."""
-    for at, child in enumerate(made):
-        attachments = output / str(at) / "attachments"
-        attachments.mkdir(exist_ok=True)
-        if spec.rows is not None:
-            _draw(attachments, spec, made[: at + 1])
+    places = [Path(str(at)) / "attachments" for at in range(len(made))]
+    for place in places:
+        (output / place).mkdir(exist_ok=True)
+    if spec.rows is not None:
+        with Illustrator(output) as illustrator:
+            for at, place in enumerate(places):
+                _draw(illustrator, place, spec, made[: at + 1])
+            illustrator.finish()
+    for at, (child, place) in enumerate(zip(made, places, strict=True)):
         compared = f"{spec.model}@{spec.number}"
         report = {"optimization": {"pass": child.written, "compared_with": compared} | child.report, "evaluation": child.evaluation}
         report |= {"rows": {"held_out": child.report["quality"]["rows"]}} if child.report["quality"] else {}
         title = f"{compared} + {' + '.join(step.written for step in made[: at + 1])}"
-        page = report_page(title, child.metrics, report | (more if at == len(made) - 1 else {}), attachments)
-        (attachments / FILE).write_bytes(page)
+        page = report_page(title, child.metrics, report | (more if at == len(made) - 1 else {}), output / place)
+        (output / place / FILE).write_bytes(page)
 
 
 def family_rows(parent: str, made: list[Made]) -> list[dict[str, Any]]:
@@ -41,14 +45,13 @@ def _row(title: str, facts: dict[str, Any], quality: float | None, *, kept: bool
     return {"title": title, "size_bytes": facts["size_bytes"], "p50_us": facts["batch_1"]["p50_us"], "quality": quality, "kept": kept}
 
 
-def _draw(folder: Path, spec: OptimizeSpec, made: list[Made]) -> None:
+def _draw(illustrator: Illustrator, place: Path, spec: OptimizeSpec, made: list[Made]) -> None:
     quality, evaluation = made[-1].report["quality"], made[-1].evaluation
-    with Illustrator(folder) as illustrator:
-        rows = family_rows(f"{spec.model}@{spec.number}", made)
-        illustrator.draw("family", "family", rows=rows, metric=quality["metric"] if quality else "")
-        if "confusion_matrix" in evaluation:
-            found = evaluation["confusion_matrix"]
-            told = f"{quality['rows']:,} held-out rows"
-            illustrator.draw("confusion", "confusion_matrix", counts=found["counts"], names=found["classes"], title=told)
-            illustrator.draw("calibration", "calibration", **evaluation["calibration"])
-        illustrator.finish()
+    rows = family_rows(f"{spec.model}@{spec.number}", made)
+    illustrator.draw("family", str(place / "family"), rows=rows, metric=quality["metric"] if quality else "")
+    if "confusion_matrix" in evaluation:
+        found = evaluation["confusion_matrix"]
+        told = f"{quality['rows']:,} held-out rows"
+        names = found["classes"]
+        illustrator.draw("confusion", str(place / "confusion_matrix"), counts=found["counts"], names=names, title=told)
+        illustrator.draw("calibration", str(place / "calibration"), **evaluation["calibration"])

@@ -6,6 +6,7 @@ Its journal is shared with the other processes; one that is killed takes nothing
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -78,3 +79,5 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     work(Path(sys.argv[1]), int(sys.argv[2]))
+    logging.shutdown()
+    os._exit(0)  # as a job's process ends
