@@ -22,3 +22,9 @@ def test_the_controller_checks_passes_without_loading_them():
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not HEAVY & set(loaded)
+
+
+def test_children_are_judged_without_loading_the_families_of_tables():
+    code = "import sys, modelyard.optimize.held_out; print(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"sklearn", "scipy", "skl2onnx", "pandas", "torch", "matplotlib"} & set(loaded)

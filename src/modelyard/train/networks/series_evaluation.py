@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
 from modelyard.evaluation.calibration import calibration_bins, calibration_error
 from modelyard.evaluation.forecasts import by_step, forecast_metrics, improvement, measured
@@ -113,6 +112,8 @@ def _classes(problem: SeriesProblem, scaling: WindowScaling, predicted: Numbers,
 
 
 def _baseline_classes(problem: SeriesProblem, scaling: WindowScaling, truth: NDArray[np.intp]) -> list[dict[str, Any]]:
+    from sklearn.linear_model import LogisticRegression  # loaded when used: forecasts need none of it
+
     train, labels = SeriesExamples(problem, problem.windows.train, scaling).flat()
     shares = np.bincount(labels.astype(np.intp), minlength=len(problem.classes)) / len(labels)
     linear = LogisticRegression(max_iter=1_000).fit(train, labels)

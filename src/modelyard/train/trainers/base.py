@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
-from skl2onnx import to_onnx
-from skl2onnx.common.data_types import FloatTensorType
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.datasets.prepare import Matrix
@@ -132,6 +130,10 @@ class SklearnFitted(Fitted):
         return full
 
     def graph(self) -> tuple[ModelProto, str]:
+        # Loaded when used: most of what knows this seam fits networks, tries recipes or judges children, and converts nothing.
+        from skl2onnx import to_onnx
+        from skl2onnx.common.data_types import FloatTensorType
+
         options = {id(self.estimator): {"zipmap": False}} if self.shape.task is Task.CLASSIFICATION else None
         with warnings.catch_warnings():
             # Deprecations between scikit-learn, skl2onnx and protobuf are not the owner's concern; the proof decides.

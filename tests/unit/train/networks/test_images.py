@@ -136,3 +136,11 @@ def test_the_controller_and_tables_load_no_torch():
         "print([name for name in ('torch', 'PIL') if name in sys.modules and name == 'torch'])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_networks_are_trained_without_loading_the_families_of_tables():
+    code = (
+        "import sys, modelyard.train.networks.image_job, modelyard.train.networks.image_trials, modelyard.train.tuning.trials;"
+        "print([name for name in ('sklearn', 'scipy', 'skl2onnx', 'pandas', 'matplotlib') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
