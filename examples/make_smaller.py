@@ -14,7 +14,7 @@ from pathlib import Path
 from modelyard.core.models import Version
 from modelyard.sdk.client import Client
 
-TREES = {"families": ["forest"], "folds": 2, "settings": {"forest": {"n_estimators": 300}}, "budget": {"trials": 1}}
+TREES = {"families": ["forest"], "folds": 2, "settings": {"forest": {"n_estimators": 100}}, "budget": {"trials": 1}}
 STUDENT = {"hidden": [32], "temperature": 3.0, "mixing": 0.7, "learning": {"epochs": 60, "optimizer": {"learning_rate": 0.01}}}
 TOLERANCE = {"quality": 0.05, "latency": 9.0, "size": 1.0}
 
@@ -37,7 +37,7 @@ def main(data: str, target: str) -> int:
         print(told(student))
         for child in client.optimize(student.reference, ["prune:0.5,finetune=5", "graph"], tolerance=TOLERANCE):
             print(told(child))
-        tuned = client.tune(student.reference, {"p99_ms": 2000, "max_loss": 0.05, "seconds": 4}, chains=[["graph"]], workers=[1])
+        tuned = client.tune(student.reference, {"p99_ms": 2000, "max_loss": 0.05, "seconds": 3}, chains=[["graph"]], workers=[1])
         print(f"{tuned.reference}: {tuned.report['tuning']['tried'][0]['title']}")
         for version in (teacher, tuned):
             with Path(f"{version.model}-{version.number}.html").open("wb") as file:

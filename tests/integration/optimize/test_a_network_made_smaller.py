@@ -130,6 +130,8 @@ def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp
     assert child.lineage.parent_version_id == teacher.id
     assert child.signature.inputs == teacher.signature.inputs
     assert child.artifact.size * 5 < teacher.artifact.size
+    tuned = client.models.version("shrinking@5").report["tuning"]["tried"]
+    assert {row["title"].split(",")[0] for row in tuned} == {"as it is", "graph"}
     report = child.report["optimization"]
     assert report["notes"]["distillation"]["student"]["hidden"] == [32]
     assert report["quality"]["child"]["value"] > 0.95 * report["quality"]["parent"]["value"]
@@ -141,7 +143,7 @@ def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp
 
 @pytest.mark.timeout(300)
 def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_deployed(client, platform):
-    told = ["--p99", "5s", "--max-loss", "50%", "--try", "graph", "--try", "prune:0.99+int4", "--workers", "1", "--seconds", "3"]
+    told = ["--p99", "5s", "--max-loss", "50%", "--try", "prune:0.99+int4", "--workers", "1", "--seconds", "2"]
     document = platform.json("tune", "net@1", *told, "--connections", "4")
     tuning = document["report"]["tuning"]
     assert tuning["met"]
@@ -149,7 +151,7 @@ def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_d
     assert tuning["measured"]["per_second"] > 10
     assert "prune:0.99 + int4" in tuning["refused"]
     tried = tuning["tried"]
-    assert {row["title"].split(",")[0] for row in tried} == {"as it is", "graph"}
+    assert {row["title"].split(",")[0] for row in tried} == {"as it is"}  # the example tries a chain beside it
     assert tried[0]["rounds"] > tried[-1]["rounds"]
     assert any(row["best"] for row in tried)
     assert all(row["p50_ms"] <= row["p99_ms"] for row in tried)
