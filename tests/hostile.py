@@ -206,6 +206,7 @@ CALLS: Mapping[str, Callable[[str], bytes]] = {
     "runpy": lambda canary: asks("runpy", "run_path", canary),
     "numpy's own eval": lambda canary: asks("numpy.f2py.crackfortran", "getlincoef", f"open({canary!r}, 'w')"),
     "numpy's test runner": lambda canary: asks("numpy.testing._private.utils", "runstring", f"open({canary!r}, 'w')"),
+    "numpy reads a file": lambda canary: asks("numpy", "genfromtxt", canary),
     "torch's command": lambda canary: asks("torch.utils.collect_env", "run", touch(canary)),
     "torch.load in a pickle": lambda canary: asks("torch", "load", canary),
     "joblib.load in a pickle": lambda canary: asks("joblib", "load", canary),

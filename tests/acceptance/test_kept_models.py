@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import linecache
+import pickle
 import re
 import sys
 from collections.abc import Iterator
@@ -11,6 +13,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import estimators
 from acceptance.test_kills import eventually
@@ -114,3 +119,27 @@ def test_a_function_of_mlflow_runs_in_a_replica_with_the_environment_that_it_bro
     pid = int(re.search(r"Serves as process (\d+)", log)[1])
     assert Path(f"/proc/{pid}/cmdline").read_bytes().startswith(str(environment).encode())
     client.deployments.delete("spread")
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(bool(why_not()), reason="this machine cannot confine")
+def test_a_pickle_that_reads_whatever_file_a_call_names_reads_none_but_its_own(platform, client, tmp_path):
+    """What it calls runs no program, so that it passes the scan and its trial; what a replica may open is all that holds it."""
+    secret = tmp_path / "secret"
+    secret.write_text("not yours\n")
+    reads = CountVectorizer(preprocessor=linecache.getlines, tokenizer=list, token_pattern=None, lowercase=False)
+    names = [json.__file__, str(secret), "no file"]
+    model = make_pipeline(reads, LogisticRegression(C=100)).fit(names, ["open to it", "leaked", "nothing"])
+    assert model.predict(names).tolist() == ["open to it", "leaked", "nothing"]
+    path = tmp_path / "reading.pkl"
+    path.write_bytes(pickle.dumps(model))
+    printed = platform.run("push", str(path), "--name", "reading", "--trust").stdout
+    assert "linecache.getlines" in printed  # its pusher is told
+    client.deploy("reading@1", timeout=120)
+
+    def said(name: object) -> object:
+        return call(platform, "reading", [{"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": [str(name)]}])["label"]
+
+    assert said(json.__file__) == ["open to it"]
+    assert said(secret) == said(platform.home / "modelyard.db") == said(f"/proc/{platform.process.pid}/environ") == ["nothing"]
+    client.deployments.delete("reading")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import openai
+import psutil
 import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from language import decoder_folder  # noqa: F401  # a fixture
+from acceptance.test_kills import eventually, processes
+from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard import Client
 from modelyard.runtimes.generative.gguf_file import Precision, write_gguf
 from modelyard.runtimes.generative.reference import reference_logits
@@ -26,7 +31,9 @@ GREEDY = {"max_tokens": 6, "temperature": 0, "extra_body": {"ignore_eos": True}}
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory):
-    with running_platform(tmp_path_factory.mktemp("language") / "home", workers=1) as running:
+    folder = tmp_path_factory.mktemp("language")
+    settings = {"vllm_command": str(folder / "vllm")}
+    with running_platform(folder / "home", workers=1, settings=settings) as running:
         yield running
 
 
@@ -88,6 +95,34 @@ def test_a_model_of_a_hub_becomes_a_chat(platform, client, decoder_folder, tmp_p
         pytest.fail(f"the ledger does not know the tokens: {rows}")
 
 
+def test_a_client_reads_its_limits_and_waits_as_it_is_told(platform, client) -> None:
+    """The deployment is that of the test before."""
+    with Client(platform.url, platform.admin_key) as control:
+        key = control.keys.create(deployments=["words"])
+        control.limits.set("1/second", scope="key", subject=key.id)
+    asked = {"model": "words", "prompt": "a", "max_tokens": 1}
+    bound = {"x-ratelimit-limit-requests": "1", "x-ratelimit-remaining-requests": "0"}
+    with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=key.key, max_retries=0) as narrow:
+
+        def told(**more: object) -> dict[str, str]:
+            headers = narrow.completions.with_raw_response.create(**asked, **more).headers
+            return {name: value for name, value in headers.items() if name in bound}
+
+        eventually(lambda: told() == bound, 10, "it is bound")
+
+        def until_refused() -> None:
+            while told() == bound:
+                pass
+
+        with pytest.raises(openai.RateLimitError) as caught:
+            until_refused()
+        assert caught.value.code == "rate_limit_exceeded"
+        headers = caught.value.response.headers
+        assert 0 < int(headers["retry-after-ms"]) <= 1000
+        assert bound.items() <= dict(headers).items()
+        assert narrow.with_options(max_retries=8).completions.create(**asked).usage.completion_tokens == 1
+
+
 @pytest.mark.timeout(300)
 def test_a_gguf_file_is_pushed_and_answers_as_the_decoder_it_holds(platform, client, decoder_folder, tmp_path) -> None:  # noqa: F811
     path = tmp_path / "coarse.gguf"
@@ -133,3 +168,48 @@ def test_adapters_are_children_of_one_base_and_answer_each_in_its_way(platform, 
         control.deploy("words@1")
     assert len(set(answers.values())) == 3
     assert {name: said(client, name) for name in answers} == answers
+
+
+def vllm_processes(platform: RunningPlatform) -> list[psutil.Process]:
+    """What stands in for vLLM, started by replicas."""
+    found = []
+    for process in processes(platform, "replica"):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += process.children(recursive=True)
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_vllm_is_a_process_of_its_own_that_a_replica_starts_calls_and_starts_again(
+    platform,
+    client,
+    decoder_folder,  # noqa: F811
+    converted_decoder,  # noqa: F811
+    tmp_path,
+) -> None:
+    """By a stand-in that is named in the settings, started and called as ``vllm serve`` is: there is no GPU to run vLLM on."""
+    program = platform.home.parent / "vllm"
+    stand_in = Path(__file__).parent.parent / "servers" / "vllm_shaped.py"
+    program.write_text(f'#!/bin/sh\nSTAND_IN_MODEL="{converted_decoder}" exec "{sys.executable}" "{stand_in}" "$@"\n')
+    program.chmod(0o755)
+    shutil.copytree(decoder_folder, tmp_path / "served")
+    (tmp_path / "served" / "vllm.json").write_text(json.dumps({"max-model-len": 128, "enable_prefix_caching": False}))
+    platform.run("push", str(tmp_path / "served"), "--format", "vllm")
+    platform.run("deploy", "served@1")
+    assert said(client, "served") == expected(decoder_folder)
+    (process,) = vllm_processes(platform)
+    command = process.cmdline()[2:]
+    assert command[0] == "serve"
+    assert (Path(command[1]) / "model.safetensors").is_file()
+    assert command[2:-2] == ["--uds", command[3], "--served-model-name", "model", "--max-model-len=128", "--no-enable-prefix-caching"]
+    grammars = '--structured-outputs-config={"backend": "guidance", "disable_any_whitespace": true}'
+    assert command[-2:] == ["--enable-prompt-tokens-details", grammars]
+    assert process.environ()["HF_HUB_OFFLINE"] == process.environ()["VLLM_NO_USAGE_STATS"] == "1"
+    with pytest.raises(openai.BadRequestError, match="context holds 128"):
+        client.completions.create(model="served", prompt=PROMPT * 9, **GREEDY)
+    process.kill()
+    eventually(lambda: bool(vllm_processes(platform)) and vllm_processes(platform) != [process], 60, "another is started")
+    assert said(client, "served") == expected(decoder_folder)
+    assert "Ends, to be started again: vLLM ended with status -9" in platform.run("logs", "served").stdout
+    platform.run("undeploy", "served")
+    eventually(lambda: not vllm_processes(platform), 60, "it ends with its replica")

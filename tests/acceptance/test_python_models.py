@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -139,14 +140,41 @@ def test_rows_of_calls_share_predict_batch_and_a_dead_replica_comes_back(platfor
     assert call(1).status_code == 200
 
 
+def test_calls_that_wait_share_predict_batch(platform: RunningPlatform, client: Client, tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    code = """
+    import time
+
+    class Model:
+        def predict_batch(self, x: float) -> float:
+            print("rows", len(x), flush=True)
+            time.sleep(0.05)
+            return x * 2
+    """
+    path.write_text(textwrap.dedent(code))
+    assert client.push(path, "doubler").profile.row_independent
+    client.deploy("doubler@1", timeout=60)
+    headers = {"authorization": f"Bearer {platform.admin_key}"}
+
+    def call(value: int) -> float:
+        body = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [value]}]}
+        reply = httpx.post(f"{platform.inference}/v2/models/doubler/infer", json=body, headers=headers, timeout=60)
+        return float(reply.json()["outputs"][0]["data"][0])
+
+    with ThreadPoolExecutor(12) as pool:
+        assert list(pool.map(call, range(24))) == [2.0 * value for value in range(24)]
+    sizes = [int(line.split()[-1]) for line in platform.run("logs", "doubler").stdout.splitlines() if "rows " in line]
+    assert max(sizes) > 1
+    client.deployments.delete("doubler")
+
+
 HOSTILE = """
-import json
+import multiprocessing
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import urllib.request
 from pathlib import Path
 
 
@@ -197,6 +225,18 @@ class Model:
     def fork(self, place):
         return os.fork()
 
+    def spawn(self, place):
+        return os.posix_spawn("/bin/true", ["true"], {})
+
+    def pool(self, place):
+        return multiprocessing.get_context("fork").Process(target=print).start()
+
+    def link(self, place):
+        return os.link(place, Path(tempfile.gettempdir()) / "linked")
+
+    def open_up(self, place):
+        return os.chmod(place, 0o777)
+
     def kill(self, place):
         return os.kill(os.getppid(), 0)
 
@@ -244,9 +284,13 @@ def test_a_hostile_model_reaches_nothing_but_its_own_files(platform: RunningPlat
         ("listen", ""),
         ("run", ""),
         ("fork", ""),
+        ("spawn", ""),
+        ("pool", ""),
+        ("open_up", secret),
         ("kill", ""),
     ):
         assert (what, str(place), attempt(what, place)) == (what, str(place), refused)
+    assert attempt("link", secret) in {refused, "OSError"}  # the kernel says that it would cross a boundary
     assert not (tmp_path / "new").exists()
     open_door = {"replicas": {"reach": "network"}}
     developer = client.keys.create(label="deployer", actions=["infer", "read", "develop", "deploy"])

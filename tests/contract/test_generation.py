@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,6 +95,24 @@ def server(vllm_model: tuple[Path, Path]) -> Iterator[Server]:  # noqa: F811
     server.wait(60)
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def real_server(decoder_folder: Path) -> Iterator[Server]:  # noqa: F811
+    """vLLM itself, where VLLM_PROGRAM names one; ``make vllm`` makes one that computes without a GPU."""
+    program = os.environ.get("VLLM_PROGRAM") or pytest.skip("there is no vLLM here: VLLM_PROGRAM names none")
+    server = Server(program, decoder_folder, {"max-model-len": 256, "dtype": "float32", "enforce-eager": True})
+    server.wait(600)
+    yield server
+    server.stop()
+
+
+class TestVllm(GenerationContract):
+    @pytest.fixture
+    def model(self, real_server: Server, decoder_folder: Path) -> Iterator[GenerativeModel]:  # noqa: F811
+        model = VllmModel(TextCodec(decoder_folder, 1024), 256, KeptServer(real_server))
+        yield model
+        model.close()
 
 
 class TestVllmShaped(GenerationContract):

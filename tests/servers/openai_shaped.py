@@ -10,7 +10,8 @@ from servers.threaded import Threaded
 
 class OpenAIShaped(Threaded):
     """Answers completions and Open Inference calls. ``fail`` says what the next requests get instead: a status, ``cut`` or
-    ``hang``. ``keeps`` lets it keep connections for further calls."""
+    ``hang``. ``keeps`` lets it keep connections for further calls. ``calls`` are functions that answers call: a name, and arguments
+    in two pieces."""
 
     def __init__(self, key=""):
         super().__init__()
@@ -22,6 +23,7 @@ class OpenAIShaped(Threaded):
         self.broken_off = 0
         self.connections = set()
         self.keeps = False
+        self.calls = []
 
     def answer(self, handler):
         body = json.loads(handler.rfile.read(int(handler.headers["content-length"])))
@@ -44,7 +46,7 @@ class OpenAIShaped(Threaded):
 
     def _stream(self, handler, body, cut):
         prompt = body.get("prompt") or body["messages"][-1]["content"]
-        words = [f"{word} " for word in prompt.split()][: body.get("max_tokens", 1000)]
+        words = [f"{word} " for word in (prompt.split() if isinstance(prompt, str) else prompt)][: body.get("max_tokens", 1000)]
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream")
         handler.send_header(*(("transfer-encoding", "chunked") if self.keeps else ("connection", "close")))
@@ -56,8 +58,14 @@ class OpenAIShaped(Threaded):
                     handler.close_connection = True
                     return
                 piece = {"delta": {"content": word}} if chat else {"text": word}
+                if body.get("logprobs"):
+                    piece["logprobs"] = told(word, chat=chat)
                 self._event(handler, {"choices": [{"index": 0, **piece, "finish_reason": None}]})
                 time.sleep(self.word_s)
+            for number, (name, *pieces) in enumerate(self.calls):
+                for function in ({"name": name, "arguments": pieces[0]}, {"arguments": pieces[1]}):
+                    delta = {"tool_calls": [{"index": number, "function": function}]}
+                    self._event(handler, {"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
             self._event(handler, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
             usage = {"prompt_tokens": 7, "completion_tokens": len(words), "prompt_tokens_details": {"cached_tokens": 3}}
             self._event(handler, {"choices": [], "usage": usage})
@@ -74,3 +82,11 @@ class OpenAIShaped(Threaded):
 
     def _write(self, handler, piece):
         handler.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece) if self.keeps else piece)
+
+
+def told(word, *, chat):
+    """Log probabilities as each of the two interfaces has them."""
+    if chat:
+        one = {"token": word, "logprob": -0.5, "bytes": list(word.encode())}
+        return {"content": [{**one, "top_logprobs": [one]}]}
+    return {"tokens": [word], "token_logprobs": [-0.5], "top_logprobs": [{word: -0.5}]}

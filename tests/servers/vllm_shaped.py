@@ -9,14 +9,16 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import fastapi
 import uvicorn
 from fastapi.responses import JSONResponse, StreamingResponse
 
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.generation import GenerateRequest, Grammar, GrammarKind, Sampling
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.openvino import RUNTIME
@@ -27,6 +29,8 @@ SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "see
 def request_of(body):
     structured = body.get("structured_outputs") or {}
     grammar = None
+    if body["n"] > 1 and body.get("temperature") == 0:
+        raise InvalidRequest(f"n must be 1 when using greedy sampling, got {body['n']}.")
     if structured.get("json_object"):
         grammar = Grammar(GrammarKind.JSON)
     elif "json" in structured:
@@ -34,6 +38,7 @@ def request_of(body):
     elif "regex" in structured:
         grammar = Grammar(GrammarKind.REGEX, structured["regex"])
     more = {name: body[name] for name in SAMPLING if name in body}
+    more["logit_bias"] = {int(token): bias for token, bias in (body.get("logit_bias") or {}).items()}
     sampling = Sampling(max_tokens=body["max_tokens"], stop=tuple(body.get("stop") or ()), ignore_end=body["ignore_eos"], **more)
     return GenerateRequest(token_ids=tuple(body["prompt"]), sampling=sampling, grammar=grammar, n=body["n"], logprobs=body.get("logprobs"))
 
@@ -49,7 +54,8 @@ def logprobs(chunk):
     }
 
 
-def event(chunk):
+def event(chunk, out):
+    """``out`` are the tokens of the chunk's choice so far: that is what is told on the way."""
     usage = chunk.usage
     return {
         "object": "text_completion",
@@ -65,8 +71,8 @@ def event(chunk):
         ],
         "usage": {
             "prompt_tokens": usage.tokens_in,
-            "completion_tokens": usage.tokens_out,
-            "total_tokens": usage.tokens_in + usage.tokens_out,
+            "completion_tokens": out,
+            "total_tokens": usage.tokens_in + out,
             "prompt_tokens_details": {"cached_tokens": usage.tokens_cached} if usage.tokens_cached else None,
         },
     }
@@ -97,10 +103,11 @@ def application(model):
             return JSONResponse({"error": {"message": first.message, "type": "BadRequestError", "code": 400}}, 400)
 
         async def stream():
-            item = first
+            item, out = first, Counter()
             try:
                 while True:
-                    yield f"data: {json.dumps(event(item))}\n\n"
+                    out[item.choice] += len(item.token_ids)
+                    yield f"data: {json.dumps(event(item, out[item.choice]))}\n\n"
                     if item.last:
                         break
                     item = await items.get()
@@ -121,6 +128,7 @@ def main():
     serve.add_argument("--uds", required=True)
     serve.add_argument("--served-model-name", required=True)
     serve.add_argument("--enable-prompt-tokens-details", action="store_true")
+    serve.add_argument("--structured-outputs-config", type=json.loads, default={})
     serve.add_argument("--max-model-len", type=int)
     serve.add_argument("--max-num-seqs", type=int)
     serve.add_argument("--gpu-memory-utilization", type=float)
@@ -129,8 +137,9 @@ def main():
     if arguments.gpu_memory_utilization and arguments.gpu_memory_utilization > 1:
         print("ValueError: gpu_memory_utilization must be at most 1", file=sys.stderr)
         sys.exit(1)
-    # The folder has safetensors for vLLM; beside it lies what this stand-in computes with.
-    model = RUNTIME.load(Path(arguments.model).parent / "converted", "openvino_model.xml", LoadOptions(threads=1))
+    # The folder has safetensors for vLLM; what this stand-in computes with lies elsewhere.
+    converted = os.environ.get("STAND_IN_MODEL") or Path(arguments.model).parent / "converted"
+    model = RUNTIME.load(Path(converted), "openvino_model.xml", LoadOptions(threads=1))
     print("INFO serving", arguments.served_model_name, flush=True)
     uvicorn.run(application(model), uds=arguments.uds, log_level="warning")
 

@@ -17,6 +17,8 @@ from modelyard.core.errors import InvalidRequest, ModelyardError
 MAX_CHOICES = 128
 MAX_STOPS = 16
 MAX_TOP_LOGPROBS = 20
+MAX_BIASED = 1024
+MAX_BIAS = 100.0
 MAX_PROMPT_CHARACTERS = 8 << 20
 
 
@@ -65,6 +67,8 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether the model's own end token does not end a choice; for load tests."""
     seed: int | None = None
     """Equal seeds and requests give equal texts, as long as the runtime computes alike; choice ``i`` uses ``seed + i``."""
+    logit_bias: dict[int, float] = {}
+    """Added to the logits of these token ids; -100 all but forbids one, 100 all but forces it."""
 
     def check(self) -> None:
         """Raises InvalidRequest for a value that means nothing, naming the field as it is named here."""
@@ -80,6 +84,11 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise InvalidRequest(f"{len(self.stop)} stop texts are more than {MAX_STOPS}.")
         if not all(self.stop):
             raise InvalidRequest("A stop text is empty; leave it out.")
+        if len(self.logit_bias) > MAX_BIASED:
+            raise InvalidRequest(f"logit_bias has {len(self.logit_bias)} tokens; {MAX_BIASED} are the most.")
+        for token, bias in self.logit_bias.items():
+            if token < 0 or not -MAX_BIAS <= bias <= MAX_BIAS:
+                raise InvalidRequest(f"logit_bias gives {bias} to token {token}; it must lie between -100 and 100, and ids begin at 0.")
 
 
 _RANGES: tuple[tuple[str, float, float], ...] = (
@@ -110,6 +119,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     """A conversation, for the model's chat template: ``{"role": …, "content": text, …}``."""
     tools: tuple[dict[str, Any], ...] = ()
     """Functions that the model may call, for the chat template: JSON Schema as OpenAI's protocol has it."""
+    must_call: tuple[str, ...] = ()
+    """Names of ``tools`` one of which the answer must call. ``grammar`` holds it to that where the runtime follows grammars."""
     template: dict[str, Any] = {}
     """Further variables of the chat template."""
     special_tokens: bool = True

@@ -28,7 +28,7 @@ _FLAT = 0.01
 """Answers that deviate from each other by less than this part of their size are judged by that part: less is rounding, mostly."""
 _MEASURE_SECONDS = 0.5
 _MEASURE_RUNS = 200
-_REFUSALS = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError)
+_REFUSALS = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, AttributeError, OSError)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,7 @@ _NEVER = frozenset({"io", "_io", "importlib", "builtins", "__builtin__", "webbro
 """Modules that no model needs a name of, beyond those that picklescan knows; of the builtins only the harmless ones."""
 _OPENERS = frozenset(
     (
+        "DataSource",
         "compile",
         "download_url_to_file",
         "dump",
@@ -57,10 +58,13 @@ _OPENERS = frozenset(
         "eval",
         "exec",
         "fromfile",
+        "fromregex",
+        "genfromtxt",
         "get_handle",
         "load",
         "loads",
         "load_state_dict_from_url",
+        "loadtxt",
         "memmap",
         "open_memmap",
         "run",

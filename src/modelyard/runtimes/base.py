@@ -59,6 +59,10 @@ class LoadedModel(ABC):
         """The extras of the signature that are wanted, under the same terms as ``infer``."""
         raise Unsupported(f"The model gives no {', '.join(wanted)}.")
 
+    def ended(self) -> str:
+        """Why no call can be answered any more, because what computes has ended; empty while it lives. Cheap."""
+        return ""
+
     @abstractmethod
     def close(self) -> None:
         """Frees what the model holds."""

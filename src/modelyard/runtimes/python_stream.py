@@ -30,7 +30,8 @@ class _Inner(Protocol):
 class StreamingPythonModel(GenerativeModel):
     """Runs ``stream`` in threads, as many at once as the class's ``concurrency``. A piece counts as a token: nothing better is known.
 
-    ``stream`` gets ``prompt`` or ``messages``, and of the sampling options those that it names as parameters.
+    ``stream`` gets ``prompt`` or ``messages`` (a prompt as the one message, where it takes no other), and of the sampling options those
+    that it names as parameters.
     """
 
     context_length = _CONTEXT
@@ -108,7 +109,10 @@ class StreamingPythonModel(GenerativeModel):
             raise InvalidRequest("This model streams one text from one prompt: it has no token ids, log probabilities or grammars.")
         if request.messages and not self.has_template:
             raise InvalidRequest("This model takes a prompt, not messages; its stream has no parameter 'messages'.")
-        given: dict[str, Any] = {"messages": list(request.messages)} if request.messages else {"prompt": request.prompt}
+        if request.messages or "prompt" not in self._names:
+            given: dict[str, Any] = {"messages": list(request.messages) or [{"role": "user", "content": request.prompt}]}
+        else:
+            given = {"prompt": request.prompt}
         for name in self._names.intersection(_OPTIONS):
             value = getattr(request.sampling, name)
             if value is not None:

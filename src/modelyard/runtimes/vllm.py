@@ -46,6 +46,8 @@ _CODE = frozenset(
     {"trust-remote-code", "logits-processors", "logits-processor-pattern", "chat-template", "worker-cls", "tool-parser-plugin"}
 )
 """Options that run code of the model's maker, or read files by name."""
+STRUCTURED = "structured-outputs-config"
+"""How it follows grammars: where white space is free, weak models write nothing else."""
 _LAST_LINES = 20
 
 
@@ -81,6 +83,9 @@ class VllmModel(GenerativeModel):
         self._loop.call_soon_threadsafe(begin)
         return cancel
 
+    def ended(self) -> str:
+        return "" if self._closed else self._server.ended()
+
     def close(self) -> None:
         if self._closed:
             return
@@ -102,7 +107,7 @@ class VllmModel(GenerativeModel):
         used = GenerationUsage()
         try:
             left_s = (request.deadline_ns - began_ns) / 1e9 if request.deadline_ns else None
-            prompt = await asyncio.to_thread(self._codec.encode, request)
+            prompt = await asyncio.to_thread(self._read, request)
             used = GenerationUsage(tokens_in=len(prompt))
             if request.sampling.max_tokens == 0:
                 text = self._codec.decode(prompt)
@@ -126,6 +131,12 @@ class VllmModel(GenerativeModel):
         except asyncio.CancelledError:
             closing = Unavailable(CLOSED, retry_after=1.0)
             emit(closing if self._closed else TokenChunk(finish=FinishReason.CANCELLED, last=True, usage=used))
+
+    def _read(self, request: GenerateRequest) -> list[int]:
+        """The prompt's ids; raises InvalidRequest, also for a grammar that is none, as every runtime says it."""
+        if request.grammar is not None:
+            self._codec.vocabulary.matcher(request.grammar)
+        return self._codec.encode(request)
 
     async def _chunks(
         self, request: GenerateRequest, prompt: Sequence[int], reader: ChunkReader, began_ns: int
@@ -160,6 +171,8 @@ class Server:
         self._socket = self._place / "s"
         command = [program, "serve", str(folder), "--uds", str(self._socket), "--served-model-name", "model", *arguments_of(options)]
         command.append("--enable-prompt-tokens-details")
+        if STRUCTURED not in options:
+            command += arguments_of({STRUCTURED: {"backend": "guidance", "disable_any_whitespace": True}})
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         try:
@@ -205,6 +218,11 @@ class Server:
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as trial:
             return trial.connect_ex(str(self._socket)) == 0
+
+    def ended(self) -> str:
+        """How it ended, in its own last words; empty while it runs."""
+        status = self._process.poll()
+        return "" if status is None else f"vLLM ended with status {status}: {self._last_words()}"
 
     def stop(self) -> None:
         """Ends the process, and forgets its socket."""

@@ -36,8 +36,12 @@ def body_of(request: GenerateRequest, prompt: Sequence[int], most: int) -> dict[
         "ignore_eos": sampling.ignore_end,
     }
     body |= {name: getattr(sampling, name) for name in _SAMPLING if getattr(sampling, name) is not None}
+    if request.n > 1 and sampling.temperature == 0:
+        body |= {"temperature": 1.0, "top_k": 1}  # the same tokens; it refuses several choices at temperature 0
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if sampling.logit_bias:
+        body["logit_bias"] = {str(token): bias for token, bias in sampling.logit_bias.items()}
     if request.logprobs is not None:
         body["logprobs"] = request.logprobs
     if request.grammar is not None:
@@ -47,9 +51,9 @@ def body_of(request: GenerateRequest, prompt: Sequence[int], most: int) -> dict[
 
 def _structured(grammar: Grammar) -> dict[str, Any]:
     if grammar.kind is GrammarKind.JSON:
-        return {"json_object": True, "disable_any_whitespace": True}
+        return {"json_object": True}
     if grammar.kind is GrammarKind.JSON_SCHEMA:
-        return {"json": msgspec.json.decode(grammar.text), "disable_any_whitespace": True}
+        return {"json": msgspec.json.decode(grammar.text)}
     if grammar.kind is GrammarKind.REGEX:
         return {"regex": grammar.text}
     raise InvalidRequest("vLLM is given grammars as JSON schemas or regular expressions; this one is of another kind.")
@@ -62,6 +66,7 @@ class ChunkReader:
         self.usage = GenerationUsage(tokens_in=prompt_tokens)
         self._left = set(range(choices))
         self._raw = raw
+        self._out = 0
         self._cached = 0
 
     @property
@@ -80,13 +85,15 @@ class ChunkReader:
         event = msgspec.json.decode(data, type=dict[str, Any])
         if isinstance(event.get("error"), dict):
             raise InvalidRequest(f"vLLM says: {' '.join(str(event['error'].get('message', 'it failed')).split())[:300]}")
+        choices = event.get("choices") or ()
+        self._out += sum([len(choice.get("token_ids") or ()) for choice in choices])
         self._count(event.get("usage") or {}, queue_us, compute_us)
-        return [self._chunk(choice) for choice in event.get("choices") or ()]
+        return [self._chunk(choice) for choice in choices]
 
     def _count(self, usage: dict[str, Any], queue_us: int, compute_us: int) -> None:
         details = usage.get("prompt_tokens_details") or {}
         self._cached = int(details.get("cached_tokens") or self._cached)
-        out = max(self.usage.tokens_out, int(usage.get("completion_tokens") or 0))
+        out = max(self._out, int(usage.get("completion_tokens") or 0))  # what it tells on the way is of one choice
         self.usage = GenerationUsage(self.usage.tokens_in, self._cached, out, queue_us, max(1, compute_us))
 
     def _chunk(self, choice: dict[str, Any]) -> TokenChunk:

@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
@@ -28,6 +29,8 @@ from modelyard.serving.replicas.spec import ReplicaSpec, leave_failure
 logger = logging.getLogger("modelyard.replica")
 UNSEAL = "modelyard.server.wiring.secrets:unsealing"
 """Imported only where there are secrets to open: it needs a library for that."""
+LOOK_SECONDS = 0.5
+"""How often it is looked whether what computes still lives."""
 SWITCH_SECONDS = 0.0005
 """A model that computes in Python must not keep the loop from reading for the usual 5 ms."""
 
@@ -48,9 +51,9 @@ def run(folder: Path, listener: socket.socket, held: tuple[str, ...]) -> int:
         leave_failure(folder, error)
         return 1
     sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.run(serve(model, listener, spec))
+    why = asyncio.run(serve(model, listener, spec))
     model.close()
-    return 0
+    return 1 if why else 0
 
 
 def _tell_confinement(spec: ReplicaSpec, held: tuple[str, ...]) -> None:
@@ -63,8 +66,8 @@ def _tell_confinement(spec: ReplicaSpec, held: tuple[str, ...]) -> None:
         logger.info("Confined by %s%s", ", ".join(held), "; it may call other hosts" if spec.reach == "network" else "")
 
 
-async def serve(model: LoadedModel, listener: socket.socket, spec: ReplicaSpec) -> None:
-    """Answers calls until SIGTERM, then those that came before it."""
+async def serve(model: LoadedModel, listener: socket.socket, spec: ReplicaSpec) -> str:
+    """Answers calls until SIGTERM, then those that came before it; why it ended, where the model did by itself."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
@@ -73,8 +76,20 @@ async def serve(model: LoadedModel, listener: socket.socket, spec: ReplicaSpec) 
     gc.freeze()
     await server.serve(listener)
     logger.info("Serves as process %d", os.getpid())
-    await stop.wait()
+    why = await _until_ended(model, stop)
+    if why:
+        logger.error("Ends, to be started again: %s", why)
     await server.drain(spec.drain_seconds)
+    return why
+
+
+async def _until_ended(model: LoadedModel, stop: asyncio.Event) -> str:
+    while not (why := model.ended()):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), LOOK_SECONDS)
+        if stop.is_set():
+            return ""
+    return why
 
 
 def trial_of(model: LoadedModel) -> dict[str, Array] | None:

@@ -127,6 +127,19 @@ class GenerationContract:
         assert texts(8)[0] == first[1]  # choice i uses seed + i
         assert texts(9) != first
 
+    def test_a_bias_all_but_forces_a_token_or_forbids_it(self, model: GenerativeModel) -> None:
+        if not self.samples:
+            pytest.skip("takes the likeliest token whatever it is asked")
+
+        def biased(bias: dict[int, float]) -> list[int]:
+            sampling = Sampling(max_tokens=4, temperature=0.0, ignore_end=True, logit_bias=bias)
+            return ids(Generation(model, GenerateRequest(prompt=PROMPT, sampling=sampling)).rest())
+
+        first = biased({})[0]
+        assert biased({first: -100.0})[0] != first
+        other = first - 1 if first else 1
+        assert biased({other: 100.0}) == [other] * 4
+
     def test_an_answer_keeps_to_its_grammar_or_the_call_is_refused(self, model: GenerativeModel) -> None:
         schema = {"type": "object", "properties": {"a": {"enum": [1, 2]}}, "required": ["a"], "additionalProperties": False}
         grammar = Grammar(GrammarKind.JSON_SCHEMA, json.dumps(schema))

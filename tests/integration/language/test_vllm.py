@@ -28,10 +28,12 @@ def test_options_are_passed_on_and_the_process_ends_with_the_model(folder):
     (place / "vllm.json").write_text(json.dumps({"max-model-len": 128, "--gpu_memory_utilization": 0.5, "enable-prefix-caching": False}))
     model = RUNTIME.load(place, "config.json", LoadOptions(program=program))
     assert model.context_length == 128
+    assert not model.ended()
     process = model._server._process
     assert Generation(model, GenerateRequest(prompt="one two", sampling=Sampling(max_tokens=3))).rest()[-1].usage.tokens_out == 3
     process.kill()  # as when the machine's memory ends
     process.wait()
+    assert "vLLM ended with status -9: INFO serving model" in model.ended()
     with pytest.raises(Unavailable, match="vLLM has ended"):
         Generation(model, GenerateRequest(prompt="one two", sampling=Sampling(max_tokens=3))).rest()
     model.close()

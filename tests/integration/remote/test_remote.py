@@ -7,6 +7,7 @@ import pytest
 
 from modelyard.core.errors import DeadlineExceeded, Internal, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
 from modelyard.core.generation import FinishReason, GenerateRequest, Grammar, GrammarKind, Sampling
+from modelyard.protocols.openai.tools import Tools
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.runtimes.remote import proxy_of
@@ -231,8 +232,51 @@ def test_settings_that_cannot_be_used_say_why(tmp_path, written, said):
         RUNTIMES.get("remote").load(tmp_path, "remote.json", LoadOptions())
 
 
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+
+
+def test_functions_are_offered_and_their_calls_come_back(servers, load):
+    called = [("weather", '{"pla', 'ce": "Oslo"}'), ("weather", "", "")]
+    servers[0].calls = called
+    model = load(servers[0].url)
+    before = {
+        "role": "assistant",
+        "content": "",
+        "tool_calls": [{"id": "a", "type": "function", "function": {"name": "weather", "arguments": {"place": "Rome"}}}],
+    }
+    asked = GenerateRequest(
+        messages=({"role": "user", "content": "one"}, before, {"role": "tool", "tool_call_id": "a", "content": "Rain."}),
+        tools=(WEATHER,),
+        must_call=("weather",),
+        grammar=Grammar(GrammarKind.JSON_SCHEMA, "{}"),
+    )
+    said = Tools([WEATHER], None).read(text(model, asked))
+    assert [json.loads(one["function"]["arguments"]) for one in said.calls] == [{"place": "Oslo"}, {}]
+    assert said.text == "Rain. "
+    sent = servers[0].requests[0][1]
+    assert (sent["tools"], sent["tool_choice"]) == ([WEATHER], {"type": "function", "function": {"name": "weather"}})
+    assert "response_format" not in sent
+    assert sent["messages"][1]["tool_calls"][0]["function"]["arguments"] == '{"place":"Rome"}'
+
+
+def test_log_probabilities_biases_and_token_ids_are_passed_on(servers, load):
+    model = load(servers[0].url)
+    messages = ({"role": "user", "content": "four five"},)
+    for request in (GenerateRequest(messages=messages, logprobs=1), GenerateRequest(prompt="four five", logprobs=1)):
+        told = [one for chunk in Generation(model, request).rest() for one in chunk.logprobs]
+        assert [(one.text, one.raw, one.logprob, one.top[0].text) for one in told] == [
+            ("four ", b"four ", -0.5, "four "),
+            ("five ", b"five ", -0.5, "five "),
+        ]
+    assert servers[0].requests[0][1]["top_logprobs"] == servers[0].requests[1][1]["logprobs"] == 1
+    text(model, GenerateRequest(token_ids=(5, 6), sampling=Sampling(logit_bias={7: -100.0})))
+    sent = servers[0].requests[2][1]
+    assert (sent["prompt"], sent["logit_bias"]) == ([5, 6], {"7": -100.0})
+
+
 def test_what_cannot_be_passed_on_is_refused(servers, load):
     model = load(servers[0].url)
-    for request in (GenerateRequest(token_ids=(1,)), GenerateRequest(prompt="x", logprobs=1)):
-        with pytest.raises(ModelyardError, match="served elsewhere"):
-            text(model, request)
+    with pytest.raises(ModelyardError, match="served elsewhere"):
+        text(model, GenerateRequest(prompt="x", sampling=Sampling(max_tokens=0)))
+    with pytest.raises(ModelyardError, match="a grammar of kind 'regex' is not passed on"):
+        text(model, GenerateRequest(prompt="x", grammar=Grammar(GrammarKind.REGEX, "a+")))

@@ -39,6 +39,7 @@ def messages(call: Call) -> None:
             stop=tuple(asked.stop_sequences or ()),
         ),
         grammar=tools.grammar(),
+        must_call=tools.forced,
     )
     if asked.max_tokens < 1:
         raise InvalidRequest("max_tokens must be at least 1.")
@@ -80,7 +81,7 @@ class _Answer:
 
     async def stream(self, request: GenerateRequest) -> None:
         call, choice = self._call, Choice()
-        shown, opened, began, ended = 0, False, False, False
+        shown, began, ended = 0, False, False
         async for chunk in generate(call, request):
             if not began:
                 began = True
@@ -89,28 +90,26 @@ class _Answer:
                 self._send("message_start", message=start)
             choice.add(chunk)
             ended = chunk.last
-            if not opened and (self._tools.may_begin(choice.text) or (ended and self._tools.read(choice.text))):
-                continue
-            if not opened:
-                opened = True
-                self._send("content_block_start", index=0, content_block={"type": "text", "text": ""})
-            if len(choice.text) > shown:
-                self._send("content_block_delta", index=0, delta={"type": "text_delta", "text": choice.text[shown:]})
-                shown = len(choice.text)
+            clear = len(self._tools.read(choice.text).text) if ended else self._tools.clear(choice.text)
+            if clear > shown:
+                if not shown:
+                    self._send("content_block_start", index=0, content_block={"type": "text", "text": ""})
+                self._send("content_block_delta", index=0, delta={"type": "text_delta", "text": choice.text[shown:clear]})
+                shown = clear
             await call.exchange.drain()
         if not began:
             gone(call)
             return
         if ended:
-            self._close(choice, opened=opened)
+            self._close(choice, opened=bool(shown))
         call.finish()
 
     def _close(self, choice: Choice, *, opened: bool) -> None:
         content = self._content(choice.text)
-        if opened:
-            self._send("content_block_stop", index=0)
-        else:
-            for index, block in enumerate(content):
+        for index, block in enumerate(content):
+            if opened and not index:
+                self._send("content_block_stop", index=0)
+            else:
                 self._send_block(index, block)
         self._send("message_delta", delta=_ending(choice, content), usage=self._usage())
         self._send("message_stop")
@@ -127,18 +126,15 @@ class _Answer:
         self._send("content_block_stop", index=index)
 
     def _content(self, text: str) -> list[dict[str, Any]]:
-        calls = self._tools.read(text)
-        if not calls:
-            return [{"type": "text", "text": text}]
-        return [
-            {
-                "type": "tool_use",
-                "id": one["id"].replace("call_", "toolu_"),
-                "name": one["function"]["name"],
-                "input": msgspec.json.decode(one["function"]["arguments"]),
-            }
-            for one in calls
-        ]
+        said = self._tools.read(text)
+        blocks: list[dict[str, Any]] = [{"type": "text", "text": said.text}] if said.text or not said.calls else []
+        for one in said.calls:
+            function = one["function"]
+            identity = one["id"].replace("call_", "toolu_")
+            blocks.append(
+                {"type": "tool_use", "id": identity, "name": function["name"], "input": msgspec.json.decode(function["arguments"])}
+            )
+        return blocks
 
     def _usage(self, out: int | None = None) -> dict[str, Any]:
         cost = self._call.cost
@@ -154,7 +150,7 @@ class _Answer:
 
 
 def _ending(choice: Choice, content: list[dict[str, Any]]) -> dict[str, Any]:
-    if content[0]["type"] == "tool_use":
+    if content[-1]["type"] == "tool_use":
         reason = "tool_use"
     elif choice.finish is FinishReason.LENGTH:
         reason = "max_tokens"

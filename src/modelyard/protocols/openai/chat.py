@@ -26,6 +26,7 @@ def chat(call: Call) -> None:
     request = GenerateRequest(
         messages=plain_messages(asked.messages),
         tools=tools.offered,
+        must_call=tools.forced,
         template=asked.chat_template_kwargs or {},
         sampling=asked.sampling(asked.max_completion_tokens if asked.max_completion_tokens is not None else asked.max_tokens),
         grammar=tools.grammar() or grammar_of(asked.response_format),
@@ -35,6 +36,17 @@ def chat(call: Call) -> None:
     request.check()
     answer = _Answer(call, asked, tools)
     begin(call, answer.stream(request) if asked.stream else answer.whole(request))
+
+
+class _Begun:
+    """A choice that is being streamed."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.shown = 0
+        """Characters of it that were sent."""
+        self.told: list[TokenLogprob] = []
+        """Log probabilities of tokens that were not."""
 
 
 class _Answer:
@@ -51,8 +63,8 @@ class _Answer:
             return
         listed = []
         for index, choice in enumerate(choices):
-            calls = self._tools.read(choice.text)
-            message: dict[str, Any] = {"role": "assistant", "content": None if calls else choice.text, "refusal": None}
+            text, calls = self._tools.read(choice.text)
+            message: dict[str, Any] = {"role": "assistant", "content": text or None if calls else text, "refusal": None}
             if calls:
                 message["tool_calls"] = calls
             told = [one for chunk in choice.chunks for one in chunk.logprobs]
@@ -69,8 +81,7 @@ class _Answer:
 
     async def stream(self, request: GenerateRequest) -> None:
         call = self._call
-        held = [""] * request.n
-        shown = [False] * request.n
+        begun = [_Begun() for _ in range(request.n)]
         last: TokenChunk | None = None
         async for chunk in generate(call, request):
             if last is None:  # an error before anything came is still an answer of its own
@@ -78,19 +89,7 @@ class _Answer:
                 for index in range(request.n):
                     self._send(index, {"role": "assistant", "content": ""}, None)
             last = chunk
-            index = chunk.choice
-            text = held[index] + chunk.text
-            if not shown[index] and self._tools.may_begin(text) and chunk.finish is None:
-                held[index] = text
-                continue
-            calls = [] if shown[index] else self._tools.read(text)
-            held[index], shown[index] = "", True
-            if calls:
-                self._send(index, {"tool_calls": [{"index": at, **one} for at, one in enumerate(calls)]}, None)
-            elif text or chunk.logprobs:
-                self._send(index, {"content": text}, None, chunk if request.logprobs is not None else None)
-            if chunk.finish is not None:
-                self._send(index, {}, _finish(chunk.finish, called=bool(calls)))
+            self._tell(chunk, begun[chunk.choice], logprobs=request.logprobs is not None)
             await call.exchange.drain()
         if last is None:
             gone(call)
@@ -101,10 +100,29 @@ class _Answer:
             call.send(b"data: [DONE]\n\n")
         call.finish()
 
-    def _send(self, index: int, delta: dict[str, Any], finish: str | None, chunk: TokenChunk | None = None) -> None:
+    def _tell(self, chunk: TokenChunk, begun: _Begun, *, logprobs: bool) -> None:
+        """Sends what is clear with this chunk; what may yet be a call is held back until the choice ends."""
+        begun.text += chunk.text
+        begun.told += chunk.logprobs
+        calls: tuple[dict[str, Any], ...] = ()
+        if chunk.finish is None:
+            clear = self._tools.clear(begun.text)
+        else:
+            said, calls = self._tools.read(begun.text)
+            clear = len(said)
+        piece, begun.shown = begun.text[begun.shown : clear], max(begun.shown, clear)
+        if piece or (begun.told and begun.shown == len(begun.text)):
+            self._send(chunk.choice, {"content": piece}, None, begun.told if logprobs else None)
+            begun.told = []
+        if calls:
+            self._send(chunk.choice, {"tool_calls": [{"index": at, **one} for at, one in enumerate(calls)]}, None)
+        if chunk.finish is not None:
+            self._send(chunk.choice, {}, _finish(chunk.finish, called=bool(calls)))
+
+    def _send(self, index: int, delta: dict[str, Any], finish: str | None, told: list[TokenLogprob] | None = None) -> None:
         choice: dict[str, Any] = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}
-        if chunk is not None:
-            choice["logprobs"] = {"content": [logprob(one) for one in chunk.logprobs], "refusal": None}
+        if told is not None:
+            choice["logprobs"] = {"content": [logprob(one) for one in told], "refusal": None}
         body: dict[str, Any] = {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
         if self._asked.include_usage:
             body["usage"] = None

@@ -15,7 +15,7 @@ from modelyard.protocols.call import Call
 from modelyard.protocols.generating import SSE, Choice, begin, generate, gone, whole
 from modelyard.protocols.openai.errors import JSON, stream_error
 from modelyard.protocols.openai.schemas import ResponsesRequest, grammar_of, plain_messages, read
-from modelyard.protocols.openai.tools import Tools
+from modelyard.protocols.openai.tools import Said, Tools
 
 
 def responses(call: Call) -> None:
@@ -27,6 +27,7 @@ def responses(call: Call) -> None:
     request = GenerateRequest(
         messages=plain_messages(_messages(asked)),
         tools=tools.offered,
+        must_call=tools.forced,
         sampling=Sampling(max_tokens=asked.max_output_tokens, temperature=asked.temperature, top_p=asked.top_p),
         grammar=tools.grammar() or grammar_of((asked.text or {}).get("format")),
     )
@@ -70,13 +71,13 @@ class _Answer:
         if choices is None:
             gone(self._call)
             return
-        body = self._body(self._output(choices[0], f"msg_{secrets.token_hex(24)}"), choices[0].finish)
+        body = self._body(self._output(self._tools.read(choices[0].text), choices[0], f"msg_{secrets.token_hex(24)}"), choices[0].finish)
         self._call.reply(200, JSON, orjson.dumps(body))
 
     async def stream(self, request: GenerateRequest) -> None:
         call, choice = self._call, Choice()
         item_id = f"msg_{secrets.token_hex(24)}"
-        shown, opened, began, ended = "", False, False, False
+        shown, began, ended = 0, False, False
         async for chunk in generate(call, request):
             if not began:
                 began = True
@@ -85,21 +86,22 @@ class _Answer:
                 self._send("response.in_progress", response=self._body([], None))
             choice.add(chunk)
             ended = chunk.last
-            if (not opened and self._tools.may_begin(choice.text)) or (ended and self._tools.read(choice.text)):
-                continue
-            if not opened:
-                opened = True
-                self._open_text(item_id)
-            delta, shown = choice.text[len(shown) :], choice.text
-            if delta:
-                self._text("response.output_text.delta", item_id, delta=delta, logprobs=[])
+            clear = len(self._tools.read(choice.text).text) if ended else self._tools.clear(choice.text)
+            if clear > shown:
+                self._show(choice.text[shown:clear], item_id, first=not shown)
+                shown = clear
             await call.exchange.drain()
         if not began:
             gone(call)
             return
         if ended:
-            self._close(choice, item_id, opened=opened)
+            self._close(choice, item_id, opened=bool(shown))
         call.finish()
+
+    def _show(self, text: str, item_id: str, *, first: bool) -> None:
+        if first:
+            self._open_text(item_id)
+        self._text("response.output_text.delta", item_id, delta=text, logprobs=[])
 
     def _open_text(self, item_id: str) -> None:
         item = {"id": item_id, "type": "message", "status": "in_progress", "role": "assistant", "content": []}
@@ -107,25 +109,26 @@ class _Answer:
         self._text("response.content_part.added", item_id, part=_part(""))
 
     def _close(self, choice: Choice, item_id: str, *, opened: bool) -> None:
-        output = self._output(choice, item_id)
-        if not opened and output[0]["type"] == "message":
-            self._open_text(item_id)
-            opened = True
-            self._text("response.output_text.delta", item_id, delta=choice.text, logprobs=[])
-        if opened:
-            self._text("response.output_text.done", item_id, text=choice.text, logprobs=[])
-            self._text("response.content_part.done", item_id, part=_part(choice.text))
-            self._send("response.output_item.done", output_index=0, item=output[0])
-        else:
-            for index, item in enumerate(output):
-                begun = {**item, "arguments": "", "status": "in_progress"}
-                self._send("response.output_item.added", output_index=index, item=begun)
-                place = {"item_id": item["id"], "output_index": index}
-                self._send("response.function_call_arguments.delta", **place, delta=item["arguments"])
-                self._send("response.function_call_arguments.done", **place, name=item["name"], arguments=item["arguments"])
-                self._send("response.output_item.done", output_index=index, item=item)
+        said = self._tools.read(choice.text)
+        output = self._output(said, choice, item_id)
+        for index, item in enumerate(output):
+            if item["type"] == "function_call":
+                self._tell_function(index, item)
+                continue
+            if not opened:
+                self._open_text(item_id)
+            self._text("response.output_text.done", item_id, text=said.text, logprobs=[])
+            self._text("response.content_part.done", item_id, part=_part(said.text))
+            self._send("response.output_item.done", output_index=index, item=item)
         body = self._body(output, choice.finish)
         self._send("response.completed" if body["status"] == "completed" else "response.incomplete", response=body)
+
+    def _tell_function(self, index: int, item: dict[str, Any]) -> None:
+        self._send("response.output_item.added", output_index=index, item={**item, "arguments": "", "status": "in_progress"})
+        place = {"item_id": item["id"], "output_index": index}
+        self._send("response.function_call_arguments.delta", **place, delta=item["arguments"])
+        self._send("response.function_call_arguments.done", **place, name=item["name"], arguments=item["arguments"])
+        self._send("response.output_item.done", output_index=index, item=item)
 
     def _text(self, kind: str, item_id: str, **fields: Any) -> None:
         self._send(kind, item_id=item_id, output_index=0, content_index=0, **fields)
@@ -135,21 +138,16 @@ class _Answer:
         self._number += 1
         self._call.send(b"event: " + kind.encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n")
 
-    def _output(self, choice: Choice, item_id: str) -> list[dict[str, Any]]:
-        calls = self._tools.read(choice.text)
-        if calls:
-            return [
-                {
-                    "id": f"fc_{secrets.token_hex(24)}",
-                    "type": "function_call",
-                    "status": "completed",
-                    "call_id": one["id"],
-                    **one["function"],
-                }
-                for one in calls
-            ]
-        status = "incomplete" if choice.finish is FinishReason.LENGTH else "completed"
-        return [{"id": item_id, "type": "message", "status": status, "role": "assistant", "content": [_part(choice.text)]}]
+    def _output(self, said: Said, choice: Choice, item_id: str) -> list[dict[str, Any]]:
+        """A message, unless there are calls and nothing is said beside them; then the calls."""
+        items: list[dict[str, Any]] = []
+        if said.text or not said.calls:
+            status = "incomplete" if choice.finish is FinishReason.LENGTH else "completed"
+            items.append({"id": item_id, "type": "message", "status": status, "role": "assistant", "content": [_part(said.text)]})
+        for one in said.calls:
+            head = {"id": f"fc_{secrets.token_hex(24)}", "type": "function_call", "status": "completed", "call_id": one["id"]}
+            items.append({**head, **one["function"]})
+        return items
 
     def _body(self, output: list[dict[str, Any]], finish: FinishReason | None) -> dict[str, Any]:
         asked = self._asked

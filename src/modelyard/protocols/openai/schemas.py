@@ -37,12 +37,10 @@ class Sampled(msgspec.Struct, kw_only=True):
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     ignore_eos: bool = False
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[int, float] | None = None
 
     def sampling(self, most: int | None) -> Sampling:
         """How tokens are chosen, ``most`` of them."""
-        if self.logit_bias:
-            raise Unsupported("logit_bias is not supported; leave it out.")
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             max_tokens=most,
@@ -57,6 +55,7 @@ class Sampled(msgspec.Struct, kw_only=True):
             stop=tuple(stops),
             ignore_end=self.ignore_eos,
             seed=self.seed,
+            logit_bias=self.logit_bias or {},
         )
 
     @property

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.generation import Grammar, GrammarKind
 
+_TAG, _LISTED = "<tool_call>", "[TOOL_CALLS]"
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
-_LISTED = "[TOOL_CALLS]"
-MARKS = ("<tool_call>", _LISTED, "{", "[{")
-"""How an answer that calls functions begins, in the forms that open models were trained on."""
+_BEGINNINGS = (_TAG, _LISTED, "{", "[{")
+"""How an answer that calls functions begins, in the forms that open models were trained on. The first may also stand behind text."""
 Tool = Mapping[str, Any]
 
 
@@ -62,32 +62,43 @@ class Tools:
                 )
         return Grammar(GrammarKind.JSON_SCHEMA, msgspec.json.encode(forms[0] if len(forms) == 1 else {"anyOf": forms}).decode())
 
-    def may_begin(self, text: str) -> bool:
-        """Whether an answer that begins with ``text`` may be a call, so that it has to be seen whole before it is shown."""
+    def clear(self, text: str) -> int:
+        """How many characters of an answer that begins with ``text`` may be shown before it is whole: what follows may be a call."""
         if not self.offered:
-            return False
+            return len(text)
         start = text.lstrip()
-        return bool(self.forced) or any(start.startswith(mark) or mark.startswith(start) for mark in MARKS)
+        if self.forced or any(start.startswith(mark) or mark.startswith(start) for mark in _BEGINNINGS):
+            return 0
+        at = text.find(_TAG)
+        if at >= 0:
+            return at
+        return len(text) - next((size for size in range(len(_TAG) - 1, 0, -1) if text.endswith(_TAG[:size])), 0)
 
-    def read(self, text: str) -> list[dict[str, Any]]:
-        """The calls in an answer; none when it is plain text."""
+    def read(self, text: str) -> Said:
+        """What a whole answer says, and what it calls."""
         if not self.offered:
-            return []
+            return Said(text)
         names = {tool["function"]["name"] for tool in self.offered}
         tagged = _TAGGED.findall(text)
-        pieces = tagged or [text.strip().removeprefix(_LISTED).strip()]
-        found: list[dict[str, Any]] = []
-        for piece in pieces:
+        calls: list[dict[str, Any]] = []
+        for piece in tagged or [text.strip().removeprefix(_LISTED).strip()]:
             try:
                 value = msgspec.json.decode(piece)
             except msgspec.DecodeError:
-                return []
+                return Said(text)
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict) or one.get("name") not in names:
-                    return []
-                arguments = one.get("arguments", one.get("parameters", {}))
-                found.append(_call(one["name"], arguments))
-        return found
+                    return Said(text)
+                calls.append(_call(one["name"], one.get("arguments", one.get("parameters", {}))))
+        return Said(text[: text.find(_TAG)] if tagged else "", tuple(calls))
+
+
+class Said(NamedTuple):
+    """An answer, taken apart."""
+
+    text: str
+    """All of it where nothing is called; else what comes before the first call."""
+    calls: tuple[dict[str, Any], ...] = ()
 
 
 def _function(tool: Tool) -> dict[str, Any]:

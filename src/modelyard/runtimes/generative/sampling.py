@@ -46,6 +46,8 @@ class Chooser:
         self.repetition = defaults.repetition_penalty if sampling.repetition_penalty is None else sampling.repetition_penalty
         self.presence, self.frequency = sampling.presence_penalty, sampling.frequency_penalty
         self.min_tokens = sampling.min_tokens
+        self._biased = np.array(list(sampling.logit_bias), dtype=np.int64)
+        self._bias = np.array(list(sampling.logit_bias.values()), dtype=np.float32)
         self.logprobs: int | None = None
         self.matcher: Matcher | None = None
         self._ends = np.array(sorted(ends), dtype=np.int64)
@@ -65,10 +67,12 @@ class Chooser:
     def shaped(self) -> bool:
         """Whether logits are changed before a token is chosen from them."""
         penalties = self.presence or self.frequency or self.repetition != 1.0
-        return bool(penalties or self.matcher is not None or self._forbid_ends or self._produced < self.min_tokens)
+        return bool(penalties or self._biased.size or self.matcher is not None or self._forbid_ends or self._produced < self.min_tokens)
 
     def shape(self, row: Logits) -> None:
-        """Applies penalties, grammar and forbidden ends to a row of logits, in place."""
+        """Applies biases, penalties, grammar and forbidden ends to a row of logits, in place."""
+        if self._biased.size:
+            row[self._biased] += self._bias
         if self.repetition != 1.0 and self._seen:
             seen = np.fromiter(self._seen, dtype=np.int64, count=len(self._seen))
             values = row[seen]

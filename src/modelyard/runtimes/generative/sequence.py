@@ -37,6 +37,9 @@ class Generation:
         """
         request = self.request
         self.prompt = codec.encode(request)
+        for token in request.sampling.logit_bias:
+            if token >= codec.size:
+                raise InvalidRequest(f"logit_bias names token {token}; the model's vocabulary has {codec.size} tokens.")
         if request.sampling.max_tokens == 0:
             return
         if len(self.prompt) >= context_length:
