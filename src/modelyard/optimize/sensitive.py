@@ -43,7 +43,7 @@ def leave_out_sensitive(
     before = answers_of(parent, calibration)
     names = [node.name for node in nodes]
     whole = quantize(names)
-    lost = _loss(calibration, before, answers_of(whole, calibration))
+    lost = loss_between(calibration, before, answers_of(whole, calibration))
     notes: dict[str, Any] = {"quantized": len(names), "loss_on_training_rows": lost, "left_out": []}
     if lost <= most or len(names) < 2:
         return Chosen(whole, notes)
@@ -55,7 +55,7 @@ def leave_out_sensitive(
     for count in range(1, min(len(order), len(names) - 1, _MOST_TRIED) + 1):
         gone = order[:count]
         candidate = quantize([name for name in names if name not in gone])
-        now = _loss(calibration, before, answers_of(candidate, calibration))
+        now = loss_between(calibration, before, answers_of(candidate, calibration))
         tried.append({"node": gone[-1], "operator": kinds[gone[-1]], "damage": damage[gone[-1]], "loss_without_it": now})
         logger.info("without %s the loss on training rows is %.4g instead of %.4g", gone[-1], now, lost)
         if now < smallest:
@@ -76,7 +76,7 @@ def answers_of(model: ModelProto, calibration: Calibration) -> dict[str, Array]:
     return dict(zip(names, session.run(names, {name: calibration.inputs[name] for name in taken}), strict=True))
 
 
-def _loss(calibration: Calibration, before: dict[str, Array], after: dict[str, Array]) -> float:
+def loss_between(calibration: Calibration, before: dict[str, Array], after: dict[str, Array]) -> float:
     """Of quality where right answers are known; else how much of the answers is not what it was."""
     return calibration.loss(before, after) if calibration.loss is not None else _damage(before, after)
 

@@ -42,7 +42,7 @@ _DATATYPES = {
     "tensor(double)": Datatype.FP64,
     "tensor(string)": Datatype.BYTES,
 }
-_ERRORS = (
+ERRORS = (
     state.Fail,
     state.InvalidArgument,
     state.NoSuchFile,
@@ -91,7 +91,7 @@ class OnnxModel(LoadedModel):
             if self._values:
                 return self._run_values(session, inputs)
             return dict(zip(self._outputs, self._run(self._outputs, inputs, None), strict=True))
-        except _ERRORS as error:
+        except ERRORS as error:
             raise _run_error(error) from None
 
     def _run_values(self, session: onnxruntime.InferenceSession, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -116,7 +116,7 @@ class OnnxRuntime(Runtime):
         onnxruntime.set_default_logger_severity(_SILENT)
         try:
             session = onnxruntime.InferenceSession(str(path), _session_options(options), providers=["CPUExecutionProvider"])
-        except _ERRORS as error:
+        except ERRORS as error:
             raise InvalidArtifact(_load_sentence(entry, error)) from None
         return OnnxModel(session, _signature(session, entry))
 

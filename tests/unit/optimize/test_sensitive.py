@@ -5,6 +5,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from modelyard.optimize.base import Calibration, Work
+from modelyard.optimize.quantizing import VARIANTS
 from modelyard.optimize.sensitive import answers_of
 from modelyard.optimize.table import read_pass
 from unit.optimize.test_passes import CALIBRATION, network
@@ -42,7 +43,7 @@ def test_the_layer_that_loses_is_left_out_and_the_report_says_what_it_cost():
     onnx.checker.check_model(made)
     notes = work.notes["int8"]
     assert {entry["node"] for entry in notes["left_out"]} == {"second", "last"}
-    assert notes["loss_of_all"] > 0.01 >= notes["loss_on_training_rows"] == notes["left_out"][-1]["loss_without_it"]
+    assert notes["loss_of_all"] > 0.01 >= max(notes["loss_on_training_rows"], notes["left_out"][-1]["loss_without_it"])
     assert notes["damage"]["first"] < 0.2 * min(notes["damage"]["last"], notes["damage"]["second"])
     assert notes["quantized"] == quantized_weights(made) == 1
     before, after = (answers_of(model, work.calibration)["y"] for model in (fragile(), made))
@@ -64,7 +65,7 @@ def test_a_loss_of_quality_decides_where_right_answers_are_known():
 
     work = Work(fragile(), Calibration({"x": ROWS}, loss), tolerance=0.01)
     assert quantized_weights(read_pass("int8").run(work)) == 3
-    assert len(asked) == 1
+    assert len(asked) == len(VARIANTS)
     assert work.notes["int8"]["left_out"] == []
 
 

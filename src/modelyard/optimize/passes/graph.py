@@ -1,38 +1,33 @@
-"""Graph optimization by ONNX Runtime, ahead of time, at the level whose result any machine and runtime can load."""
+"""Graph optimization ahead of time: for any runtime, for ONNX Runtime on any machine, or for machines like this one."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
+from dataclasses import dataclass
 from typing import ClassVar
 
-import onnx
-import onnxruntime as ort
 from onnx import ModelProto
 
-from modelyard.optimize.base import Work, check_no_argument
+from modelyard.core.errors import InvalidRequest, did_you_mean
+from modelyard.optimize.ahead import Target, optimized
+from modelyard.optimize.base import Work
 
-_ERRORS_ONLY = 3
+_TARGETS = {"": Target.ANYTHING, "runtime": Target.RUNTIME, "machine": Target.MACHINE}
 
 
+@dataclass(frozen=True)
 class Graph:
     exact: ClassVar[bool] = True
+    target: Target
 
     def supports(self, work: Work) -> str:
         return "" if work.model.graph.node else "it has no operators"
 
     def run(self, work: Work) -> ModelProto:
-        options = ort.SessionOptions()
-        # Higher levels fuse into operators of one processor; the file would be of use on this machine only.
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-        options.log_severity_level = _ERRORS_ONLY
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "optimized.onnx"
-            options.optimized_model_filepath = str(path)
-            ort.InferenceSession(work.model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-            return onnx.load(path)
+        return optimized(work.model, self.target)
 
 
 def read(argument: str) -> Graph:
-    check_no_argument("graph", argument)
-    return Graph()
+    if argument not in _TARGETS:
+        hint = did_you_mean(argument, list(_TARGETS)[1:])
+        raise InvalidRequest(f"The pass 'graph' is graph, graph:runtime or graph:machine, not 'graph:{argument}'.{hint}")
+    return Graph(_TARGETS[argument])

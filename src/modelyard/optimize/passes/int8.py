@@ -1,50 +1,28 @@
-"""Quantization to whole numbers of 8 bits by ONNX Runtime: static with calibration (QDQ), or dynamic."""
+"""Quantization to whole numbers of 8 bits by ONNX Runtime: static with calibration, in the variant that is fastest here, or dynamic."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import onnx
 from onnx import ModelProto
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QDQQuantizer, QuantType, create_calibrator, quantize_dynamic
+from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
-from modelyard.core.tensors import Array
 from modelyard.optimize.base import Calibration, Work
+from modelyard.optimize.fastest import processor_seconds
+from modelyard.optimize.quantizing import RANGES, VARIANTS, Quantizer, prepared
 from modelyard.optimize.sensitive import leave_out_sensitive
+from modelyard.optimize.variants import Quantized, Trials
 from modelyard.optimize.weights import why_no_weights
 
-_RANGES = {"static": CalibrationMethod.MinMax, "percentile": CalibrationMethod.Percentile}
-"""How static quantization finds the range of what flows between layers: all of it, or 99.999 % of it. (The library's search by entropy has
-as many bins as steps, so it finds all of it too.)"""
-_WAYS = ("auto", *_RANGES, "dynamic")
+_WAYS = ("auto", *RANGES, "dynamic")
 _OLDEST_OPSET = 13  # the first whose QuantizeLinear has a scale a channel
-_BATCH = 64
-_STATIC = ["MatMul", "Gemm", "Conv"]
-_PRECISE = {"per_channel": True, "reduce_range": True}
-"""Seven bits of range, a scale a channel: what stays exact where 16-bit sums would saturate (AVX2)."""
-_WEIGHTS = {**_PRECISE, "weight_type": QuantType.QInt8}
-
-
-class _Rows(CalibrationDataReader):  # type: ignore[misc] # the library has no types
-    """Calibration rows in batches."""
-
-    def __init__(self, calibration: Calibration) -> None:
-        self._batches = self._cut(calibration)
-
-    def get_next(self) -> Mapping[str, Array] | None:
-        return next(self._batches, None)
-
-    @staticmethod
-    def _cut(calibration: Calibration) -> Iterator[Mapping[str, Array]]:
-        count = -(-calibration.rows // _BATCH)
-        size = calibration.rows // count if count else 0
-        for at in range(count):  # equal batches, because the library stacks them; the few rows that are left over are not needed
-            yield {name: array[at * size : (at + 1) * size] for name, array in calibration.inputs.items()}
+_AS_FAST = 1.02
+"""Of variants whose times differ by no more, the one that loses the least is chosen."""
 
 
 @dataclass(frozen=True)
@@ -70,68 +48,44 @@ class Int8:
         return ""
 
     def run(self, work: Work) -> ModelProto:
-        copy = _named(_with_flat_biases(onnx.shape_inference.infer_shapes(work.model)))
         if not self._static(work) or work.calibration is None:
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / "quantized.onnx"
-                quantize_dynamic(copy, path, op_types_to_quantize=["MatMul", "Gemm"], **_WEIGHTS)
-                return onnx.load(path)
-        ranges = self._ranges(copy, work.calibration)
-
-        def quantize(names: Sequence[str]) -> ModelProto:
-            own = ModelProto()
-            own.CopyFrom(copy)  # the quantizer changes what it is given
-            chosen = {"activation_qType": QuantType.QUInt8, "nodes_to_quantize": list(names), "nodes_to_exclude": []}
-            more: dict[str, Any] = {"op_types_to_quantize": _STATIC, "extra_options": {}, "tensors_range": ranges}
-            quantizer = QDQQuantizer(own, weight_qType=_WEIGHTS["weight_type"], **_PRECISE, **chosen, **more)
-            quantizer.quantize_model()
-            quantizer.model.topological_sort()
-            made: ModelProto = quantizer.model.model
-            return made
-
-        nodes = [node for node in copy.graph.node if node.op_type in _STATIC]
-        found = leave_out_sensitive(work.model, nodes, quantize, work.calibration, work.tolerance)
-        work.notes["int8"] = found.notes
-        return found.model
-
-    def _ranges(self, model: ModelProto, calibration: Calibration) -> Any:
-        """What flows between layers, by tensor."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "model.onnx"
-            onnx.save_model(model, path)
-            method = _RANGES.get(self.way, CalibrationMethod.MinMax)
-            seen = str(Path(folder) / "augmented.onnx")
-            calibrator = create_calibrator(path, _STATIC, augmented_model_path=seen, calibrate_method=method)
-            calibrator.collect_data(_Rows(calibration))
-            return calibrator.compute_data()
+            return _dynamic(work.model)
+        quantizer = Quantizer(work.model, work.calibration, self.way if self.way in RANGES else "static")
+        made, work.notes["int8"] = _static(work, work.calibration, quantizer)
+        return made
 
     def _static(self, work: Work) -> bool:
-        return self.way in _RANGES or (self.way == "auto" and work.calibration is not None)
+        return self.way in RANGES or (self.way == "auto" and work.calibration is not None)
 
 
-def _named(model: ModelProto) -> ModelProto:
-    """Every node has a name of its own, by which it can be left out. Changes the model given."""
-    taken = {node.name for node in model.graph.node if node.name}
-    seen: set[str] = set()
-    for at, node in enumerate(model.graph.node):
-        if not node.name or node.name in seen:
-            name = f"{node.op_type}_{at}"
-            while name in taken:
-                name += "_"
-            node.name = name
-            taken.add(name)
-        seen.add(node.name)
-    return model
+def _dynamic(model: ModelProto) -> ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "quantized.onnx"
+        precise = {"per_channel": True, "reduce_range": True, "weight_type": QuantType.QInt8}
+        quantize_dynamic(prepared(model), path, op_types_to_quantize=["MatMul", "Gemm"], **precise)
+        return onnx.load(path)
 
 
-def _with_flat_biases(model: ModelProto) -> ModelProto:
-    """The library takes a Gemm's bias for ``[N]``; ``[1, N]`` means the same. Changes the model given."""
-    biases = {node.input[2] for node in model.graph.node if node.op_type == "Gemm" and len(node.input) > 2}
-    others = {name for node in model.graph.node for at, name in enumerate(node.input) if node.op_type != "Gemm" or at != 2}
-    for tensor in model.graph.initializer:
-        if tensor.name in biases - others and len(tensor.dims) == 2 and tensor.dims[0] == 1:
-            del tensor.dims[0]
-    return model
+def _static(work: Work, calibration: Calibration, quantizer: Quantizer) -> tuple[ModelProto, dict[str, Any]]:
+    """The fastest variant that loses no more than the tolerance; where all lose more, sensitive layers are left out of it."""
+    careful = VARIANTS[0]
+    found = leave_out_sensitive(
+        work.model, quantizer.nodes(careful), lambda names: quantizer.quantize(careful, names), calibration, work.tolerance
+    )
+    lost = found.notes["loss_on_training_rows"]
+    ready = {careful.title: Quantized(found.model, lost)}
+    trials = Trials(work.model, calibration, quantizer, max(work.tolerance, lost))
+    for variant in VARIANTS[1:]:
+        ready |= trials.of(variant, {entry["node"] for entry in found.notes["left_out"]})
+    seconds = processor_seconds({title: entry.model for title, entry in ready.items()}, calibration.inputs)
+    near = [title for title in ready if seconds[title] <= min(seconds.values()) * _AS_FAST]
+    chosen = min(near, key=lambda title: ready[title].loss)
+    measured = [
+        {"variant": title, "microseconds": seconds[title] * 1e6, "loss_on_training_rows": ready[title].loss}
+        for title in sorted(ready, key=lambda title: seconds[title])
+    ]
+    notes = {"variant": chosen, "variants": measured, "refused_variants": trials.refused}
+    return ready[chosen].model, found.notes | notes | {"loss_on_training_rows": ready[chosen].loss}
 
 
 def read(argument: str) -> Int8:
