@@ -98,6 +98,30 @@ def test_what_was_answered_before_is_not_answered_again(score, tmp_path, monkeyp
     assert (torn.output / second["file"]).read_bytes() == (whole.output / first["file"]).read_bytes()
 
 
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+def test_no_more_than_a_few_shards_are_in_memory(score, tmp_path, form, monkeypatch):
+    monkeypatch.setattr("modelyard.scoring.source._BLOCK", 20_000)
+    rows, given = 200_000, table(200_000).select(["id", "mass", "island"])
+    path, whole = tmp_path / f"t.{form}", given.nbytes
+    if form == "parquet":
+        pq.write_table(given, path, row_group_size=10_000)
+    else:
+        pacsv.write_csv(given, path)
+    del given
+    pa.default_memory_pool().release_unused()
+    before, most, put = pa.total_allocated_bytes(), [], Parts.put
+
+    def put_and_look(self, number, made):
+        most.append(pa.total_allocated_bytes() - before)
+        put(self, number, made)
+
+    monkeypatch.setattr(Parts, "put", put_and_look)
+    _, result = score(path, rows=2_500)
+    assert result["rows"] == rows
+    assert len(most) > 40
+    assert max(most) < whole / 3, (max(most), whole)
+
+
 def test_a_partitioned_result_is_a_file_a_shard(score, tmp_path):
     pq.write_table(table(), tmp_path / "t.parquet", row_group_size=2_000)
     context, result = score(tmp_path / "t.parquet", partitioned=True, form="csv")
