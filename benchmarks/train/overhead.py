@@ -1,6 +1,6 @@
 """What Modelyard adds to a scikit-learn search: the same families, settings, folds, metric and threads, with and without it.
 
-    python benchmarks/train/overhead.py [--rounds 3] [--tables penguins,generated]
+    python benchmarks/train/overhead.py [--rounds 3] [--tables penguins,generated,large] [--rows 1000000]
 
 Three ways, each run in a process of its own, interleaved, medians of per-round ratios:
 
@@ -8,7 +8,11 @@ Three ways, each run in a process of its own, interleaved, medians of per-round 
 - ``bare``: the quickest loop without Modelyard: each fold is prepared once and shared by all families, nothing else is done.
 - ``modelyard``: ``train.job.run``: the same, and profile, leaderboard, ONNX graph, proof, pictures, report.
 
-``work`` is without imports, ``process`` is everything from start to exit (all three import skl2onnx, which comes with the families' table).
+``large`` is a Parquet file of 30 columns that boosting learns, in three folds and once on all.
+
+``work`` is without imports, ``process`` is everything from start to exit (all three import skl2onnx, which comes with the families' table),
+``cpu`` is processor time of the process and of those that it started, ``memory`` the most that it held, and the largest of those that it
+started, together.
 """
 
 from __future__ import annotations
@@ -48,12 +52,35 @@ def generated(rows: int = 20_000, numbers: int = 16, words: int = 4) -> Path:
     return path
 
 
-def tables() -> dict[str, tuple[Path, dict]]:
-    """Name → file and recipe."""
-    return {
-        "penguins": (ROOT / "examples/data/penguins.csv", {"target": "species"}),
-        "generated": (generated(), {"target": "y", "budget": {"trials": 1}}),
-    }
+def large(rows: int, numbers: int = 24, words: int = 6) -> Path:
+    """The same as Parquet, without a cell that goes through Python."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = OUT / f"table-{rows}x{numbers + words}.parquet"
+    if path.exists():
+        return path
+    random = np.random.default_rng(0)
+    names = np.array([f"word{at}" for at in range(6)])
+    x = random.normal(size=(rows, numbers)).astype(np.float32)
+    w = random.integers(0, 6, (rows, words))
+    score = x[:, :5] @ random.normal(size=5) + (x[:, 5] * x[:, 6]) + (w[:, 0] == 2) - 0.5 * w[:, 1] + random.normal(size=rows)
+    x[random.random((rows, numbers)) < 0.02] = np.nan
+    columns = {f"n{at}": pa.array(x[:, at], from_pandas=True) for at in range(numbers)}
+    columns |= {f"w{at}": pa.array(names[w[:, at]]) for at in range(words)}
+    columns["y"] = pa.array(np.array(list("abc"))[np.digitize(score, np.quantile(score, [0.4, 0.75]))])
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def table(name: str, rows: int) -> tuple[Path, dict]:
+    """File and recipe."""
+    if name == "penguins":
+        return ROOT / "examples/data/penguins.csv", {"target": "species"}
+    if name == "large":
+        return large(rows), {"target": "y", "families": ["boosting"], "folds": 3, "budget": {"trials": 1}}
+    return generated(), {"target": "y", "budget": {"trials": 1}}
 
 
 def with_modelyard(path: Path, recipe: dict) -> dict:
@@ -74,10 +101,20 @@ def with_modelyard(path: Path, recipe: dict) -> dict:
 
 
 def read_plainly(path: Path, target: str):
-    """Numbers, words and target as typed matrices, by the csv module alone."""
+    """Numbers, words and target as typed matrices, by the csv module or by pyarrow alone."""
     import csv
 
     import numpy as np
+
+    if path.suffix == ".parquet":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = pq.read_table(path)
+        texts = [name for name in columns.column_names if pa.types.is_string(columns[name].type) and name != target]
+        others = [name for name in columns.column_names if name not in {*texts, target}]
+        held = np.column_stack([columns[name].to_numpy() for name in others]), np.column_stack([columns[name].to_numpy() for name in texts])
+        return *held, columns[target].to_numpy().astype(str)
 
     with path.open(newline="") as file:
         header, *rows = csv.reader(file)
@@ -122,7 +159,7 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     from modelyard.train.search import threads_for
     from modelyard.train.trainers.base import Shape
 
-    trainers = {name: FAMILIES.get(name) for name in FAMILIES.names()}
+    trainers = {name: FAMILIES.get(name) for name in recipe.get("families", FAMILIES.names())}
     began = time.perf_counter()
     numbers, words, labels = read_plainly(path, recipe["target"])
     classes, y = np.unique(labels, return_inverse=True)
@@ -130,7 +167,7 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     whole = prepared(numbers, words, train, test)
     features = whole[0].shape[1]
     shape = Shape(Task.CLASSIFICATION, len(train), features, len(classes), 0, threads_for(len(train), features))
-    splitter = StratifiedKFold(3 if len(train) > 10_000 else 5, shuffle=True, random_state=0)
+    splitter = StratifiedKFold(recipe.get("folds", 3 if len(train) > 10_000 else 5), shuffle=True, random_state=0)
     folds = [(train[fit], train[check]) for fit, check in splitter.split(train, y[train])]
     ready: dict[int, tuple] = {}
     best, trials = None, 0
@@ -157,45 +194,55 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     return {"work": time.perf_counter() - began, "metrics": found, "trials": trials}
 
 
-def child(way: str, table: str) -> None:
+def child(way: str, name: str, rows: int) -> None:
+    import resource
     import warnings
 
     warnings.simplefilter("ignore")
-    path, recipe = tables()[table]
+    path, recipe = table(name, rows)
     done = with_modelyard(path, recipe) if way == "modelyard" else without_modelyard(path, recipe, once=way == "bare")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    done["cpu"] = sum(one.ru_utime + one.ru_stime for one in used)
+    done["memory"] = sum(one.ru_maxrss for one in used) / 1024
     print(json.dumps(done))
 
 
-def once(way: str, table: str) -> dict:
+def once(way: str, name: str, rows: int) -> dict:
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, __file__, "--child", way, table], capture_output=True, text=True, check=True, env=None)
+    command = [sys.executable, __file__, "--rows", str(rows), "--child", way, name]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - began}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tables", default="penguins,generated")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="of the table 'large'")
+    parser.add_argument("--ways", default=",".join(WAYS))
     parser.add_argument("--child", nargs=2)
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
     if arguments.child:
-        child(*arguments.child)
+        child(*arguments.child, arguments.rows)
         return
-    report = {}
-    print(f"{'table':<12}{'way':<12}{'work s':>9}{'process s':>11}{'work ratio':>12}{'process ratio':>15}  held-out accuracy")
-    for table in arguments.tables.split(","):
-        once("bare", table)  # Warms the disk cache.
-        rounds = [{way: once(way, table) for way in WAYS} for _ in range(arguments.rounds)]
-        report[table] = {"rounds": rounds}
-        for way in WAYS:
-            middle = {key: statistics.median(turn[way][key] for turn in rounds) for key in ("work", "process")}
-            ratio = {key: statistics.median(turn["modelyard"][key] / turn[way][key] for turn in rounds) for key in ("work", "process")}
-            report[table][way] = {**middle, "modelyard_work_ratio": ratio["work"], "modelyard_process_ratio": ratio["process"]}
-            accuracy = rounds[0][way]["metrics"]["accuracy"]
-            shown = f"{ratio['work']:>12.3f}{ratio['process']:>15.3f}" if way != "modelyard" else f"{'':>27}"
-            told = f"{accuracy:.4f} ({rounds[0][way]['trials']} trials)"
-            print(f"{table:<12}{way:<12}{middle['work']:>9.2f}{middle['process']:>11.2f}{shown}  {told}")
+    report, ways = {}, arguments.ways.split(",")
+    figures = ("work", "process", "cpu", "memory")
+    heads = "".join(f"{title:>14}" for title in ("work s", "process s", "cpu s", "memory MiB"))
+    print(f"{'table':<12}{'way':<12}{heads}   ours / this: work, process, cpu, memory; held-out accuracy")
+    for name in arguments.tables.split(","):
+        if name != "large":
+            once("bare", name, arguments.rows)  # Warms the disk cache.
+        table(name, arguments.rows)
+        rounds = [{way: once(way, name, arguments.rows) for way in ways} for _ in range(arguments.rounds)]
+        report[name] = {"rounds": rounds}
+        for way in ways:
+            middle = {key: statistics.median(turn[way][key] for turn in rounds) for key in figures}
+            ratio = {key: statistics.median(turn["modelyard"][key] / turn[way][key] for turn in rounds) for key in figures}
+            report[name][way] = middle | {f"modelyard_{key}_ratio": value for key, value in ratio.items()}
+            shown = "" if way == "modelyard" else ", ".join(f"{ratio[key]:.3f}" for key in figures) + "; "
+            told = f"{rounds[0][way]['metrics']['accuracy']:.4f} ({rounds[0][way]['trials']} trials)"
+            print(f"{name:<12}{way:<12}{''.join(f'{middle[key]:>14.2f}' for key in figures)}   {shown}{told}", flush=True)
     path = OUT / "train-overhead.json"
     path.write_text(json.dumps(report, indent=1))
     print(f"ratios: modelyard / way; written to {path.relative_to(ROOT)}")
