@@ -56,6 +56,8 @@ def optimize(
     max_larger: Annotated[float | None, typer.Option(help="Share by which it may be larger (default 0.05).")] = None,
     student: Annotated[Path | None, typer.Option(exists=True, help="YAML recipe of the student of distill.")] = None,
     calibrate: Annotated[str, typer.Option(help="Table, .npz or data set to look at, for a version that was not trained here.")] = "",
+    target: Annotated[str, typer.Option(help="What of --calibrate is the right answer, to judge children by: a column, or an array.")] = "",
+    metric: Annotated[str, typer.Option(help="What decides then, like accuracy or mae (default F1 or RMSE).")] = "",
     as_json: Json = False,
 ) -> None:
     """Apply passes one after another; each makes a child version, measured on held-out rows beside the version you name."""
@@ -68,6 +70,7 @@ def optimize(
             tolerance=tolerance,
             student=read_recipe(student),
             calibration=calibrate,
+            labels={name: value for name, value in (("target", target), ("metric", metric)) if value},
             on_progress=lambda now: step(now.message, now.fraction),
         )
     if as_json:

@@ -42,6 +42,8 @@ def _table(report: Mapping[str, Any]) -> str:
                 for name, key in (("p50", "p50_us"), ("p99", "p99_us"))
             ]
             rows.append((f"{told}, rows a second of one thread", *(f"{side[batch]['rows_per_second']:,.0f}" for side in (parent, child))))
+    if "peak_memory_bytes" in parent and "peak_memory_bytes" in child:
+        rows.append(("most memory, loaded and called", *(f"{side['peak_memory_bytes']:,}" for side in (parent, child))))
     if quality:
         for side in ("value", "low", "high"):
             title = {"value": quality["metric"].replace("_", " "), "low": "95 % from", "high": "to"}[side]
@@ -63,6 +65,9 @@ def _notes(notes: Mapping[str, Any]) -> str:
     parts: list[str] = []
     if int8 := notes.get("int8"):
         parts.append(_int8(int8))
+    if kept := notes.get("weights_kept"):
+        told = ", ".join(f"{count} matrices {kind}" for kind, count in kept["matrices"].items())
+        parts.append(f"<p>Weights are kept in whole numbers: {escape(told)}.</p>")
     if weights := notes.get("weights"):
         parts.append(f"<p>{weights['not_zero']:,} of {weights['all']:,} weights are not zero.</p>")
         parts.append(table(("layer", "weights that are not zero"), [(name, f"{count:,}") for name, count in weights["layers"].items()]))
@@ -89,11 +94,16 @@ def _notes(notes: Mapping[str, Any]) -> str:
 def _int8(notes: Mapping[str, Any]) -> str:
     left_out = notes.get("left_out") or []
     told = f"{notes['quantized']} layers are quantized; the loss on training rows is {number(notes['loss_on_training_rows'])}."
+    variants = [
+        (row["variant"], f"{row['microseconds']:,.1f} µs", number(row["loss_on_training_rows"])) for row in notes.get("variants", ())
+    ]
+    variants += [(title, "", reason) for title, reason in notes.get("refused_variants", {}).items()]
+    measured = table(("variant", "processor time of a call", "loss on training rows"), variants) if variants else ""
     if not left_out:
-        return f"<p>{escape(told)} None had to be left out.</p>"
+        return f"<p>{escape(told)} None had to be left out.</p>" + measured
     rows = [(row["node"], row["operator"], number(row["damage"]), number(row["loss_without_it"])) for row in left_out]
     told += f" With all of them it was {number(notes['loss_of_all'])}, so these were left as they are:"
-    return f"<p>{escape(told)}</p>" + table(("layer", "operator", "damage alone", "loss without it"), rows)
+    return f"<p>{escape(told)}</p>" + table(("layer", "operator", "damage alone", "loss without it"), rows) + measured
 
 
 def _tuning(tuning: Mapping[str, Any]) -> str:

@@ -67,25 +67,25 @@ class Sample:
             )
         return tuple(_spec_of(name, array) for name, array in (self.arrays or {}).items())
 
-    def inputs(self, signature: Signature) -> Inputs:
-        """The rows as a model's inputs.
+    def inputs(self, signature: Signature, most: int = MOST_ROWS) -> Inputs:
+        """The first rows, at most so many, as a model's inputs.
 
         Raises InvalidData when they do not fit the signature.
         """
-        found = self._from_table(signature, self.table) if self.table is not None else self._from_arrays(signature)
+        found = self._from_table(signature, self.table, most) if self.table is not None else self._from_arrays(signature, most)
         try:
             signature.check_inputs(found)
         except InvalidTensor as error:
             raise InvalidData(f"The sample does not fit the model: {error.message}") from None
         return found
 
-    def _from_table(self, signature: Signature, table: Table) -> Inputs:
-        table = table.take(np.arange(min(len(table), MOST_ROWS)))
+    def _from_table(self, signature: Signature, table: Table, most: int) -> Inputs:
+        table = table.take(np.arange(min(len(table), most)))
         if len(signature.inputs) == 1 and signature.inputs[0].name not in table.names:
             return {signature.inputs[0].name: _joined(table, signature.inputs[0])}
         return {spec.name: _column(table, spec) for spec in signature.inputs}
 
-    def _from_arrays(self, signature: Signature) -> Inputs:
+    def _from_arrays(self, signature: Signature, most: int) -> Inputs:
         arrays = self.arrays or {}
         found: Inputs = {}
         for spec in signature.inputs:
@@ -94,7 +94,7 @@ class Sample:
                 array = next(iter(arrays.values()))
             if array is None:
                 raise InvalidData(f"The sample has no array {spec.name!r}.{did_you_mean(spec.name, arrays)} It has {', '.join(arrays)}.")
-            kept = array[:MOST_ROWS] if signature.batched else array
+            kept = array[:most] if signature.batched else array
             found[spec.name] = kept if spec.datatype is Datatype.BYTES else np.ascontiguousarray(kept.astype(NUMPY[spec.datatype]))
         return found
 

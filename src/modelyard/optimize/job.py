@@ -19,7 +19,8 @@ from modelyard.optimize.pages import write_pages
 from modelyard.optimize.spec import Made, OptimizeSpec, Request
 from modelyard.registry.artifacts import check_path
 
-_WORK = "modelyard.optimize.work:run"
+_WORK = {"onnx": "modelyard.optimize.work:run", "openvino": "modelyard.optimize.language.work:run"}
+"""By the format of the version."""
 _SECONDS = 6 * 3600.0
 
 
@@ -68,7 +69,9 @@ def children(context: Context, spec: OptimizeSpec, work: Path, report: Callable[
     wanted = (*(("data", "recipe") if spec.rows is not None else ()), *(("samples",) if spec.samples is not None else ()))
     rows = {name: str(context.inputs[name]) for name in wanted}
     request = Request(spec=spec, parent=str(parent), **rows)
-    errand = Errand(work=_WORK, details=msgspec.Raw(msgspec.json.encode(request)), readable=tuple(rows.values()), seconds=_SECONDS)
+    errand = Errand(
+        work=_WORK[spec.format], details=msgspec.Raw(msgspec.json.encode(request)), readable=tuple(rows.values()), seconds=_SECONDS
+    )
 
     def on_stage(told: str) -> None:
         stage, _, rest = told.partition("\n")

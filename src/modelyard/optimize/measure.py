@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from modelyard.core.tensors import Array
+from modelyard.registry.trial import resident_bytes
+from modelyard.runtimes.base import LoadedModel
 
 Outputs = dict[str, Array]
 Infer = Callable[[dict[str, Array]], Outputs]
@@ -17,6 +21,7 @@ _ROUNDS = 9
 _SECONDS = 0.08
 _MOST_CALLS = 200
 _CHUNK = 1024
+_LOOK_SECONDS = 0.0005
 
 
 @dataclass
@@ -58,6 +63,40 @@ def latency(rounds: list[list[float]], rows: int) -> dict[str, float]:
         "p99_us": round(float(np.quantile(every, 0.99)), 1),
         "rows_per_second": round(rows * 1e6 / float(every.mean()), 1),
     }
+
+
+def peak_memory(load: Callable[[], LoadedModel], inputs: dict[str, Array]) -> int:
+    """The most bytes by which this process grew while a model was loaded and called once.
+
+    Looked at from a thread beside it, so what comes and goes within half a millisecond may be missed.
+    """
+    _trim()
+    before = most = resident_bytes()
+    ended = threading.Event()
+
+    def look() -> None:
+        nonlocal most
+        while not ended.wait(_LOOK_SECONDS):
+            most = max(most, resident_bytes())
+
+    watching = threading.Thread(target=look, daemon=True)
+    watching.start()
+    try:
+        model = load()
+        model.infer(inputs)
+        most = max(most, resident_bytes())
+        model.close()
+    finally:
+        ended.set()
+        watching.join()
+    return most - before
+
+
+def _trim() -> None:
+    """What was freed goes back to the system, where the C library can do that, so that it cannot be taken again unseen."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def rows_of(inputs: Mapping[str, Array], count: int) -> dict[str, Array]:

@@ -41,6 +41,10 @@ class Samples(msgspec.Struct, frozen=True, kw_only=True):
     dataset: str
     digest: str
     filename: str
+    target: str = ""
+    """The column, or the array, with right answers, where they were brought too: children are judged by them."""
+    metric: str = ""
+    """What decides then; by default F1 of classes, and RMSE of quantities."""
 
 
 class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -59,6 +63,8 @@ class OptimizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """The student's recipe (``train.recipes.student``), for the pass ``distill``."""
     samples: Samples | None = None
     """In place of training rows, and for versions without any."""
+    format: str = "onnx"
+    """Or ``openvino`` for a language model."""
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

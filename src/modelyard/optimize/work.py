@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +20,8 @@ from modelyard.core.tensors import Array
 from modelyard.engines.confined import REQUEST, STAGE, Errand
 from modelyard.importers.samples import Sample
 from modelyard.optimize.base import Calibration, Lessons, Outputs, Pass, Work
-from modelyard.optimize.measure import answers, difference, latency, race, rows_of
-from modelyard.optimize.spec import Made, Request
+from modelyard.optimize.measure import answers, difference, latency, peak_memory, race, rows_of
+from modelyard.optimize.spec import Made, OptimizeSpec, Request, Samples
 from modelyard.optimize.table import read_pass
 from modelyard.optimize.verdict import reasons_against
 from modelyard.registry.trial import find_guess, make_inputs
@@ -52,12 +54,14 @@ class Candidate:
     graph: ModelProto
     model: LoadedModel
     size: int
+    place: Path
+    """Of its file."""
 
     @classmethod
     def load(cls, folder: Path, entry: str) -> Candidate:
         """Raises InvalidArtifact."""
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        return cls(onnx.load(folder / entry), RUNTIMES.get("onnx").load(folder, entry, LoadOptions(threads=1)), size)
+        return cls(onnx.load(folder / entry), _loaded(folder / entry), size, folder / entry)
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ class Bench:
             report["races"][str(rows)] = run.report()
             report["parent"][f"batch_{rows}"] = latency(run.parent, rows)
             report["child"][f"batch_{rows}"] = latency(run.child, rows)
+        for side, model in (("parent", self.parent), ("child", child)):
+            report[side]["peak_memory_bytes"] = peak_memory(partial(_loaded, model.place), inputs)
         before, after = (answers(model.model.infer, self.inputs, batched=self.batched) for model in (self.parent, child))
         report["difference"] = difference(before, after)
         report["quality"] = self.judge.compare(before, after) if self.judge else None
@@ -108,7 +114,7 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     spec = request.spec
     passes = [read_pass(written) for written in spec.passes]
     parent = Candidate.load(Path(request.parent), spec.entry)
-    judge = _judge(request, folder)
+    judge = _judge(request, parent.model, folder)
     if judge is not None:
         judge = judge.taking([tensor.name for tensor in parent.model.signature.inputs])
     looked_at, fresh = _samples(request, parent.model) or (None, None)
@@ -142,31 +148,52 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
     return msgspec.json.encode(made)
 
 
-def _judge(request: Request, scratch: Path) -> Judge | None:
-    rows = request.spec.rows
-    if rows is None:
+def _judge(request: Request, model: LoadedModel, scratch: Path) -> Judge | None:
+    spec = request.spec
+    labels = spec.samples is not None and spec.samples.target
+    if spec.rows is None and not labels:
         return None
     try:
-        read = load_string("modelyard.optimize.held_out:HeldOut").read
+        module = "modelyard.optimize.labelled:LabelledRows" if labels else "modelyard.optimize.held_out:HeldOut"
+        read = load_string(module).read
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("modelyard"):
             raise
         raise Unsupported(
-            f"Measuring on held-out rows needs the Python package {error.name!r}; install it with: pip install 'modelyard[train]'"
+            f"Measuring quality needs the Python package {error.name!r}; install it with: pip install 'modelyard[train]'"
         ) from error
-    found: Judge = read(Path(request.data), rows.filename, Path(request.recipe).read_text(encoding="utf-8"), scratch)
+    if spec.rows is None:
+        return _labelled(read, request, model)
+    found: Judge = read(Path(request.data), spec.rows.filename, Path(request.recipe).read_text(encoding="utf-8"), scratch)
     return found
 
 
+def _labelled(read: Callable[..., Judge], request: Request, model: LoadedModel) -> Judge:
+    """Raises InvalidData that names the input for rows of the wrong kind or shape, and the label that fits no class."""
+    samples, spec = request.spec.samples, request.spec
+    if samples is None:
+        raise TypeError("labels stand in samples")
+    if not model.signature.batched:
+        raise InvalidData(f"{spec.model}@{spec.number} takes no rows, so it cannot be judged by labelled ones.")
+    try:
+        return read(Sample.read(Path(request.samples), samples.filename), model, samples.target, samples.metric)
+    except (InvalidData, InvalidTensor) as error:
+        raise InvalidData(f"{_misfit(spec, samples)}: {error.message}") from None
+
+
+def _misfit(spec: OptimizeSpec, samples: Samples) -> str:
+    return f"The calibration set {samples.dataset} ({samples.filename}) does not fit {spec.model}@{spec.number}"
+
+
 def _samples(request: Request, model: LoadedModel) -> tuple[dict[str, Array], dict[str, Array]] | None:
-    """Rows that somebody brought: three of four to look at, and the others to compare answers on.
+    """Rows that somebody brought without labels: three of four to look at, and the others to compare answers on.
 
     Raises InvalidData that names the input for rows of the wrong kind or shape.
     """
     samples, spec = request.spec.samples, request.spec
-    if samples is None:
+    if samples is None or samples.target:
         return None
-    refusal = f"The calibration set {samples.dataset} ({samples.filename}) does not fit {spec.model}@{spec.number}"
+    refusal = _misfit(spec, samples)
     try:
         inputs = Sample.read(Path(request.samples), samples.filename).inputs(model.signature)
     except (InvalidData, InvalidTensor) as error:
@@ -210,6 +237,10 @@ def _written(graph: ModelProto, folder: Path, parent: Candidate) -> Candidate:
 
 def _faces(model: LoadedModel) -> list[tuple[str, str]]:
     return [(tensor.name, str(tensor.datatype)) for tensor in (*model.signature.inputs, *model.signature.outputs)]
+
+
+def _loaded(path: Path) -> LoadedModel:
+    return RUNTIMES.get("onnx").load(path.parent, path.name, LoadOptions(threads=1))
 
 
 def _facts(candidate: Candidate) -> dict[str, Any]:

@@ -150,6 +150,7 @@ class Client:
         tolerance: Mapping[str, float] | None = None,
         student: Mapping[str, Any] | None = None,
         calibration: str | Path = "",
+        labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> list[Version]:
@@ -158,12 +159,15 @@ class Client:
         ``tolerance`` says how much a child may lose in ``quality``, ``latency`` and ``size``; what loses more is flagged in its report and
         cannot take an alias. ``student`` is the recipe of the network that the pass ``distill`` trains.
         ``calibration`` is a table, tensors by name (``.npz``) or a stored data set, for versions that were not trained here.
+        ``labels`` says which column (or array) of it is the right answer, by which children are judged then, and what decides:
+        ``{"target": "species", "metric": "accuracy"}``; the metric may be left out.
         Raises JobFailed and DeadlineExceeded as ``train`` does.
         """
         spec = {"version": reference, "passes": list(passes), "tolerance": dict(tolerance or {})}
         spec |= {"student": dict(student)} if student else {}
         if calibration:
             spec["calibration"] = self._stored(calibration, "calibration")
+        spec |= dict(labels or {})
         job = self.jobs.submit("optimize", spec)
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]

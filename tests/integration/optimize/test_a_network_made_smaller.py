@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from onnx import save_model
 
+from language import TEXTS, converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.core.errors import Conflict, InvalidRequest, JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
@@ -220,6 +221,28 @@ def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
 
 
 @pytest.mark.timeout(240)
+def test_a_brought_model_is_judged_by_labels_that_are_brought_too(client, platform, tmp_path):
+    client.push(_fetched(client, tmp_path), "labelled")
+    told = ["--pass", "int8", "--pass", "prune:0.95", "--calibrate", str(PENGUINS), "--target", "species", "--metric", "accuracy"]
+    platform.run("optimize", "labelled@1", *told, "--max-slower", "9", "--max-larger", "9")
+    small, pruned = (client.models.version(f"labelled@{number}") for number in (2, 3))
+    quality = small.report["optimization"]["quality"]
+    assert (quality["metric"], quality["rows"]) == ("accuracy", 86)
+    assert quality["parent"]["value"] > 0.95
+    assert small.report["optimization"]["verdict"]["kept"], small.report["optimization"]["verdict"]
+    assert small.metrics["accuracy"] == pytest.approx(quality["child"]["value"])
+    assert small.report["evaluation"]["confusion_matrix"]["classes"] == ["Adelie", "Chinstrap", "Gentoo"]
+    assert all(small.report["optimization"][side]["peak_memory_bytes"] > 0 for side in ("parent", "child"))
+    assert pruned.report["optimization"]["verdict"]["reasons"][0].startswith("worse: accuracy loses")
+    with pytest.raises(JobFailed, match=r"penguins\.csv\) does not fit labelled@1: .*no target 'specis'. Did you mean 'species'"):
+        client.optimize("labelled@1", ["int8"], calibration=PENGUINS, labels={"target": "specis"})
+    with pytest.raises(InvalidRequest, match="say with calibration which rows"):
+        client.optimize("labelled@1", ["int8"], labels={"target": "species"})
+    with pytest.raises(InvalidRequest, match="was trained here"):
+        client.optimize("net@1", ["int8"], calibration="calibration", labels={"target": "species"})
+
+
+@pytest.mark.timeout(240)
 def test_a_brought_model_is_calibrated_on_rows_that_are_brought_too(client, tmp_path):
     save_model(network(hidden=32), tmp_path / "plain.onnx")
     client.push(tmp_path / "plain.onnx", "numbers")
@@ -237,3 +260,31 @@ def test_a_brought_model_is_calibrated_on_rows_that_are_brought_too(client, tmp_
     np.savez(tmp_path / "few.npz", x=rows[:3])
     with pytest.raises(JobFailed, match="has 3 rows, and at least 8"):
         client.optimize("numbers@1", ["int8"], calibration=tmp_path / "few.npz")
+
+
+@pytest.mark.timeout(300)
+def test_the_weights_of_a_language_model_are_made_smaller_and_judged_by_text(client, converted_decoder, tmp_path):  # noqa: F811
+    parent = client.push(converted_decoder, "words")
+    (tmp_path / "words.txt").write_text(TEXTS[1].read_text())
+    tolerance = {"quality": 0.05, "latency": 9.0, "size": 0.05}
+    (eight,) = client.optimize("words@1", ["int8"], tolerance=tolerance, calibration=tmp_path / "words.txt")
+    report = eight.report["optimization"]
+    assert (eight.artifact.format, eight.artifact.entry) == ("openvino", "openvino_model.xml")
+    assert eight.artifact.size < 0.7 * parent.artifact.size
+    assert (report["quality"]["metric"], report["notes"]["weights_kept"]["matrices"]) == ("nats_per_token", {"int8": 22})
+    assert report["quality"]["rows"] > 500
+    assert 0 <= abs(report["quality"]["loss"]["value"]) < 0.01
+    assert report["verdict"]["kept"], report["verdict"]
+    assert eight.metrics["nats_per_token"] == report["quality"]["child"]["value"]
+    (four,) = client.optimize("words@1", ["int4:64"], tolerance={**tolerance, "quality": 0.0}, calibration="calibration")
+    assert four.artifact.size < 0.8 * eight.artifact.size
+    assert four.report["optimization"]["notes"]["weights_kept"]["matrices"]["int4"] > 10
+    for passes, told in (
+        (["prune:0.5"], "weights take int8 and int4"),
+        (["int8", "int8"], "whole numbers already"),
+        (["int4:7"], "blocks of 32, 64, 128"),
+    ):
+        with pytest.raises(JobFailed, match=told):
+            client.optimize("words@1", passes)
+    (unread,) = client.optimize("words@1", ["int8"])
+    assert unread.report["optimization"]["verdict"]["reasons"][0].startswith("unproven")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from modelyard.train.recipes.student import read_student
 SOURCE = "optimize"
 ENTRY = "model.onnx"
 _RECIPE = "recipe.yaml"
+_ONNX, _LANGUAGE = "onnx", "openvino"
 _MOST_PASSES = 16
 
 
@@ -38,6 +39,9 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     student: dict[str, Any] = {}
     calibration: str = ""
     """A data set ``name[@number]`` to look at in place of training rows."""
+    target: str = ""
+    """What of it is the right answer: its column, or its array."""
+    metric: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,19 @@ class OptimizeJobs:
             raise InvalidRequest(f"The optimization cannot be done as it is written: {error}.") from None
         read_student(wanted.student)
         self.check_passes(wanted.passes)
-        start = self.specified(workspace_id, wanted.version, tuple(wanted.passes))
+        start = self.specified(workspace_id, wanted.version, tuple(wanted.passes), (_ONNX, _LANGUAGE))
+        if wanted.target and not wanted.calibration:
+            raise InvalidRequest("A target is a column of the rows that you bring: say with calibration which rows.")
+        if wanted.metric and not wanted.target:
+            raise InvalidRequest(
+                "A metric needs labelled rows: say with target which column of the rows that you bring is the right answer."
+            )
+        if wanted.target and start.format == _LANGUAGE:
+            raise InvalidRequest("A language model is judged by the text itself; leave the target out.")
+        if wanted.target and start.rows:
+            raise InvalidRequest(
+                f"{wanted.version} was trained here, and is judged on the rows that its training held out; leave the target out."
+            )
         checked: dict[str, Any] = msgspec.to_builtins(
             msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student, samples=self._samples(workspace_id, wanted))
         )
@@ -75,11 +91,12 @@ class OptimizeJobs:
         for written in passes:
             check_pass(written)  # its argument is read in the job: passes load what this process is kept free of
 
-    def specified(self, workspace_id: int, wanted: str, passes: tuple[str, ...]) -> OptimizeSpec:
+    def specified(self, workspace_id: int, wanted: str, passes: tuple[str, ...], formats: Sequence[str] = (_ONNX,)) -> OptimizeSpec:
         """A version fixed by its number and its files' digests. Raises NotFound, Unsupported, and Conflict for a flagged one."""
         version = self.registry.version(workspace_id, Reference.parse(wanted))
-        if version.artifact.format != "onnx":
-            raise Unsupported(f"Passes work on ONNX models, and {version.reference} is of the format {version.artifact.format!r}.")
+        if version.artifact.format not in formats:
+            told = " and on language models of OpenVINO" if _LANGUAGE in formats else ""
+            raise Unsupported(f"Passes work on ONNX models{told}, and {version.reference} is of the format {version.artifact.format!r}.")
         if reasons := flagged(version):  # a child of it would be compared with it, and look good
             raise Conflict(f"{version.reference} was flagged ({reasons}); optimize the version that it was made of.")
         return OptimizeSpec(
@@ -90,6 +107,7 @@ class OptimizeJobs:
             entry=version.artifact.entry,
             files={file.path: file.digest for file in version.artifact.files},
             rows=self._rows(version),
+            format=version.artifact.format,
         )
 
     def inputs(self, job: Job) -> Mapping[str, str]:
@@ -142,8 +160,8 @@ class OptimizeJobs:
                 spec.model,
                 NewVersion(
                     folder=folder / "output" / str(at) / "artifact",
-                    entry=ENTRY if step else spec.entry,
-                    format="onnx",
+                    entry=ENTRY if step and spec.format == _ONNX else spec.entry,
+                    format=spec.format,
                     metrics=step.metrics if step else first.metrics,
                     report=report | (more if at == max(0, len(made) - 1) else {}),
                     attachments=attachments if attachments.is_dir() else None,
@@ -158,7 +176,9 @@ class OptimizeJobs:
         if not wanted.calibration:
             return None
         found = find_dataset(self.store, workspace_id, wanted.calibration)
-        return Samples(dataset=f"{found.name}@{found.number}", digest=found.digest, filename=found.filename)
+        return Samples(
+            dataset=f"{found.name}@{found.number}", digest=found.digest, filename=found.filename, target=wanted.target, metric=wanted.metric
+        )
 
     def _rows(self, version: Version) -> Rows | None:
         """The data set that a version was trained on here, where it is still stored with its recipe."""

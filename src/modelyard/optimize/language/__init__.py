@@ -1,0 +1,1 @@
+"""Language models made smaller: the weights of an OpenVINO decoder in whole numbers, judged by text."""
