@@ -223,9 +223,10 @@ def test_a_brought_model_is_judged_by_its_answers(client, tmp_path):
 @pytest.mark.timeout(240)
 def test_a_brought_model_is_judged_by_labels_that_are_brought_too(client, platform, tmp_path):
     client.push(_fetched(client, tmp_path), "labelled")
-    told = ["--pass", "int8", "--pass", "prune:0.95", "--calibrate", str(PENGUINS), "--target", "species", "--metric", "accuracy"]
+    told = ["--pass", "int8", "--calibrate", str(PENGUINS), "--target", "species", "--metric", "accuracy"]
     platform.run("optimize", "labelled@1", *told, "--max-slower", "9", "--max-larger", "9")
-    small, pruned = (client.models.version(f"labelled@{number}") for number in (2, 3))
+    small, labels = client.models.version("labelled@2"), {"target": "species"}
+    (pruned,) = client.optimize("labelled@1", ["prune:0.95"], calibration="calibration", labels=labels)
     quality = small.report["optimization"]["quality"]
     assert (quality["metric"], quality["rows"]) == ("accuracy", 86)
     assert quality["parent"]["value"] > 0.95
@@ -233,7 +234,7 @@ def test_a_brought_model_is_judged_by_labels_that_are_brought_too(client, platfo
     assert small.metrics["accuracy"] == pytest.approx(quality["child"]["value"])
     assert small.report["evaluation"]["confusion_matrix"]["classes"] == ["Adelie", "Chinstrap", "Gentoo"]
     assert all(small.report["optimization"][side]["peak_memory_bytes"] > 0 for side in ("parent", "child"))
-    assert pruned.report["optimization"]["verdict"]["reasons"][0].startswith("worse: accuracy loses")
+    assert pruned.report["optimization"]["verdict"]["reasons"][0].startswith("worse: f1_macro loses")
     with pytest.raises(JobFailed, match=r"penguins\.csv\) does not fit labelled@1: .*no target 'specis'. Did you mean 'species'"):
         client.optimize("labelled@1", ["int8"], calibration=PENGUINS, labels={"target": "specis"})
     with pytest.raises(InvalidRequest, match="say with calibration which rows"):
@@ -252,7 +253,7 @@ def test_a_brought_model_is_calibrated_on_rows_that_are_brought_too(client, tmp_
     static, tuned = client.optimize("numbers@1", ["int8:static", "graph"], tolerance=accepted, calibration=tmp_path / "rows.npz")
     assert static.report["optimization"]["notes"]["int8"]["quantized"] == 2
     assert tuned.report["optimization"]["difference"]["y"]["relative"] < 0.1
-    (again,) = client.optimize("numbers@1", ["prune:0.5,finetune=5"], tolerance=accepted, calibration="calibration@1")
+    (again,) = client.optimize("numbers@1", ["prune:0.5,finetune=5"], tolerance=accepted, calibration="calibration")
     assert again.report["optimization"]["notes"]["finetuning"][0]["kept"]
     np.savez(tmp_path / "wide.npz", x=np.ones((300, 9), np.float32))
     with pytest.raises(JobFailed, match=r"wide\.npz\) does not fit numbers@1: .*'x'.*9"):
@@ -279,12 +280,5 @@ def test_the_weights_of_a_language_model_are_made_smaller_and_judged_by_text(cli
     (four,) = client.optimize("words@1", ["int4:64"], tolerance={**tolerance, "quality": 0.0}, calibration="calibration")
     assert four.artifact.size < 0.8 * eight.artifact.size
     assert four.report["optimization"]["notes"]["weights_kept"]["matrices"]["int4"] > 10
-    for passes, told in (
-        (["prune:0.5"], "weights take int8 and int4"),
-        (["int8", "int8"], "whole numbers already"),
-        (["int4:7"], "blocks of 32, 64, 128"),
-    ):
-        with pytest.raises(JobFailed, match=told):
-            client.optimize("words@1", passes)
-    (unread,) = client.optimize("words@1", ["int8"])
-    assert unread.report["optimization"]["verdict"]["reasons"][0].startswith("unproven")
+    with pytest.raises(JobFailed, match="whole numbers already"):
+        client.optimize("words@1", ["int8", "int4"])

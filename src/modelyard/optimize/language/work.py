@@ -69,6 +69,7 @@ def run(folder: Path, _confinement: tuple[str, ...]) -> bytes:
         report = _measured(parent, child, text) | {"notes": {"weights_kept": notes}, "exact": False}
         made.append(_judged(spec, written, report))
         child.decoder.close()
+        source = child.path
     return msgspec.json.encode(made)
 
 
