@@ -8,6 +8,9 @@ import msgspec
 
 Form = Literal["csv", "parquet"]
 
+ROWS = 16_384
+"""Of a shard: few enough that all cores end nearly together, as many as make a file for each cheap."""
+
 
 class ScoringSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """As it is stored: the version fixed by its number, its files and the data by their digests."""
@@ -28,5 +31,5 @@ class ScoringSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Of the result; by default that of the table."""
     partitioned: bool = False
     """One archive with a file a shard, instead of one file."""
-    rows: int = 65_536
+    rows: int = ROWS
     """Most rows of a shard."""

@@ -15,7 +15,7 @@ from modelyard.core.jobs import Job
 from modelyard.core.models import Dataset, Reference, Version, check_name
 from modelyard.jobs.kinds import JobKind
 from modelyard.registry.service import Registry
-from modelyard.scoring.spec import ScoringSpec
+from modelyard.scoring.spec import ROWS, ScoringSpec
 from modelyard.server.wiring.kinds import find_dataset
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
@@ -30,7 +30,7 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keep: list[str] = []
     form: Literal["", "csv", "parquet"] = ""
     partitioned: bool = False
-    rows: int = 65_536
+    rows: int = ROWS
 
 
 @dataclass(frozen=True)
