@@ -66,8 +66,8 @@ def _notes(notes: Mapping[str, Any]) -> str:
     if int8 := notes.get("int8"):
         parts.append(_int8(int8))
     if kept := notes.get("weights_kept"):
-        told = ", ".join(f"{count} matrices {kind}" for kind, count in kept["matrices"].items())
-        parts.append(f"<p>Weights are kept in whole numbers: {escape(told)}.</p>")
+        matrices = ", ".join(f"{count} matrices {kind}" for kind, count in kept["matrices"].items())
+        parts.append(f"<p>Weights are kept in whole numbers: {escape(matrices)}.</p>")
     if weights := notes.get("weights"):
         parts.append(f"<p>{weights['not_zero']:,} of {weights['all']:,} weights are not zero.</p>")
         parts.append(table(("layer", "weights that are not zero"), [(name, f"{count:,}") for name, count in weights["layers"].items()]))
