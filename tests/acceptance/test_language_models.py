@@ -108,7 +108,7 @@ def test_a_client_reads_its_limits_and_waits_as_it_is_told(platform, client) -> 
             headers = narrow.completions.with_raw_response.create(**asked, **more).headers
             return {name: value for name, value in headers.items() if name in bound}
 
-        eventually(lambda: told() == bound, 10, "it is bound")
+        eventually(lambda: told(stream=True) == bound, 10, "it is bound, and its streams say so")
 
         def until_refused() -> None:
             while told() == bound:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -43,9 +46,25 @@ def deploy(client: Client, name: str, policy: dict[str, object]) -> None:
     assert client.deployments.wait(name, timeout=60).state is DeploymentState.READY
 
 
-def ask(platform: RunningPlatform, name: str, seconds: float = 30) -> httpx.Response:
-    headers = {"authorization": f"Bearer {platform.admin_key}"}
+COLD = "x-modelyard-cold-start-ms"
+
+
+def ask(platform: RunningPlatform, name: str, seconds: float = 30, more: dict[str, str] | None = None) -> httpx.Response:
+    headers = {"authorization": f"Bearer {platform.admin_key}"} | (more or {})
     return httpx.post(f"{platform.inference}/v2/models/{name}/infer", json=BODY, headers=headers, timeout=seconds)
+
+
+def ask_and_be_told(platform: RunningPlatform, name: str) -> str:
+    """All that comes before and with the answer of a call that asks how far a start is."""
+    body = json.dumps(BODY).encode()
+    place = urlsplit(platform.inference)
+    head = (
+        f"POST /v2/models/{name}/infer HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {platform.admin_key}\r\n"
+        f"x-modelyard-progress: 0.1\r\nconnection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection((place.hostname or "", place.port or 0), timeout=60) as connection:
+        connection.sendall(head.encode() + body)
+        return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 def replicas(platform: RunningPlatform) -> list[psutil.Process]:
@@ -144,10 +163,18 @@ def test_a_killed_worker_finds_the_replicas_again(platform: RunningPlatform, cli
 def test_nothing_runs_while_nobody_calls_and_the_first_call_waits_for_it(platform: RunningPlatform, client: Client) -> None:
     deploy(client, "own", {"replicas": {"min": 0, "max": 1, "idle_seconds": 1}})
     eventually(lambda: not replicas(platform), 30, "nothing runs")
+    late = ask(platform, "own", 60, {"x-request-timeout": "20ms"})
+    assert (late.status_code, int(late.headers[COLD]) < 2000) == (504, True)
     with ThreadPoolExecutor(6) as pool:
-        answers = list(pool.map(lambda _: ask(platform, "own", 60).status_code, range(6)))
-    assert answers == [200] * 6
+        told = pool.submit(ask_and_be_told, platform, "own")
+        answers = list(pool.map(lambda _: ask(platform, "own", 60), range(5)))
+    assert [answer.status_code for answer in answers] == [200] * 5
+    before, _, answer = told.result().rpartition("HTTP/1.1 200")
+    assert before.startswith("HTTP/1.1 102 Processing\r\nx-modelyard-progress: ")
+    assert "waited=" in before
+    assert int(answer.lower().split(f"{COLD}: ")[1].split("\r\n")[0]) > 0
     assert len(replicas(platform)) == 1
+    assert COLD not in ask(platform, "own").headers
     eventually(lambda: not replicas(platform), 30, "nothing runs again")
 
 

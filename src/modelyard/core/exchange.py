@@ -62,6 +62,10 @@ class Exchange(Protocol):
         """What the client showed in its TLS handshake; None where it showed none, or was not asked."""
         return None
 
+    def inform(self, headers: Fields) -> None:
+        """Tells a client that waits how far its call is, ahead of the answer, where the front has a way to say so."""
+        del headers
+
     @abstractmethod
     def respond(  # on every call's path, where keywords cost time
         self,

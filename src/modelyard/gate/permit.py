@@ -71,6 +71,10 @@ class Permit:
     def settled(self) -> bool:
         return self._journal is None
 
+    def stand(self) -> Standings | None:
+        """Where the caller stands while the call goes on, for the head of a stream; None when no limit binds it."""
+        return None if self._reservation is None else self._reservation.standings()
+
     def expect(self, known: Cost, size: int) -> None:
         """Reserves what a decoded call will use, before it computes, in place of what was guessed when it was admitted.
 

@@ -17,6 +17,7 @@ from modelyard.gate.counters import Awaited
 from modelyard.protocols.compression import INLINE, WORTH, choose, compress
 from modelyard.protocols.context import Context
 from modelyard.protocols.routing import Body, Protocol, Reply, Route
+from modelyard.protocols.starting import follow_start
 from modelyard.protocols.waiting import WaitingRoom
 
 if TYPE_CHECKING:
@@ -169,6 +170,8 @@ class Call:
         self.exchange.on_abort = self._aborted
         if self.permit is not None and self.permit.foreseen:
             request.admit = self._expect
+        if self.plane.starting:
+            follow_start(self)
         self._submit()
 
     def _expect(self, rows: int, version_id: int) -> None:
@@ -249,7 +252,10 @@ class Call:
     def start(self, headers: Headers, error: Callable[[ModelyardError], bytes]) -> None:
         """Begins an answer in pieces, with status 200. ``error`` makes the last piece of a stream that fails."""
         self._stream_error = error
-        more = self.context.headers if self.context is not None else ()
+        more: list[tuple[bytes, bytes]] = [*self.context.headers] if self.context is not None else []
+        standings = self.permit.stand() if self.permit is not None else None
+        if standings is not None:
+            more += standings.encoded or _encode(standings)
         self.exchange.start(200, [*headers, *self._own(), *more])
 
     def send(self, piece: bytes) -> None:
@@ -281,8 +287,12 @@ class Call:
         own: Fields = ((b"x-request-id", self.request_id.encode()),)
         if self.own_id:
             own = (*own, (b"x-modelyard-request-id", self.own_id.encode()))
-        if self.context is not None and self.context.trace:
-            own = (*own, (b"traceresponse", self.context.told))
+        context = self.context
+        if context is not None:
+            if context.trace:
+                own = (*own, (b"traceresponse", context.told))
+            if context.start is not None:
+                own = (*own, *context.start.fields())
         return own
 
     def _error(self, error: ModelyardError) -> Reply:

@@ -9,6 +9,7 @@ import re
 import time
 from collections.abc import Mapping
 from random import getrandbits
+from typing import Protocol
 
 from modelyard.core.errors import InvalidRequest
 
@@ -19,10 +20,17 @@ _TIMEOUT = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)?")
 _GRPC_UNITS = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M": 60_000_000_000, b"H": 3600_000_000_000}
 
 
+class Waited(Protocol):
+    """A wait that the answer tells of; see ``starting.Start``."""
+
+    def fields(self) -> list[tuple[bytes, bytes]]:
+        """Its headers."""
+
+
 class Context:
     """Of one call."""
 
-    __slots__ = ("deadline_ns", "headers", "origin", "parent", "sampled", "span", "told", "trace")
+    __slots__ = ("deadline_ns", "headers", "origin", "parent", "sampled", "span", "start", "told", "trace")
 
     def __init__(self) -> None:
         self.deadline_ns = 0
@@ -39,6 +47,8 @@ class Context:
         """Of trace and span, what the answer says in ``traceresponse``."""
         self.headers: list[tuple[bytes, bytes]] = []
         """What the answer carries for the page."""
+        self.start: Waited | None = None
+        """The start of a replica that the call waits for."""
 
     def sooner(self, deadline_ns: int) -> int:
         """The earlier of two deadlines, where 0 is none."""

@@ -20,6 +20,7 @@ from modelyard.gate.check import scoped_deployment
 from modelyard.gate.permit import expect_soon, spend_soon
 from modelyard.protocols.call import Call
 from modelyard.protocols.compression import decompress
+from modelyard.protocols.starting import follow_start
 
 SSE = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no"))
 MOST_BYTES = 64 * 1024 * 1024
@@ -79,6 +80,8 @@ async def generate(call: Call, request: GenerateRequest, before: GenerationUsage
     deadline_ns = call.context.sooner(request.deadline_ns) if call.context is not None else request.deadline_ns
     request = msgspec.structs.replace(request, version=view.pin, deadline_ns=deadline_ns)
     request.check()
+    if call.plane.starting:
+        follow_start(call)
     items: asyncio.Queue[TokenChunk | ModelyardError | Abort] = asyncio.Queue()
     call.exchange.on_abort = items.put_nowait
     if call.exchange.aborted is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Protocol
 
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, Unsupported, did_you_mean
@@ -18,6 +19,18 @@ from modelyard.serving.router import Lane, Routes, ServedView, Sticky
 from modelyard.serving.statistics import CallStatistics
 
 __all__ = ["DataPlane", "ServedView"]
+
+
+class Starting(Protocol):
+    """A version's replicas on their way to be ready; see ``replicas.remote.RemoteReplica``."""
+
+    @property
+    def ready_ns(self) -> int:
+        """Monotonic time at which one last became ready after none was; 0 when none was yet."""
+
+    @property
+    def stage(self) -> str:
+        """How far the furthest of them is, in a word."""
 
 
 class DataPlane:
@@ -37,6 +50,8 @@ class DataPlane:
         """Deployments whose answers to GET may be kept."""
         self.guarded: dict[tuple[int, str], Callable[[], None]] = {}
         """Deployments with an objective: each raises Unavailable while another call could not be answered in time."""
+        self.starting: dict[int, Starting] = {}
+        """Versions that run in replicas and have none ready, by id; mostly none."""
         self.accepting = False
         """Whether this worker has its state and takes calls; set by the reconciler, cleared when the worker drains."""
 
@@ -96,6 +111,14 @@ class DataPlane:
         """How far the deployment is, and why not further. Raises NotFound."""
         routes = self._routes(workspace_id, deployment)
         return routes.state, routes.reason
+
+    def awaited(self, workspace_id: int, deployment: str, version: str = "") -> Starting | None:
+        """The start that a call waits for; None when it need not wait, or there is no such deployment or version."""
+        try:
+            lane = self._workspaces[workspace_id][deployment].heaviest(version)
+        except (KeyError, ModelyardError):
+            return None
+        return self.starting.get(lane.version.id)
 
     def names(self, workspace_id: int) -> list[str]:
         """The deployments of a workspace."""

@@ -76,7 +76,7 @@ class FakePlane:
         self.signature, self.compute, self.name = signature, compute, name
         self.versions, self.labels, self.is_ready = versions, labels or {"champion": 3}, ready
         self.requests = []
-        self.sticky = {}
+        self.sticky, self.starting = {}, {}
         self.guarded = {}
 
     def names(self, workspace_id):

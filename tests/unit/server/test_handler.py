@@ -216,7 +216,7 @@ def test_a_client_that_leaves_stops_what_has_not_begun(send):
 
 
 class _SlowPlane:
-    sticky = guarded = {}  # noqa: RUF012
+    sticky = guarded = starting = {}  # noqa: RUF012
 
     def __init__(self, waiting):
         self._waiting = waiting

@@ -81,7 +81,7 @@ class RowsReserved:
 class ThreeRows:
     """A data plane that finds three rows in any call."""
 
-    sticky = guarded = {}  # noqa: RUF012
+    sticky = guarded = starting = {}  # noqa: RUF012
 
     def infer(self, workspace_id, deployment, request, done):
         try:

@@ -75,6 +75,11 @@ class Http1Exchange:
     def certificate(self) -> Certificate | None:
         return self._connection.certificate
 
+    def inform(self, headers: Fields) -> None:
+        """As an interim answer of status 102, which only clients of HTTP/1.1 understand."""
+        if self.answer is _OPEN and not self.old:
+            self._connection.write(b"HTTP/1.1 102 Processing\r\n%b\r\n" % self._connection.encoder.fields(headers))
+
     def respond(  # on every call's path, where keywords cost time
         self,
         status: int,

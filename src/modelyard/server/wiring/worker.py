@@ -103,7 +103,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
     later, scribe = asyncio.get_running_loop().call_later, Scribe()
     tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later, scribe.behind), later=later, append=journal.append)
-    remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot))
+    remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot), plane.starting)
     options = replace(reconciling(settings, home, slot, PolicyComposer(tools)), behind=scribe.behind)
     reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None

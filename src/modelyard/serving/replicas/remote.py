@@ -59,6 +59,8 @@ class RemoteReplica:
         self.signature = version.signature
         self.uniform = rows_are_alike(version.signature)
         self.freed: Callable[[], None] = lambda: None
+        self.ready_ns = 0
+        """When one last became ready after none was."""
         self.calls = 0
         """That were ever begun."""
         self._places: Places | None = None
@@ -133,6 +135,16 @@ class RemoteReplica:
         return self._places is not None and self._places.ready > 0 and not self.ready
 
     @property
+    def stage(self) -> str:
+        """How far a replica is that calls wait for."""
+        places = self._places
+        if places is None or not places.wanted:
+            return "asleep"
+        if places.ready:
+            return "connecting"
+        return "loading" if any(place.state is ReplicaState.STARTING for place in places.replicas) else "preparing"
+
+    @property
     def outstanding(self) -> int:
         """Calls under way."""
         return sum([len(run.batch) for run in self._runs]) + len(self._generations)
@@ -179,6 +191,8 @@ class RemoteReplica:
             self._connecting.pop(name, None)
 
     def _opened(self, link: ReplicaLink) -> None:
+        if not any(other.usable for other in self._links.values() if other is not link):
+            self.ready_ns = time.monotonic_ns()
         self._links[link.name] = link
         self._resume()
 

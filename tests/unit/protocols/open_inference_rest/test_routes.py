@@ -30,7 +30,7 @@ class Plane:
         self.compute = compute or (lambda inputs: dict(zip([out.name for out in signature.outputs], inputs.values(), strict=False)))
         self.is_ready = True
         self.requests = []
-        self.sticky = {}
+        self.sticky, self.starting = {}, {}
 
     def names(self, workspace_id):
         return ["demo", "other"]

@@ -7,6 +7,7 @@ import pytest
 from modelyard.core.errors import DeadlineExceeded, Internal, InvalidTensor, Unavailable
 from modelyard.core.inference import InferRequest
 from modelyard.core.models import Profile
+from modelyard.serving.replicas.places import Place, ReplicaState
 from modelyard.testing.fakes import FunctionModel
 from unit.serving.data_plane import call, doubling, rows, signature
 from unit.serving.replicas.ends import Gate, ends, run, until
@@ -79,12 +80,21 @@ def test_calls_wait_for_the_first_replica(tmp_path):
         async with ends(tmp_path, signature()) as both:
             both.tell(wanted=0)
             assert both.remote.asleep
+            assert (both.remote.stage, both.remote.ready_ns) == ("asleep", 0)
+            both.places["a"] = Place(name="a", socket=str(tmp_path / "none"), pid=1, state=ReplicaState.STARTING)
+            both.tell()
+            assert both.remote.stage == "loading"
             waiting = call(both.plane, ONE)
+            came_ns = time.monotonic_ns()
             await asyncio.sleep(0.02)
             assert not waiting.done()
             assert both.batcher.waiting == 1
             await both.start("a", doubling())
             assert (await waiting).outputs["y"].tolist() == [[2, 2]]
+            ready_ns = both.remote.ready_ns
+            assert came_ns < ready_ns <= time.monotonic_ns()
+            await both.start("b", doubling())
+            assert both.remote.ready_ns == ready_ns  # one was ready already
 
     run(main)
 
