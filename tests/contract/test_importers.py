@@ -25,8 +25,9 @@ def _joblib(estimator) -> bytes:
 
 
 class TestEstimators(ImporterContract):
-    @pytest.fixture(params=["skops", "joblib", "pickle"])
-    def case(self, request):
+    @pytest.fixture(scope="class", params=["skops", "joblib", "pickle"])
+    @classmethod
+    def case(cls, request):
         pipeline = estimators.pipeline()
         table = estimators.frame()[0][:40]
         content = {"skops": skops.io.dumps, "joblib": _joblib, "pickle": pickle.dumps}[request.param](pipeline)
@@ -40,8 +41,9 @@ class TestEstimators(ImporterContract):
 
 
 class TestKeptEstimators(KeptContract):
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         rows = estimators.frame()[0][["body mass", "bill.length"]].to_numpy(np.float32)[:20]
         model = pickle.loads(estimators.unsupported())
         return Case(
@@ -63,8 +65,9 @@ def _numbers():
 
 
 class TestXgboost(ImporterContract):
-    @pytest.fixture(params=["json", "ubj"])
-    def case(self, request):
+    @pytest.fixture(scope="class", params=["json", "ubj"])
+    @classmethod
+    def case(cls, request):
         rows, wanted = _numbers()
         model = xgboost.XGBClassifier(n_estimators=5, max_depth=3).fit(rows, wanted)
         return Case(
@@ -77,8 +80,9 @@ class TestXgboost(ImporterContract):
 
 
 class TestLightgbm(ImporterContract):
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         rows, wanted = _numbers()
         model = lightgbm.LGBMClassifier(n_estimators=5, max_depth=3, verbose=-1).fit(rows, wanted)
         return Case(
@@ -91,8 +95,9 @@ class TestLightgbm(ImporterContract):
 
 
 class TestCatboost(ImporterContract):
-    @pytest.fixture(params=["classifier", "regressor", "several"])
-    def case(self, request, tmp_path_factory):
+    @pytest.fixture(scope="class", params=["classifier", "regressor", "several"])
+    @classmethod
+    def case(cls, request, tmp_path_factory):
         rows, wanted = _numbers()
         kind = catboost.CatBoostRegressor if request.param == "regressor" else catboost.CatBoostClassifier
         target = {"classifier": wanted, "regressor": rows[:, 0], "several": np.digitize(rows[:, 0], [-0.5, 0.5])}[request.param]
@@ -111,8 +116,9 @@ class TestCatboost(ImporterContract):
 
 
 class TestKeptCatboost(KeptContract):
-    @pytest.fixture
-    def case(self, tmp_path_factory):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, tmp_path_factory):
         rows, wanted = _numbers()
         colours = np.array(["red", "blue", "green"])[(rows[:, 2] > 0).astype(int) + (rows[:, 0] > 1)]
         table = pd.DataFrame({"size": rows[:, 0], "colour": colours})

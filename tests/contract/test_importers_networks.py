@@ -18,8 +18,9 @@ def said(*texts):
 class TestTorch(ImporterContract):
     """Rows are sequences; the example that is traced has another length than these."""
 
-    @pytest.fixture(params=["exported", "script", "module"])
-    def case(self, request):
+    @pytest.fixture(scope="class", params=["exported", "script", "module"])
+    @classmethod
+    def case(cls, request):
         rows = networks.sequences(6, 11)
         files = {
             "exported": lambda: {"model.pt2": networks.exported()},
@@ -38,8 +39,9 @@ class TestTorch(ImporterContract):
 
 
 class TestKeptTorch(KeptContract):
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         rows = -np.ones((4, 3), np.float32)
         return Case(
             importer="torch",
@@ -55,8 +57,9 @@ class TestKeptTorch(KeptContract):
 
 
 class TestKeras(ImporterContract):
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         inputs = {"steps": networks.sequences(6, 11), "facts": np.random.default_rng(2).normal(size=(6, 3)).astype(np.float32)}
         return Case(
             importer="keras",
@@ -70,8 +73,9 @@ class TestKeras(ImporterContract):
 class TestKeptKeras(KeptContract):
     """A layer that computes in the frequency domain, which the exporter does not know."""
 
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         rows = networks.sequences(3, 16)[:, :, 0].copy()
         return Case(
             importer="keras",

@@ -31,8 +31,9 @@ def logged(tmp_path_factory):
 
 
 class TestSavedModel(ImporterContract):
-    @pytest.fixture
-    def case(self, saved):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, saved):
         with np.load(saved / "averages.npz") as kept:
             arrays = dict(kept)
         return Case(
@@ -45,8 +46,9 @@ class TestSavedModel(ImporterContract):
 
 
 class TestKeptSavedModel(KeptContract):
-    @pytest.fixture
-    def case(self, saved):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, saved):
         return Case(
             importer="tensorflow",
             files={},
@@ -62,8 +64,9 @@ class TestKeptSavedModel(KeptContract):
 class TestMlflow(ImporterContract):
     """A flavor with a format of its own."""
 
-    @pytest.fixture
-    def case(self, logged):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, logged):
         answers = pickle.loads((logged / "answers.pkl").read_bytes())
         rows = answers["rows"]
         return Case(
@@ -78,8 +81,9 @@ class TestMlflow(ImporterContract):
 class TestMlflowFunction(KeptContract):
     """Nothing but Python; without its requirements it runs in the platform's own environment."""
 
-    @pytest.fixture
-    def case(self, logged):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls, logged):
         files = files_of(logged / "function")
         return Case(
             importer="mlflow",
@@ -106,8 +110,9 @@ dynamic_batching { max_queue_delay_microseconds: 100 }
 class TestTriton(ImporterContract):
     """TorchScript, whose inputs and outputs only the repository's configuration names."""
 
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         rows = networks.sequences(6, 11)
         return Case(
             importer="torch",
@@ -119,8 +124,9 @@ class TestTriton(ImporterContract):
 
 
 class TestMlserver(ImporterContract):
-    @pytest.fixture
-    def case(self):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def case(cls):
         table = estimators.frame()[0][:20]
         settings = {"name": "gentoo", "implementation": "mlserver_sklearn.SKLearnModel", "parameters": {"uri": "./model.joblib"}}
         stream = io.BytesIO()

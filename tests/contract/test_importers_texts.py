@@ -12,8 +12,9 @@ from modelyard.testing.importer_contract import Case, ImporterContract
 class TestEncoders(ImporterContract):
     """Tiny random ones, with a tokenizer trained here; texts of different lengths."""
 
-    @pytest.fixture(params=["embed", "classify", "tag", "rerank"])
-    def case(self, request, tmp_path_factory):
+    @pytest.fixture(scope="class", params=["embed", "classify", "tag", "rerank"])
+    @classmethod
+    def case(cls, request, tmp_path_factory):
         folder = tmp_path_factory.mktemp(request.param)
         files = networks.encoder(folder, request.param, "distilbert" if request.param == "tag" else "bert")
         texts = np.array([*networks.TEXTS, "", "bird " * 60], object)

@@ -1,4 +1,4 @@
-"""What every importer must do. Subclass ``ImporterContract`` and give it a ``case`` fixture; ``imported`` runs the real job."""
+"""What every importer must do. Subclass ``ImporterContract`` with a ``case`` fixture of scope ``class``; ``imported`` runs the real job."""
 
 from __future__ import annotations
 
@@ -83,8 +83,22 @@ def imported(folder: Path, files: Mapping[str, bytes], **said: Any) -> list[Made
     return msgspec.convert(run(Context(folder, files, said))["made"], list[Made])
 
 
+@dataclass(frozen=True)
+class Conversion:
+    """A case that was imported, with as much trust as it needs."""
+
+    made: list[Made]
+    artifact: Path
+
+
 class ImporterContract:
     """The contract, as tests."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def conversion(cls, case: Case, tmp_path_factory: pytest.TempPathFactory) -> Conversion:
+        folder = tmp_path_factory.mktemp("conversion") / "job"
+        return Conversion(imported(folder, case.files, trust=case.runs_code, **case.said), folder / "output" / "0")
 
     def test_it_is_recognised_by_its_content(self, case: Case, tmp_path: Path) -> None:
         for path, content in case.files.items():
@@ -96,24 +110,26 @@ class ImporterContract:
         assert all(part.title for part in parts)
         assert all(bool(part.runs_code) == case.runs_code for part in parts)
 
-    def test_it_is_opened_without_trust_only_where_nothing_in_it_can_run(self, case: Case, tmp_path: Path) -> None:
+    def test_it_is_opened_without_trust_only_where_nothing_in_it_can_run(
+        self, case: Case, tmp_path: Path, request: pytest.FixtureRequest
+    ) -> None:
         if not case.runs_code:
-            outcome = imported(tmp_path, case.files, **case.said)[0].outcome
-            assert outcome.format != ORIGINAL
+            conversion: Conversion = request.getfixturevalue("conversion")  # made without trust
+            assert conversion.made[0].outcome.format != ORIGINAL
             return
         with pytest.raises(PermissionDenied, match="--trust"):
             imported(tmp_path, case.files, **case.said)
         assert list((tmp_path / "output").iterdir()) == []
 
-    def test_it_is_converted_proved_and_measured(self, case: Case, tmp_path: Path) -> None:
-        (made,) = imported(tmp_path, case.files, trust=case.runs_code, **case.said)
+    def test_it_is_converted_proved_and_measured(self, case: Case, conversion: Conversion) -> None:
+        (made,) = conversion.made
         outcome = made.outcome
         assert outcome.how
         assert outcome.environment
         assert outcome.proof["rows"] > 0
         assert outcome.before_us > 0
         assert outcome.after_us > 0
-        model = RUNTIMES.get(outcome.format).load(tmp_path / "output" / "0", outcome.entry, LoadOptions())
+        model = RUNTIMES.get(outcome.format).load(conversion.artifact, outcome.entry, LoadOptions())
         model.signature.check_inputs(case.inputs)
         found = model.infer(case.inputs)
         model.close()
