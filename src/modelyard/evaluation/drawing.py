@@ -18,6 +18,7 @@ from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
 from modelyard.evaluation.optimizing import family_picture, tuning_picture
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture, selection_picture
+from modelyard.evaluation.profile_plots import profile_picture
 from modelyard.evaluation.searches import search_coordinates_picture, search_curves_picture, search_importance_picture
 
 KINDS: dict[str, Callable[..., Picture]] = {
@@ -29,6 +30,7 @@ KINDS: dict[str, Callable[..., Picture]] = {
     "gallery": gallery_picture,
     "learning": learning_picture,
     "leaderboard": leaderboard_picture,
+    "profile": profile_picture,
     "residuals": residual_picture,
     "search_coordinates": search_coordinates_picture,
     "search_curves": search_curves_picture,

@@ -7,7 +7,6 @@ nothing runs.
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -15,15 +14,16 @@ from typing import Any
 
 from modelyard.core.models import REPORT
 from modelyard.evaluation.page_optimization import optimization_sections
-from modelyard.evaluation.page_parts import Section, facts, number, section, table
+from modelyard.evaluation.page_parts import Section, cell, facts, number, section, table
+from modelyard.evaluation.page_profile import profile_section
 
 FILE = REPORT
-_MOST_COLUMNS = 200
 _CAPTIONS: Mapping[str, str] = {
     "confusion_matrix": "Held-out rows: true classes down, predicted ones across; colours are shares of the true class.",
     "residuals": "Predicted against true on held-out rows, and how far apart they are.",
     "calibration": "How often the chosen class was right, against the probability that it was given; dotted: as promised.",
     "learning_curves": "Loss and score over the epochs; the dotted line is the epoch whose weights were kept.",
+    "data_profile": "The data: classes and values in each side of the split.",
     "leaderboard": "Model families by their score over the folds, with its deviation; the chosen one is red.",
     "hardest_images": "Held-out images that are hardest: true class, predicted class and its probability.",
     "family": "The version and what was made of it: size, time of a call and quality. Grey ones are flagged.",
@@ -52,7 +52,7 @@ def report_page(title: str, metrics: Mapping[str, float], report: Mapping[str, A
         _classes(report),
         _slices(report),
         _leaderboard(report),
-        _profile(attachments),
+        profile_section(attachments),
         _training(report),
     ]
     body = "\n".join(part.html for part in sections if part is not None)
@@ -102,7 +102,7 @@ def _figure(file: Path) -> str:
 def _classes(report: Mapping[str, Any]) -> Section | None:
     rows = (report.get("evaluation") or {}).get("classes") or []
     names = ("class", "precision", "recall", "f1", "support")
-    return section("Classes", table(names, [[_cell(row.get(name)) for name in names] for row in rows])) if rows else None
+    return section("Classes", table(names, [[cell(row.get(name)) for name in names] for row in rows])) if rows else None
 
 
 def _slices(report: Mapping[str, Any]) -> Section | None:
@@ -121,20 +121,8 @@ def _leaderboard(report: Mapping[str, Any]) -> Section | None:
         return None
     names = ("title", "status", "mean", "std", "fit_seconds", "trials", "note")
     return section(
-        "Leaderboard", table([name.replace("_", " ") for name in names], [[_cell(row.get(name)) for name in names] for row in rows])
+        "Leaderboard", table([name.replace("_", " ") for name in names], [[cell(row.get(name)) for name in names] for row in rows])
     )
-
-
-def _profile(folder: Path | None) -> Section | None:
-    path = folder / "profile.json" if folder is not None else None
-    if path is None or not path.is_file():
-        return None
-    found: Any = json.loads(path.read_bytes())
-    columns = found.get("columns") if isinstance(found, dict) else None
-    if not isinstance(columns, list) or not all(isinstance(column, dict) for column in columns):
-        return None
-    names = ("name", "kind", "role", "missing", "distinct", "min", "max", "mean", "std", "reason")
-    return section("Data", table(names, [[_cell(column.get(name)) for name in names] for column in columns[:_MOST_COLUMNS]]))
 
 
 def _training(report: Mapping[str, Any]) -> Section | None:
@@ -162,7 +150,3 @@ def _told(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ", ".join(_told(entry) for entry in value)
     return number(value) if isinstance(value, float) else str(value)
-
-
-def _cell(value: Any) -> str:
-    return "" if value is None else number(value) if isinstance(value, float) else str(value)

@@ -53,6 +53,11 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
+def cell(value: Any) -> str:
+    """A value in a table."""
+    return "" if value is None else number(value) if isinstance(value, float) else str(value)
+
+
 def _entry(tag: str, text: str, *, right: bool) -> str:
     kind = ' class="n"' if right else ""
     return f"<{tag}{kind}>{escape(text)}</{tag}>"

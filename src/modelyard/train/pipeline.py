@@ -18,6 +18,7 @@ from modelyard.core.errors import JobFailed
 from modelyard.datasets.profile import ColumnProfile, profile_table
 from modelyard.datasets.read import read_table
 from modelyard.datasets.table import Table
+from modelyard.datasets.table_profile import column_outliers, profile_rows
 from modelyard.evaluation.details import evaluate_classes, evaluate_numbers
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metrics, regression_metrics
@@ -45,6 +46,8 @@ _SPANS = {
     "evaluate": (0.92, 0.97),
 }
 """The share of the whole that each stage takes."""
+_PROFILED = 100_000
+"""Training rows whose prepared values are looked at."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,10 @@ def train(context: Context) -> dict[str, Any]:
             "classes": list(problem.classes),
             "dataset_digest": str(dataset.get("digest") or ""),
         }
-        _write(output, winner.graph, _documents(recipe, problem, profiles, leaderboard))
+        facts = _facts(table, problem, winner)
+        illustrator.draw("profile", "data_profile", panels=facts.pop("panels"))
+        documents = _documents(recipe, leaderboard)
+        _write(output, winner.graph, documents | {"profile.json": _json(facts | {"columns": _columns(table, problem, profiles)})})
         illustrator.finish()
     context.report("done", 1.0, f"{winner.standing.title} is ready")
     return result
@@ -179,24 +185,32 @@ def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, 
         "excluded": dict(problem.excluded),
         "proof": dict(winner.proof.report),
         "seed": problem.seed,
-        "plots": {name: f"{name}.svg" for name in (*main, "leaderboard", *(("selection",) if recipe.features.select != "none" else ()))},
+        "plots": {
+            name: f"{name}.svg"
+            for name in (*main, "leaderboard", "data_profile", *(("selection",) if recipe.features.select != "none" else ()))
+        },
     }
 
 
-def _documents(
-    recipe: TableRecipe, problem: Problem, profiles: Mapping[str, ColumnProfile], leaderboard: list[dict[str, Any]]
-) -> dict[str, bytes]:
+def _documents(recipe: TableRecipe, leaderboard: list[dict[str, Any]]) -> dict[str, bytes]:
     """The texts among the attachments."""
-    columns = [
+    return {"recipe.yaml": recipe.to_yaml().encode(), "leaderboard.json": _json(leaderboard)}
+
+
+def _columns(table: Table, problem: Problem, profiles: Mapping[str, ColumnProfile]) -> list[dict[str, Any]]:
+    """Every column as it was read, and what became of it."""
+    return [
         msgspec.to_builtins(profile)
         | {"kind": str(problem.fields[name].kind), "role": _role(name, problem), "reason": problem.excluded.get(name, "")}
+        | {"outliers": column_outliers(table.column(name))}
         for name, profile in profiles.items()
     ]
-    return {
-        "recipe.yaml": recipe.to_yaml().encode(),
-        "leaderboard.json": _json(leaderboard),
-        "profile.json": _json({"columns": columns}),
-    }
+
+
+def _facts(table: Table, problem: Problem, winner: Winner) -> dict[str, Any]:
+    prepared = winner.model.preparation.transform(problem.features, problem.train[:_PROFILED])
+    parts = {"train": problem.train, "held_out": problem.test}
+    return profile_rows(table, problem.features, problem.values, problem.classes, parts=parts, prepared=prepared)
 
 
 def _source(table: Table) -> dict[str, Any]:

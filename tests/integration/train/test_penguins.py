@@ -82,12 +82,20 @@ def test_the_attachments_tell_the_whole_story(species, mass):
         "leaderboard.svg",
         "leaderboard.png",
         "leaderboard.json",
+        "data_profile.svg",
+        "data_profile.png",
         "profile.json",
         "recipe.yaml",
     }
     assert (mass.attachments / "residuals.png").read_bytes().startswith(b"\x89PNG")
     assert yaml.safe_load((species.attachments / "recipe.yaml").read_text()) == {"target": "species"}
-    columns = {column["name"]: column for column in json.loads((species.attachments / "profile.json").read_text())["columns"]}
+    profile = json.loads((species.attachments / "profile.json").read_text())
+    columns = {column["name"]: column for column in profile["columns"]}
+    facts = {fact["what"]: (fact["before"], fact["after"]) for fact in profile["facts"]}
+    assert facts["rows"] == (344, 344)
+    assert facts["missing values"][0] > 11
+    assert facts["missing values"][1] == 0
+    assert sum(part["rows"] for part in profile["splits"]) == 344
     assert columns["sex"]["missing"] == 11
     assert columns["species"]["role"] == "target"
     assert columns["body_mass_g"]["kind"] == "number"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from modelyard.core.errors import JobFailed
+from modelyard.datasets.images.profile import profile_images
 from modelyard.evaluation.calibration import calibration_bins, calibration_error
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import classification_intervals
@@ -67,7 +68,10 @@ def train(context: Context) -> dict[str, Any]:
         history = trained.fit.history
         illustrator.draw("learning", "learning_curves", history=history, best=trained.fit.best_epoch, score="accuracy")
         (stages.artifact / "model.onnx").write_bytes(trained.graph)
-        for title, content in _documents(recipe, problem, trained).items():
+        parts = {"train": problem.train, "validation": problem.validate, "held_out": problem.test}
+        profile = profile_images(problem.images, parts, problem.duplicates, problem.leaked)
+        illustrator.draw("profile", "data_profile", panels=profile.pop("panels"))
+        for title, content in _documents(recipe, problem, trained, profile).items():
             (stages.attachments / title).write_bytes(content)
         illustrator.finish()
     store.unlink()
@@ -185,7 +189,7 @@ def _report(problem: ImageProblem, recipe: ImageRecipe, trained: Trained) -> dic
         "training": training_report(trained.fit, trained.device, recipe.learning),
         "proof": trained.proof.report,
         "seed": recipe.seed,
-        "plots": {name: f"{name}.svg" for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images")},
+        "plots": {name: f"{name}.svg" for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images", "data_profile")},
     }
 
 
@@ -208,9 +212,9 @@ def _source(problem: ImageProblem, name: str) -> dict[str, Any]:
     }
 
 
-def _documents(recipe: ImageRecipe, problem: ImageProblem, trained: Trained) -> dict[str, bytes]:
+def _documents(recipe: ImageRecipe, problem: ImageProblem, trained: Trained, profile: dict[str, Any]) -> dict[str, bytes]:
     """The texts among the attachments."""
-    profile = {"unreadable": problem.images.unreadable, "sizes": problem.images.sizes}
+    profile |= {"unreadable": problem.images.unreadable, "sizes": problem.images.sizes}
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
     classes = problem.images.classes

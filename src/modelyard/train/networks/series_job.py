@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from modelyard.core.errors import JobFailed
+from modelyard.datasets.series_profile import SeriesFacts, profile_series
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.train.job import Context
 from modelyard.train.networks.architectures.series import SeriesNet, title_of
@@ -32,6 +33,8 @@ from modelyard.train.recipes.parse import parse_series_recipe
 logger = logging.getLogger(__name__)
 _KEPT = 2_000
 """Held-out windows whose forecasts are kept."""
+_PROFILED = 20_000
+"""Windows of each side whose scaled values are looked at."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,14 @@ def train(context: Context) -> dict[str, Any]:
         score = "accuracy" if problem.classes else "mae"
         illustrator.draw("learning", "learning_curves", history=trained.fit.history, best=trained.fit.best_epoch, score=score)
         (stages.artifact / "model.onnx").write_bytes(trained.graph)
-        for title, content in _documents(problem, trained).items():
+        profile = _profile(problem, scaling)
+        illustrator.draw("profile", "data_profile", panels=profile.pop("panels"))
+        for title, content in _documents(problem, trained, profile).items():
             (stages.attachments / title).write_bytes(content)
         illustrator.finish()
     stages.done(f"{title_of(recipe.network)} is ready")
     report = _report(problem, trained) | {"evaluation": evaluation, "source": _source(problem, stages.name)}
-    report["plots"] = {name: f"{name}.svg" for name in (*plots, "learning_curves")}
+    report["plots"] = {name: f"{name}.svg" for name in (*plots, "learning_curves", "data_profile")}
     return stages.result(recipe.name, Served("onnx"), metrics=metrics, report=report, classes=problem.classes)
 
 
@@ -173,10 +178,37 @@ def _source(problem: SeriesProblem, name: str) -> dict[str, Any]:
     }
 
 
-def _documents(problem: SeriesProblem, trained: Trained) -> dict[str, bytes]:
+def _profile(problem: SeriesProblem, scaling: WindowScaling) -> dict[str, Any]:
+    recipe, windows = problem.recipe, problem.windows
+    parts = {"train": windows.train, "validation": windows.validate, "held_out": windows.test}
+    known = len(problem.columns) - len(recipe.known)
+    roles = ["target" if at < problem.targets else "covariate" if at < known else "known" for at in range(len(problem.columns))]
+    return profile_series(
+        SeriesFacts(
+            series=problem.series,
+            columns=problem.columns,
+            roles=roles,
+            values=problem.values,
+            parts=parts,
+            left_out=windows.left_out,
+            window=recipe.window,
+            ahead=recipe.ahead,
+            season=problem.season,
+            scaled={
+                part: SeriesExamples(problem, starts[:_PROFILED], scaling, scale_of(problem)).flat()[0].ravel().astype(np.float64)
+                for part, starts in parts.items()
+            },
+            labels=problem.labels.astype(np.intp) if problem.classes and problem.labels is not None else None,
+            classes=problem.classes,
+        )
+    )
+
+
+def _documents(problem: SeriesProblem, trained: Trained, profile: dict[str, Any]) -> dict[str, bytes]:
     """The texts among the attachments."""
     return {
         "recipe.yaml": problem.recipe.to_yaml().encode(),
+        "profile.json": json.dumps(profile, ensure_ascii=False, indent=1).encode(),
         "held_out.csv": _held_out(problem, trained.predicted).encode(),
         "history.json": json.dumps(trained.fit.history, indent=1).encode(),
     }

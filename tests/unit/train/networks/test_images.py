@@ -83,7 +83,9 @@ def test_the_graph_tells_nothing_of_this_machine(digits):
 def test_the_attachments_tell_the_whole_story(digits):
     folder = digits.folder / "output/attachments"
     pictures = {
-        f"{name}.{end}" for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images") for end in ("svg", "png")
+        f"{name}.{end}"
+        for name in ("confusion_matrix", "learning_curves", "calibration", "hardest_images", "data_profile")
+        for end in ("svg", "png")
     }
     assert {path.name for path in folder.iterdir()} == pictures | {
         "recipe.yaml",
@@ -92,7 +94,11 @@ def test_the_attachments_tell_the_whole_story(digits):
         "history.json",
         "report.html",
     }
-    assert json.loads((folder / "profile.json").read_text())["unreadable"] == {"digits/1/broken.png": "no image that Pillow reads"}
+    profile = json.loads((folder / "profile.json").read_text())
+    assert profile["unreadable"] == {"digits/1/broken.png": "no image that Pillow reads"}
+    facts = {fact["what"]: (fact["before"], fact["after"]) for fact in profile["facts"]}
+    assert facts["that cannot be read"] == (1, 0)
+    assert facts["images"][1] == sum(part["rows"] for part in profile["splits"])
     assert not (digits.folder / "output/pixels.npy").exists()
     fractions = [fraction for _, fraction, _ in digits.told]
     assert fractions == sorted(fractions)
