@@ -25,6 +25,8 @@ BOARD = ("family", "metric", "mean", "std", "trials", "fit_seconds", "status", "
 
 TASKS = {"language-model": {"kind": "language_model"}, "forecast": {"kind": "series"}, "text-classification": {"kind": "text"}}
 """What of ``--task`` is a kind of recipe of its own; anything else is the recipe's field."""
+BASED = {"text": "encoder", "encoder": "encoder"}
+"""Kinds of recipes on texts → the kind that learns on from a version; an adapter of a language model otherwise."""
 
 
 @app.callback()
@@ -41,6 +43,7 @@ def _group() -> None:
         "modelyard train photos/ --workers 2",
         "modelyard train texts/ --task language-model --name writer",
         "modelyard train novels.csv --task text-classification --target novel",
+        "modelyard train novels.csv --task text-classification --target novel --base minilm@1",
         "modelyard train climate.csv --task forecast --target value --set time=month --set horizon=12",
         "modelyard train talk.jsonl --task language-model --base writer@1",
         "modelyard train --recipe recipe.yaml",
@@ -64,7 +67,7 @@ def train(
             help="forecast for a series; text-classification or language-model for texts; for tables classification or regression."
         ),
     ] = "",
-    base: Annotated[str, typer.Option(help="With --task language-model: the version NAME@VERSION that gets an adapter (LoRA).")] = "",
+    base: Annotated[str, typer.Option(help="With a task on texts: the version NAME@VERSION that is fine-tuned (LoRA).")] = "",
     workers: Annotated[
         int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
     ] = None,
@@ -77,7 +80,7 @@ def train(
     if task:
         wanted = laid_over(wanted, TASKS.get(task, {"task": task}))
     if base:
-        wanted = laid_over(wanted, {"kind": "adapter", "base": base})
+        wanted = laid_over(wanted, {"kind": BASED.get(wanted.get("kind", ""), "adapter"), "base": base})
     if workers is not None:
         wanted = laid_over(wanted, {"learning": {"workers": workers}})
     data = _data(file, wanted.pop("data", ""), recipe)

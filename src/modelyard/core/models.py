@@ -73,6 +73,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 REPORT = "report.html"
 """Among a version's attachments, its page."""
+WEIGHTS = "weights"
+"""The folder among a version's attachments with weights that a training can go on from, as transformers saves them."""
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

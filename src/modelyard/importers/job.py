@@ -14,12 +14,13 @@ from typing import Any, Protocol
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, PermissionDenied, Unsupported
+from modelyard.core.models import WEIGHTS
 from modelyard.engines.confinement import why_not
 from modelyard.importers.archive import extract, is_archive
 from modelyard.importers.brought import Brought
 from modelyard.importers.confined import Request, convert
 from modelyard.importers.scan import scan
-from modelyard.importers.spec import Finding, ImportSpec, Made, Part, Verdict
+from modelyard.importers.spec import Finding, ImportSpec, Made, Part, Verdict, attachments_of
 from modelyard.importers.table import recognise
 from modelyard.registry.artifacts import check_path
 
@@ -70,11 +71,19 @@ def run(context: Context) -> dict[str, Any]:
         )
         outcome = convert(place, request, partial(_report_stage, context, begun + 0.3 / len(parts)))
         (place / "made").rename(context.output / str(at))
+        _keep_weights(brought.folder / part.folder, part, attachments_of(context.output / str(at)) / WEIGHTS)
         made.append(Made(part=part, outcome=outcome, findings=unknown))
     shutil.rmtree(work, ignore_errors=True)
     context.report("Storing", 0.97, "Trying the result and storing it")
     found: dict[str, Any] = msgspec.to_builtins({"made": made})
     return found
+
+
+def _keep_weights(source: Path, part: Part, folder: Path) -> None:
+    """As they were brought, and so stored once only."""
+    for path in part.weights:
+        folder.mkdir(parents=True, exist_ok=True)
+        os.link(source / path, folder / path)
 
 
 def _report_stage(context: Context, fraction: float, stage: str) -> None:

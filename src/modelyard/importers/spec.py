@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -101,6 +102,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the importer wants to know again when it converts."""
     notes: tuple[str, ...] = ()
     """What else the pusher should know."""
+    weights: tuple[str, ...] = ()
+    """Files inside ``folder`` that a training can go on from: kept beside the version."""
     kept: dict[str, Any] = {}
     """What the format says beside the model (batching, version policy, environment): kept with the version's lineage."""
     policy: dict[str, Any] = {}
@@ -113,3 +116,8 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     part: Part
     outcome: Outcome
     findings: tuple[Finding, ...]
+
+
+def attachments_of(artifact: Path) -> Path:
+    """Where what is kept beside an artifact of ``output`` lies."""
+    return artifact.with_name(f"{artifact.name}.attachments")

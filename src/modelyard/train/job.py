@@ -37,6 +37,7 @@ _WORK = {
     "table": ("modelyard.train.pipeline:train", "train"),
     "images": ("modelyard.train.networks.image_job:train", "torch"),
     "text": ("modelyard.train.networks.text_job:train", "torch,text"),
+    "encoder": ("modelyard.train.networks.encoder_job:train", "torch,text,lora"),
     "language_model": ("modelyard.train.language.job:train", "torch,llm"),
     "series": ("modelyard.train.networks.series_job:train", "torch"),
     "adapter": ("modelyard.train.language.adapter_job:train", "torch,llm,lora"),

@@ -44,6 +44,7 @@ class HuggingFace(Importer):
                 title=f"{_TITLES[task]} of Hugging Face's ({config['model_type']})",
                 runs_code="its weights are pickles" if pickles else "",
                 pickles=pickles,
+                weights=() if pickles else _weights(brought),
                 options={"task": task, "text": _settings(brought, task, config)},
             )
         ]
@@ -62,6 +63,12 @@ def _task(architecture: str, config: dict[str, Any]) -> str:
     if architecture.endswith("ForSequenceClassification"):
         return "rerank" if len(config.get("id2label") or {"0": "", "1": ""}) == 1 else "classify"
     return "embed"
+
+
+def _weights(brought: Brought) -> tuple[str, ...]:
+    """What transformers reads the model from, without what other libraries read beside it."""
+    tensors = [path for path in brought.named(".safetensors") if "/" not in path]
+    return ("config.json", *tensors, *(path for path in brought.named(".safetensors.index.json") if "/" not in path))
 
 
 def _settings(brought: Brought, task: str, config: dict[str, Any]) -> dict[str, Any]:

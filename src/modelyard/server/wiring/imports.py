@@ -14,7 +14,7 @@ from modelyard.core.errors import InvalidArtifact, InvalidRequest
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.models import ArtifactFile, Card, Lineage, Reference, Version, check_name
-from modelyard.importers.spec import BASE, ImportSpec, Made
+from modelyard.importers.spec import BASE, ImportSpec, Made, attachments_of
 from modelyard.jobs.kinds import JobKind
 from modelyard.registry.artifacts import check_files
 from modelyard.registry.service import Registry
@@ -118,6 +118,7 @@ def _new_version(job: Job, spec: ImportSpec, folder: Path, made: Made) -> NewVer
         entry=outcome.entry,
         format=outcome.format,
         metrics=spec.metrics,
+        attachments=beside if (beside := attachments_of(folder)).is_dir() else None,
         report=report,
         card=msgspec.convert(spec.card, Card),
         lineage=Lineage(job_id=job.id, parent_version_id=spec.base_id, source=part.importer, detail=detail),

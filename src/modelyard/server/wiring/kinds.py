@@ -13,17 +13,25 @@ from modelyard.core.deployments import Target
 from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
-from modelyard.core.models import Card, Dataset, Lineage, Reference, Version, check_name
+from modelyard.core.models import WEIGHTS, Card, Dataset, Lineage, Reference, Version, check_name
 from modelyard.jobs.kinds import JobKind
 from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
 from modelyard.serving.deployments import DeploymentService
 from modelyard.store.database import Store
 from modelyard.train.recipes.adapter import AdapterRecipe
+from modelyard.train.recipes.encoder import EncoderRecipe
 from modelyard.train.recipes.parse import parse_recipe
 
 _FIELDS = ("model", "dataset", "recipe", "base", "alias", "deploy", "card", "tags")
 TRAINING_DATA = "Version {number} of the data set {name}, SHA-256 {digest}."
+
+
+_BASES = {
+    "adapter": ("openvino", "an adapter changes one that OpenVINO computes"),
+    "encoder": ("hf_onnx", "this recipe fine-tunes encoders of Hugging Face's, pushed as their folder"),
+}
+"""Kind of recipe → the format of its base, and why no other."""
 
 
 class _Trained(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +73,10 @@ class TrainJobs:
         found = find_dataset(self.store, workspace_id, spec.get("dataset") or recipe.data)
         dataset = {name: getattr(found, name) for name in ("name", "number", "digest", "size", "filename")}
         checked: dict[str, Any] = {"recipe": recipe.model_dump(mode="json", exclude_defaults=True), "dataset": dataset}
-        if isinstance(recipe, AdapterRecipe):
+        if isinstance(recipe, AdapterRecipe | EncoderRecipe):
             checked["base"] = self._base(workspace_id, recipe)
         elif "base" in spec:
-            raise InvalidRequest("Only a recipe of the kind 'adapter' has a base.")
+            raise InvalidRequest("Only recipes of the kinds 'adapter' and 'encoder' have a base.")
         if spec.get("alias"):
             checked["alias"] = check_name(str(spec["alias"]), "alias")
         if spec.get("deploy"):
@@ -83,14 +91,15 @@ class TrainJobs:
         files = job.spec.get("base", {}).get("files", {})
         return {"data": str(job.spec["dataset"]["digest"])} | {f"base.{at}": str(files[path]) for at, path in enumerate(sorted(files))}
 
-    def _base(self, workspace_id: int, recipe: AdapterRecipe) -> dict[str, Any]:
-        """The version that is adapted, fixed by its files; raises NotFound when there is none."""
+    def _base(self, workspace_id: int, recipe: AdapterRecipe | EncoderRecipe) -> dict[str, Any]:
+        """The version that is learned on from, fixed by its files; raises NotFound when there is none."""
         base = self.registry.version(workspace_id, Reference.parse(recipe.base))
-        if base.artifact.format != "openvino":
-            raise InvalidRequest(
-                f"{base.reference} is of the format {base.artifact.format!r}; an adapter changes one that OpenVINO computes."
-            )
-        return {"reference": base.reference, "id": base.id, "files": {file.path: file.digest for file in base.artifact.files}}
+        wanted, what = _BASES[recipe.kind]
+        if base.artifact.format != wanted:
+            raise InvalidRequest(f"{base.reference} is of the format {base.artifact.format!r}; {what}.")
+        weights = (file for file in base.attachments if file.path.startswith(f"{WEIGHTS}/"))
+        files = {file.path: file.digest for file in (*base.artifact.files, *weights)}
+        return {"reference": base.reference, "id": base.id, "files": files}
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         """Stores the version, which carries the job's id in its lineage, so that a second time finds it; then moves what was asked."""
@@ -122,7 +131,9 @@ class TrainJobs:
 
 
 def _workers(spec: Mapping[str, Any]) -> int:
-    return int(spec["recipe"].get("learning", {}).get("workers", 1))
+    recipe = spec["recipe"]
+    learnings = (part.get("learning", {}) for part in (recipe, *recipe.get("settings", {}).values()))
+    return max(int(learning.get("workers", 1)) for learning in learnings)
 
 
 def find_dataset(store: Store, workspace_id: int, wanted: Any) -> Dataset:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from modelyard.evaluation.intervals import language_intervals
 from modelyard.evaluation.metrics import language_metrics
 from modelyard.runtimes.generative.adapted import lay_adapter_beside
 from modelyard.runtimes.generative.conversion import ENTRY
+from modelyard.train.adapted import Adapted
 from modelyard.train.job import Context
 from modelyard.train.language.conversations import LearnedTokens, Rows, learned_losses, rows_of
 from modelyard.train.networks.device import choose_device
@@ -37,28 +37,14 @@ from modelyard.train.recipes.parse import parse_adapter_recipe
 logger = logging.getLogger(__name__)
 transformers: Any = library
 _AT_ONCE = 8
-BASE_FILE = "base."
-"""Inputs of the job with such names are the base's files, in the order of their paths."""
 
 
-class Adapted(nn.Module):
-    """A base with an adapter: tokens in, scores out. Its state is the adapter alone, because the base never changes."""
-
-    def __init__(self, model: Any) -> None:
-        super().__init__()
-        self.model = model
+class Speaker(Adapted):
+    """Tokens in, scores out."""
 
     def forward(self, tokens: Tensor) -> Tensor:
         scores: Tensor = self.model(input_ids=tokens, use_cache=False).logits
         return scores
-
-    def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]  # of all its forms the plain one is used
-        found: dict[str, Any] = peft.get_peft_model_state_dict(self.model)
-        return found
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        del strict, assign
-        return peft.set_peft_model_state_dict(self.model, dict(state_dict))
 
 
 @dataclass(frozen=True)
@@ -78,11 +64,11 @@ def train(context: Context) -> dict[str, Any]:
     device = choose_device(learning.precision)
     stages.report("read", 0.0, f"reading {stages.name}")
     transformers.utils.logging.disable_progress_bar()
-    base = _lay_base(context, work / "base")
+    base = _lay_base(stages, work / "base")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base, local_files_only=True)
     corpus = read_corpus(stages.path, stages.name)
     train_rows, validate_rows, test_rows = _rows(corpus, recipe, tokenizer)
-    module = Adapted(_model(base, recipe))
+    module = Speaker(_model(base, recipe))
     size = sum(weight.numel() for weight in module.parameters() if weight.requires_grad)
     logger.info(
         "%s of %s weights learn, from %s tokens", f"{size:,}", f"{sum(w.numel() for w in module.parameters()):,}", f"{train_rows.learned:,}"
@@ -106,17 +92,12 @@ def train(context: Context) -> dict[str, Any]:
     return stages.result(name, Served("openvino", ENTRY), metrics=metrics, report=_report(recipe, after, facts))
 
 
-def _lay_base(context: Context, folder: Path) -> Path:
+def _lay_base(stages: Stages, folder: Path) -> Path:
     """The base's files as they were; raises InvalidRequest when they hold no weights to learn with."""
-    folder.mkdir(exist_ok=True)
-    for at, path in enumerate(sorted(context.spec["base"]["files"])):
-        place = folder / path
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.link(context.inputs[f"{BASE_FILE}{at}"], place)
+    reference = stages.lay_base(folder)
     if not any(folder.glob("*.safetensors")):
         raise InvalidRequest(
-            f"{context.spec['base']['reference']} keeps only what is served, and no weights to learn with; name a version that a recipe of "
+            f"{reference} keeps only what is served, and no weights to learn with; name a version that a recipe of "
             "the kind 'language_model' made, or train the adapter outside with peft and push it with --base."
         )
     return folder
@@ -151,7 +132,7 @@ def _model(base: Path, recipe: AdapterRecipe) -> Any:
         ) from None
 
 
-def _judge(module: Adapted, rows: Rows, seed: int) -> Judged:
+def _judge(module: Speaker, rows: Rows, seed: int) -> Judged:
     """Nats over the tokens that would be learned; pieces are rows, which weigh as many tokens as they have."""
     sums: list[NDArray[np.float64]] = []
     counts: list[NDArray[np.float64]] = []

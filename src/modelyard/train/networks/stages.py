@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,10 @@ from modelyard.train.recipes.learning import Learning
 
 SPANS = {"read": (0.0, 0.08), "learn": (0.08, 0.9), "export": (0.9, 0.95), "evaluate": (0.95, 0.99)}
 """The share of the whole that each stage takes."""
+
+
+_BASE_FILE = "base."
+"""Inputs of the job with such names are its base's files, in the order of their paths."""
 
 
 class Served(NamedTuple):
@@ -40,6 +45,16 @@ class Stages:
         self.artifact, self.attachments = (self.output / part for part in ("artifact", "attachments"))
         for folder in (self.artifact, self.attachments):
             folder.mkdir(parents=True, exist_ok=True)
+
+    def lay_base(self, folder: Path) -> str:
+        """Lays the files of the version that is learned on from into ``folder``; how it is called."""
+        base = self._context.spec["base"]
+        for at, path in enumerate(sorted(base["files"])):
+            place = folder / path
+            if not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.link(self._context.inputs[f"{_BASE_FILE}{at}"], place)
+        return str(base["reference"])
 
     def report(self, stage: str, fraction: float, message: str) -> None:
         first, last = SPANS[stage]

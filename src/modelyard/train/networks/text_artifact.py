@@ -37,16 +37,20 @@ class TextProof:
     report: dict[str, Any]
 
 
-def write_text_model(module: nn.Module, tokenizer: tokenizers.Tokenizer, problem: TextProblem, folder: Path) -> None:
+def write_text_model(module: nn.Module, tokenizer: tokenizers.Tokenizer, settings: TextSettings, folder: Path) -> None:
     """Writes what the text runtime loads."""
-    longest = problem.recipe.tokens.longest
+    longest = settings.max_tokens
     sample = torch.ones((2, min(5, longest)), dtype=torch.int64)
     # Two tensors: one given twice would become one input.
     graph = _named(to_onnx(module, [sample, sample.clone()], longest=longest))
     (folder / ENTRY).write_bytes(graph.SerializeToString(deterministic=True))
     tokenizer.save(str(folder / TOKENIZER))
-    settings = TextSettings(task=TextTask.CLASSIFY, max_tokens=longest, labels=problem.classes, pad_id=PAD_ID)
     (folder / SETTINGS).write_bytes(msgspec.json.format(msgspec.json.encode(settings)))
+
+
+def settings_for(problem: TextProblem, longest: int, pad: int = PAD_ID) -> TextSettings:
+    """What the graph does not say itself."""
+    return TextSettings(task=TextTask.CLASSIFY, max_tokens=longest, labels=problem.classes, pad_id=pad)
 
 
 def answers(module: nn.Module, examples: TextExamples) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ from modelyard.datasets.split import hold_out
 from modelyard.datasets.table import Rows, Table
 from modelyard.train.networks.objectives import Classes, class_weights
 from modelyard.train.problem import read_classes
-from modelyard.train.recipes.text import TextRecipe, Tokens
+from modelyard.train.recipes.labelled import LabelledTexts
+from modelyard.train.recipes.text import Tokens
 
 PAD, BEGIN = "[PAD]", "[BEGIN]"
 PAD_ID = 0
@@ -31,7 +32,7 @@ _BUCKET = 16
 class TextProblem:
     """Texts, and which of them training may see. Rows without a label or text are already gone."""
 
-    recipe: TextRecipe
+    recipe: LabelledTexts
     table: Table
     rows: Rows
     """The table's row numbers."""
@@ -52,7 +53,7 @@ class TextProblem:
         return [self.texts[row] for row in rows]
 
 
-def pose_texts(path: Path, name: str, recipe: TextRecipe) -> TextProblem:
+def pose_texts(path: Path, name: str, recipe: LabelledTexts) -> TextProblem:
     """Reads and splits; the same file and recipe give the same split.
 
     Raises InvalidData or InvalidRequest with one sentence for whatever makes it unsolvable.
@@ -120,21 +121,22 @@ def learn_tokens(texts: list[str], wanted: Tokens) -> Tokenizer:
 class TextExamples:
     """Some of the texts, for the loop; a batch is as wide as its longest."""
 
-    def __init__(self, problem: TextProblem, rows: Rows, tokenizer: tokenizers.Tokenizer) -> None:
+    def __init__(self, problem: TextProblem, rows: Rows, tokenizer: tokenizers.Tokenizer, pad: int = PAD_ID) -> None:
+        self._pad = pad
         encoded = tokenizer.encode_batch(problem.of(rows))
-        self._tokens = [np.array(item.ids, np.int64) for item in encoded]
+        self.tokens = [np.array(item.ids, np.int64) for item in encoded]
         self._labels = torch.from_numpy(problem.labels[rows].astype(np.int64))
-        self.lengths = np.array([len(tokens) for tokens in self._tokens], np.intp)
+        self.lengths = np.array([len(tokens) for tokens in self.tokens], np.intp)
 
     def __len__(self) -> int:
-        return len(self._tokens)
+        return len(self.tokens)
 
     def batch(self, rows: Rows, random: torch.Generator | None) -> tuple[tuple[Tensor, ...], Tensor]:
         del random  # a text is never varied
         width = int(self.lengths[rows].max())
-        ids, mask = (np.zeros((len(rows), width), np.int64) for _ in range(2))
+        ids, mask = (np.full((len(rows), width), filler, np.int64) for filler in (self._pad, 0))
         for at, row in enumerate(rows):
-            ids[at, : self.lengths[row]] = self._tokens[row]
+            ids[at, : self.lengths[row]] = self.tokens[row]
             mask[at, : self.lengths[row]] = 1
         return (torch.from_numpy(ids), torch.from_numpy(mask)), self._labels[torch.from_numpy(rows)]
 
@@ -165,7 +167,7 @@ def _copies(texts: tuple[str, ...]) -> NDArray[np.intp]:
     return np.array([first.setdefault(" ".join(text.casefold().split()), at) for at, text in enumerate(texts)], np.intp)
 
 
-def _check_weights(recipe: TextRecipe, classes: tuple[str, ...]) -> None:
+def _check_weights(recipe: LabelledTexts, classes: tuple[str, ...]) -> None:
     for name in recipe.class_weights if isinstance(recipe.class_weights, dict) else ():
         if name not in classes:
             raise InvalidRequest(

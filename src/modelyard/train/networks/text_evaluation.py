@@ -30,7 +30,7 @@ def evaluate(problem: TextProblem, predicted: Numbers, illustrator: Illustrator)
     error = calibration_error(bins)
     illustrator.draw("confusion", "confusion_matrix", counts=counts, names=problem.classes, title=f"{len(truth):,} held-out texts")
     illustrator.draw("calibration", "calibration", bins=bins, error=error)
-    others = _to_beat(problem)
+    others = rivals(problem)
     rows: list[dict[str, Any]] = [
         {"method": name, **classification_metrics(truth, found), "intervals": classification_intervals(truth, found, problem.recipe.seed)}
         for name, found in others.items()
@@ -59,7 +59,7 @@ def evaluate(problem: TextProblem, predicted: Numbers, illustrator: Illustrator)
     return classification_metrics(truth, predicted) | {"calibration_error": error}, details, ("confusion_matrix", "calibration")
 
 
-def _to_beat(problem: TextProblem) -> dict[str, Numbers]:
+def rivals(problem: TextProblem) -> dict[str, Numbers]:
     """Probabilities by the most frequent class, and by a logistic regression of weighted counts of words and pairs of them."""
     learned = np.concatenate([problem.train, problem.validate])
     labels = problem.labels[learned]

@@ -24,5 +24,5 @@ class TextJudge:
         if not isinstance(recipe, TextRecipe):
             raise TypeError("This judges recipes for texts.")
         problem = pose_texts(self._data, self._filename, recipe)
-        lesson = lesson_for(problem, learn_tokens(problem.of(problem.train), recipe.tokens))
+        lesson = lesson_for(problem, recipe, learn_tokens(problem.of(problem.train), recipe.tokens))
         return try_out(lesson, recipe.learning, step, score="accuracy")

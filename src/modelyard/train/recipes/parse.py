@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from modelyard.core.errors import InvalidRequest, did_you_mean
 from modelyard.train.recipes.adapter import AdapterRecipe
+from modelyard.train.recipes.encoder import EncoderRecipe
 from modelyard.train.recipes.images import ImageRecipe
 from modelyard.train.recipes.language import LanguageModelRecipe
 from modelyard.train.recipes.search import SearchPlan
@@ -17,13 +18,14 @@ from modelyard.train.recipes.series import SeriesRecipe
 from modelyard.train.recipes.table import TableRecipe
 from modelyard.train.recipes.text import TextRecipe
 
-AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | TextRecipe | LanguageModelRecipe | AdapterRecipe
+AnyRecipe = TableRecipe | ImageRecipe | SeriesRecipe | TextRecipe | EncoderRecipe | LanguageModelRecipe | AdapterRecipe
 Wanted = TypeVar("Wanted", bound=AnyRecipe)
 KINDS: Mapping[str, type[AnyRecipe]] = {
     "table": TableRecipe,
     "images": ImageRecipe,
     "series": SeriesRecipe,
     "text": TextRecipe,
+    "encoder": EncoderRecipe,
     "language_model": LanguageModelRecipe,
     "adapter": AdapterRecipe,
 }
@@ -76,6 +78,11 @@ def parse_text_recipe(source: str | Mapping[str, Any]) -> TextRecipe:
     return _of(source, TextRecipe)
 
 
+def parse_encoder_recipe(source: str | Mapping[str, Any]) -> EncoderRecipe:
+    """The same where only a recipe for encoders can be meant."""
+    return _of(source, EncoderRecipe)
+
+
 def parse_language_recipe(source: str | Mapping[str, Any]) -> LanguageModelRecipe:
     """The same where only a recipe for language models can be meant."""
     return _of(source, LanguageModelRecipe)
@@ -88,7 +95,7 @@ def parse_adapter_recipe(source: str | Mapping[str, Any]) -> AdapterRecipe:
 
 def plan_of(recipe: AnyRecipe) -> SearchPlan | None:
     """What is searched, for the kinds that can be."""
-    return None if isinstance(recipe, LanguageModelRecipe | AdapterRecipe) else recipe.search
+    return None if isinstance(recipe, LanguageModelRecipe | AdapterRecipe | EncoderRecipe) else recipe.search
 
 
 def _of(source: str | Mapping[str, Any], kind: type[Wanted]) -> Wanted:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from modelyard.datasets.read import ReadOptions
+from modelyard.train.recipes.labelled import LabelledTexts
 from modelyard.train.recipes.learning import Learning, Optimizer
-from modelyard.train.recipes.part import Part, Recipe
+from modelyard.train.recipes.part import Part
 from modelyard.train.recipes.search import SearchPlan
-from modelyard.train.recipes.table import ClassificationMetric, ColumnName, Reading
 
 
 class TextNetwork(Part):
     """Which network reads the tokens, and how large."""
 
-    kind: Literal["transformer", "gru", "lstm"] = "transformer"
-    """An embedding of the tokens, then a Transformer encoder or recurrent layers; what is said of the tokens is averaged."""
+    kind: Literal["bag", "transformer", "gru", "lstm"] = "bag"
+    """``bag`` counts tokens and pairs of neighbours, which is what a few thousand texts teach; otherwise an embedding of the tokens, then a
+    Transformer encoder or recurrent layers, and the mean over the tokens.
+    """
+    pairs: int = Field(default=32_768, ge=0, le=1 << 24)
+    """For ``bag``: places for pairs of tokens; 0 counts tokens alone."""
     width: int = Field(default=64, ge=1, le=4096)
     """Numbers for each token."""
     depth: int = Field(default=1, ge=1, le=24)
@@ -49,43 +53,36 @@ class Tokens(Part):
     """Tokens of a text that are read; the rest is cut off, in training as in service."""
 
 
-class TextRecipe(Recipe):
-    """Classes of texts, from a table with a column of texts and one of labels.
+_LEARNING = {
+    # Steps that Adam makes as long for a token that is seen once as for a frequent one learn rare tokens by heart.
+    "bag": Learning(epochs=20, batch_size=32, optimizer=Optimizer(kind="sgd", learning_rate=2.0, l2=1e-4)),
+    "transformer": Learning(epochs=20, batch_size=32, optimizer=Optimizer(learning_rate=3e-3)),
+}
+
+
+class TextRecipe(LabelledTexts):
+    """Classes of texts, learned by a network that has seen no others.
 
     The metrics of the version are those of held-out texts. The same recipe and data on the same machine give the same model.
     """
 
     kind: Literal["text"]
     """A CSV or Parquet file with a column of texts."""
-    text: ColumnName = "text"
-    """The column of texts."""
-    target: ColumnName
-    """The column of labels."""
-    on_empty: Literal["refuse", "skip"] = "refuse"
-    """Whether rows without a text end the job, or are left out and counted."""
     tokens: Tokens = Tokens()
     network: TextNetwork = TextNetwork()
-    class_weights: Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "none"
-    """``balanced`` makes rare classes count as much as frequent ones; or a weight for each class."""
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    """The share of each label that is spread over all classes."""
-    reading: Reading = Reading()
-    learning: Learning = Learning(epochs=20, batch_size=32, optimizer=Optimizer(learning_rate=3e-3))
+    learning: Learning = _LEARNING["bag"]
+    """What is left out of it is chosen for the kind of network: long plain steps (``sgd``) for ``bag``, ``adamw`` for others."""
     search: SearchPlan | None = None
     """Fields of this recipe to search over."""
-    metric: ClassificationMetric = "f1_macro"
-    """What children of the version are judged by."""
 
-    @model_validator(mode="after")
-    def _two_columns(self) -> TextRecipe:
-        if self.text == self.target:
-            raise ValueError(f"the column {self.text!r} cannot be both text and target; name the column of labels")
-        return self
-
-    def read_options(self) -> ReadOptions:
-        """How to read the file: both columns are words, and only an empty cell is missing unless the recipe says otherwise."""
-        reading = self.reading
-        missing = () if reading.missing is None else reading.missing
-        return ReadOptions(
-            reading.encoding, reading.separator, reading.decimal, reading.header, missing, frozenset({self.text, self.target})
-        )
+    @model_validator(mode="before")
+    @classmethod
+    def _learning_of_the_kind(cls, fields: Any) -> Any:
+        network, learning = fields.get("network", {}), fields.get("learning", {})
+        if not isinstance(network, Mapping) or not isinstance(learning, Mapping) or not isinstance(learning.get("optimizer", {}), Mapping):
+            return fields  # to be refused as what it is, or made already
+        usual = _LEARNING.get(network.get("kind", "bag"), _LEARNING["transformer"]).model_dump(exclude_defaults=True)
+        optimizer = learning.get("optimizer", {})
+        if optimizer.get("kind", usual["optimizer"].get("kind")) == usual["optimizer"].get("kind"):
+            optimizer = {**usual["optimizer"], **optimizer}
+        return {**fields, "learning": {**usual, **learning, "optimizer": optimizer}}

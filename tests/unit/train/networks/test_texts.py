@@ -13,13 +13,15 @@ from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.hf_onnx import RUNTIME
 from modelyard.train.job import run
+from modelyard.train.networks.architectures.bags import Bag
 from modelyard.train.networks.architectures.texts import TextNet
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
 from modelyard.train.networks.lesson import learn
-from modelyard.train.networks.text_artifact import answers, prove_texts, write_text_model
+from modelyard.train.networks.text_artifact import answers, prove_texts, settings_for, write_text_model
 from modelyard.train.networks.text_data import TextExamples, learn_tokens, objective_for, pose_texts
 from modelyard.train.networks.text_job import lesson_for
+from modelyard.train.recipes.learning import Optimizer
 from modelyard.train.recipes.parse import parse_recipe, parse_text_recipe
 from modelyard.train.tuning.trials import open_judge
 
@@ -104,9 +106,69 @@ def test_padding_changes_nothing_in_any_network(kind, tmp_path):
     predicted = answers(net, examples)
     alone = np.concatenate([torch.softmax(net(*examples.batch(np.array([at]), None)[0]), 1).detach().numpy() for at in range(20)])
     np.testing.assert_allclose(alone, predicted[:20], atol=1e-5)
-    write_text_model(net, tokenizer, problem, tmp_path)
+    write_text_model(net, tokenizer, settings_for(problem, 32), tmp_path)
     proof = prove_texts(tmp_path, problem, predicted)
     assert proof.holds, proof.reason
+
+
+@pytest.fixture(scope="module")
+def counted(tmp_path_factory):
+    """By the defaults."""
+    return trained(tmp_path_factory.mktemp("bag"), NOVELS, {"kind": "text", "target": "novel"})
+
+
+def test_the_default_learns_from_a_few_hundred_texts_as_well_as_counted_words(counted):
+    report, metrics = counted.result["report"], counted.result["metrics"]
+    words = next(row for row in report["evaluation"]["baselines"] if row["method"] == "counted words")
+    assert metrics["accuracy"] > words["accuracy"] - 0.03
+    assert report["family"] == "bag"
+    assert report["proof"]["holds"]
+
+
+def test_how_it_learns_is_chosen_for_the_kind_of_network():
+    def optimizer(**fields):
+        recipe = parse_text_recipe({"kind": "text", "target": "novel"} | fields)
+        assert parse_text_recipe(recipe.to_yaml()) == recipe
+        return recipe.learning.epochs, recipe.learning.optimizer
+
+    assert optimizer() == (20, Optimizer(kind="sgd", learning_rate=2.0, l2=1e-4))
+    assert optimizer(network={"kind": "gru"}) == (20, Optimizer(learning_rate=3e-3))
+    assert optimizer(network={"kind": "gru"}, learning={"epochs": 3, "optimizer": {"l2": 0.5}}) == (
+        3,
+        Optimizer(learning_rate=3e-3, l2=0.5),
+    )
+    assert optimizer(learning={"optimizer": {"kind": "adam", "learning_rate": 0.01}})[1] == Optimizer(kind="adam", learning_rate=0.01)
+    assert optimizer(learning={"optimizer": {"learning_rate": 0.5}})[1].kind == "sgd"
+
+
+def test_texts_of_one_token_have_no_pair_and_padding_counts_nothing():
+    bag = Bag(20, 64, 3, 0.5)
+    bag.weigh([np.array([1, 4, 5]), np.array([1, 4, 6, 7])])
+    assert bag.rarity[4] == bag.rarity.min() == 1.0  # in every text
+    assert bag.rarity[5] < bag.rarity[9]
+    for table in (bag.words, bag.pairs):
+        torch.nn.init.normal_(table.weight)
+    bag.eval()
+    ids, mask = torch.tensor([[1, 0, 0], [1, 4, 0], [1, 4, 5]]), torch.tensor([[1, 0, 0], [1, 1, 0], [1, 1, 1]])
+    found = bag(ids, mask)
+    torch.testing.assert_close(found[0], bag(ids[:1, :1], mask[:1, :1])[0])
+    torch.testing.assert_close(found[1], bag(ids[1:2, :2], mask[1:2, :2])[0])
+    torch.testing.assert_close(found[0], bag.words.weight[1] + bag.bias)  # a vector of length 1 has one entry: 1
+    assert not torch.allclose(bag(ids[2:], mask[2:]), bag(ids[2:, [0, 2, 1]], mask[2:]))  # pairs know the order
+
+
+def test_a_profile_tells_of_texts_before_and_after_preparation(counted):
+    profile = json.loads((counted.attachments / "profile.json").read_text())
+    facts = {fact["what"]: fact for fact in profile["facts"]}
+    report = counted.result["report"]
+    assert facts["rows"] == {"what": "rows", "before": report["source"]["rows"], "after": sum(report["rows"].values())}
+    assert [part["part"] for part in profile["splits"]] == ["train", "validation", "held_out"]
+    assert sum(sum(part["classes"].values()) for part in profile["splits"]) == facts["rows"]["after"]
+    assert "panels" not in profile
+    assert (counted.attachments / "data_profile.svg").stat().st_size
+    page = (counted.attachments / "report.html").read_text()
+    assert "as it is learned from" in page
+    assert "copies across the split" in page
 
 
 def test_a_search_judges_texts_by_their_validation_loss(tmp_path):
@@ -143,7 +205,7 @@ def test_a_training_that_goes_on_makes_the_steps_it_would_have_made(tmp_path):
     device = choose_device("float32")
 
     def taught(folder, report):
-        lesson = lesson_for(problem, tokenizer)
+        lesson = lesson_for(problem, problem.recipe, tokenizer)
         checkpoints = Checkpoints(tmp_path / folder, "f", 0)
         fit = learn(lesson, problem.recipe.learning, device, checkpoints, scratch=tmp_path / "team", report=report)
         return fit, torch.cat([weight.detach().ravel() for weight in lesson.module.parameters()])
@@ -200,7 +262,7 @@ def test_empty_texts_and_missing_labels_are_told(table):
         ([("a", "b")], {"text": "body"}, "no column of texts 'body'"),
         ([("a", "b")], {"text": "novel"}, "cannot be both text and target"),
         ([("a", "b")], {"tokens": {"vocabulary": 10}}, "tokens.vocabulary"),
-        ([("a", "b")], {"network": {"heads": 3, "width": 16}}, "no multiple of 3 heads"),
+        ([("a", "b")], {"network": {"kind": "transformer", "heads": 3, "width": 16}}, "no multiple of 3 heads"),
     ],
 )
 def test_what_cannot_be_learned_is_one_sentence(table, rows, change, told):

@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from modelyard.train.networks.architectures.sequences import Encoder, Recurrent, mean_of
 from modelyard.train.recipes.text import TextNetwork
 
-TITLES = {"transformer": "Transformer encoder", "gru": "GRU", "lstm": "LSTM"}
+TITLES = {"bag": "Counted tokens and pairs", "transformer": "Transformer encoder", "gru": "GRU", "lstm": "LSTM"}
 
 
 def title_of(network: TextNetwork) -> str:
     """What people call it."""
-    both = network.bidirectional and network.kind != "transformer"
+    both = network.bidirectional and network.kind in {"gru", "lstm"}
     return f"Bidirectional {TITLES[network.kind]}" if both else TITLES[network.kind]
 
 
