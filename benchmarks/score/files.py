@@ -25,6 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.worker import JobContext
 from modelyard.scoring.job import run
+from modelyard.scoring.metering import Unmetered
 
 COLUMNS = 12
 AT_ONCE = 4_096
@@ -78,7 +79,7 @@ def ours(folder: Path, model: Path, data: Path, rows: int) -> float:
     spec = {"reference": "m@1", "entry": "model.onnx", "files": {"model.onnx": ""}, "data": "", "filename": "t.parquet", "dataset": "t@1"}
     job.prepare(spec, 1)
     began = time.perf_counter()
-    result = run(JobContext(spec, job.root, {"data": data, "0": model}))
+    result = run(JobContext(spec, job.root, {"data": data, "0": model}), Unmetered())
     whole = time.perf_counter() - began
     assert result["rows"] == rows
     job.forget()

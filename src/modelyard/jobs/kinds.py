@@ -18,6 +18,8 @@ Rights = Callable[[Mapping[str, Any]], frozenset[Action]]
 """Spec as submitted → rights that its submitter needs besides ``develop``."""
 Workers = Callable[[Mapping[str, Any]], int]
 """Spec as stored → how many processes share the work, each with the cores and GPUs that the job's limits name."""
+Facts = Callable[[Job], Mapping[str, Any]]
+"""What an attempt's process is told beside the spec. Raises ModelyardError when the job may not go on."""
 Finish = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]
 """(job, its folder, the process's result) → the job's result. Stores what was made. May run twice for one job when the controller
 was killed between its end and the marking of the job, so it recognises what it has stored by the job's id."""
@@ -26,6 +28,11 @@ was killed between its end and the marking of the job, so it recognises what it 
 def no_more_rights(_: Mapping[str, Any]) -> frozenset[Action]:
     """For kinds whose jobs any developer may submit."""
     return frozenset()
+
+
+def no_facts(_: Job) -> Mapping[str, Any]:
+    """For kinds whose spec says everything."""
+    return {}
 
 
 def alone(_: Mapping[str, Any]) -> int:
@@ -44,3 +51,4 @@ class JobKind:
     finish: Finish
     rights: Rights = no_more_rights
     workers: Workers = alone
+    facts: Facts = no_facts

@@ -197,8 +197,9 @@ class JobScheduler:
         active.preparing = self._threads.submit(self._prepare, active)
 
     def _prepare(self, active: _Active) -> None:
-        active.folder.prepare(active.job.spec, active.job.attempt)
-        for name, digest in self._kinds[active.job.kind].inputs(active.job).items():
+        kind = self._kinds[active.job.kind]
+        active.folder.prepare({**active.job.spec, **kind.facts(active.job)}, active.job.attempt)
+        for name, digest in kind.inputs(active.job).items():
             self._fetch(digest, active.folder.inputs / name)
 
     def _advance(self, active: _Active) -> None:

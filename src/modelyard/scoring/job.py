@@ -18,12 +18,13 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from modelyard.core.errors import InvalidData, JobFailed, ModelyardError
+from modelyard.core.errors import InvalidData, JobFailed, LimitExceeded, ModelyardError, Unavailable
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array, Datatype
 from modelyard.registry.artifacts import check_path
 from modelyard.runtimes.base import LoadedModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
+from modelyard.scoring.metering import Meter
 from modelyard.scoring.parts import Parts, write_result
 from modelyard.scoring.source import Source, column_types, open_source, to_inputs
 from modelyard.scoring.spec import ScoringSpec
@@ -53,7 +54,7 @@ class Context(Protocol):
         """Tells how far the work is."""
 
 
-def run(context: Context) -> dict[str, Any]:
+def run(context: Context, meter: Meter) -> dict[str, Any]:
     """Gives ``file``, ``rows``, ``rows_per_second`` and ``resumed_shards``; the result is in ``output``.
 
     Raises ModelyardError with one sentence for whatever the owner can mend.
@@ -69,7 +70,7 @@ def run(context: Context) -> dict[str, Any]:
         done = parts.done()
         if done:
             logger.info("%d shards are answered already", sum(done))
-        answered = _Answering(model, spec, parts, context.report)
+        answered = _Answering(model, spec, parts, meter, context.report)
         count = answered.run(source, done)
     finally:
         model.close()
@@ -91,8 +92,10 @@ def run(context: Context) -> dict[str, Any]:
 class _Answering:
     """Shards through the model, a few at a time."""
 
-    def __init__(self, model: LoadedModel, spec: ScoringSpec, parts: Parts, report: Callable[[str, float, str], None]) -> None:
-        self._model, self._spec, self._parts, self._report = model, spec, parts, report
+    def __init__(
+        self, model: LoadedModel, spec: ScoringSpec, parts: Parts, meter: Meter, report: Callable[[str, float, str], None]
+    ) -> None:
+        self._model, self._spec, self._parts, self._meter, self._report = model, spec, parts, meter, report
         self.rows = 0
         self.seconds = 0.0
 
@@ -127,10 +130,9 @@ class _Answering:
         signature = self._model.signature
         try:
             inputs = to_inputs(batch, signature)
-            answers = [
-                self._model.infer({name: array[at : at + _AT_ONCE] for name, array in inputs.items()})
-                for at in range(0, batch.num_rows, _AT_ONCE)
-            ]
+            answers = [self._infer(inputs, at, min(_AT_ONCE, batch.num_rows - at)) for at in range(0, batch.num_rows, _AT_ONCE)]
+        except (JobFailed, LimitExceeded, Unavailable):
+            raise
         except ModelyardError as error:
             raise InvalidData(f"The rows of shard {number} of {self._spec.filename} cannot be answered: {error.message}") from error
         outputs = {spec.name: np.concatenate([answer[spec.name] for answer in answers]) for spec in signature.outputs}
@@ -138,6 +140,10 @@ class _Answering:
         self._parts.put(number, pa.table(columns))
         rows: int = batch.num_rows
         return rows
+
+    def _infer(self, inputs: dict[str, Array], at: int, rows: int) -> dict[str, Array]:
+        some = {name: array[at : at + rows] for name, array in inputs.items()}
+        return self._meter.computed(rows, lambda: self._model.infer(some))
 
 
 def _columns(outputs: dict[str, Array], signature: Signature) -> dict[str, pa.Array]:

@@ -17,6 +17,9 @@ class ScoringSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     reference: str
     """``name@number`` of the version that answers."""
+    version_id: int = 0
+    deployment: str = ""
+    """What the usage is counted to, where a deployment was named."""
     entry: str
     files: dict[str, str]
     """Path inside the artifact → SHA-256."""

@@ -13,6 +13,7 @@ from integration.served import classifier
 from job_context import JobContext
 from modelyard.core.errors import InvalidData
 from modelyard.scoring import job
+from modelyard.scoring.metering import Unmetered
 from modelyard.scoring.parts import Parts
 
 ROWS = 5_000
@@ -43,7 +44,7 @@ def score(tmp_path):
             "dataset": "d@1",
         }
         context = JobContext(fixed | {"keep": ["id"], "rows": 700} | spec, place, {"data": path, "0": model})
-        result = job.run(context)
+        result = job.run(context, Unmetered())
         return context, result
 
     return _score

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +10,31 @@ from typing import Any, Literal
 
 import msgspec
 
-from modelyard.core.errors import InvalidRequest, Unsupported
+from modelyard.core.access import Action, Grant
+from modelyard.core.clock import SystemClock
+from modelyard.core.errors import InvalidRequest, PermissionDenied, Unsupported
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.models import Dataset, Reference, Version, check_name
+from modelyard.core.plugins import load_string
+from modelyard.gate.check import Gate, SnapshotHolder
+from modelyard.gate.counters import Counters
+from modelyard.gate.journal import Journal
+from modelyard.gate.limiter import Limiter
 from modelyard.jobs.kinds import JobKind
+from modelyard.jobs.worker import JobContext
 from modelyard.registry.service import Registry
+from modelyard.scoring.metering import Metered, Payer
 from modelyard.scoring.spec import ROWS, ScoringSpec
 from modelyard.server.wiring.kinds import find_dataset
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
+from modelyard.store.home import Home
+from modelyard.store.snapshot import SnapshotReader
+from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
+
+_PAYER = "payer"
+_SEGMENT_BYTES = 64 << 10
 
 
 class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -42,7 +58,9 @@ class ScoreJobs:
     blobs: Blobs
 
     def kind(self) -> JobKind:
-        return JobKind(run="modelyard.scoring.job:run", check=self.check, inputs=self.inputs, finish=self.finish)
+        return JobKind(
+            run="modelyard.server.wiring.scoring:run", check=self.check, inputs=self.inputs, finish=self.finish, facts=self.facts
+        )
 
     def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
         """``{version, dataset, keep?, form?, partitioned?}``; what was checked already passes as it is.
@@ -57,12 +75,14 @@ class ScoreJobs:
             raise InvalidRequest(f"The predictions cannot be made as they are asked for: {error}.") from None
         if not 1 <= wanted.rows <= 10_000_000:
             raise InvalidRequest("A shard has between 1 and 10,000,000 rows.")
-        version = self._version(workspace_id, wanted.version)
+        version, deployment = self._version(workspace_id, wanted.version)
         if version.artifact.format != "onnx":
             raise Unsupported(f"Files are answered by ONNX models, and {version.reference} is of the format {version.artifact.format!r}.")
         dataset = find_dataset(self.store, workspace_id, wanted.dataset)
         made = ScoringSpec(
             reference=version.reference,
+            version_id=version.id,
+            deployment=deployment,
             entry=version.artifact.entry,
             files={file.path: file.digest for file in version.artifact.files},
             data=dataset.digest,
@@ -78,6 +98,31 @@ class ScoreJobs:
     def inputs(self, job: Job) -> Mapping[str, str]:
         spec = msgspec.convert(job.spec, ScoringSpec)
         return {"data": spec.data} | {str(at): spec.files[path] for at, path in enumerate(sorted(spec.files))}
+
+    def facts(self, job: Job) -> Mapping[str, Any]:
+        """Who pays: the key or person that submitted the job.
+
+        Raises PermissionDenied when there is no such key any more.
+        """
+        sort, _, name = job.created_by.partition(":")
+        with self.store.read() as session:
+            if sort == "person":
+                people = session.principals.people()
+                principal, key_id = next((person.id for person in people if person.name == name), 0), 0
+            else:
+                key = session.keys.get(job.workspace_id, name) or session.keys.get(DEFAULT_WORKSPACE_ID, name)
+                if key is None or key.revoked_ns:
+                    raise PermissionDenied("The key that asked for these predictions is there no more; submit them with another.")
+                principal, key_id = key.principal_id, key.id
+        grant = Grant(
+            workspace_id=job.workspace_id,
+            key_id=key_id,
+            public_id=name,
+            actions=frozenset({Action.INFER}),
+            deployments=frozenset(),
+            principal_id=principal,
+        )
+        return {_PAYER: msgspec.to_builtins(grant)}
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         """Stores the result as the next version of a data set; a second time finds it."""
@@ -104,11 +149,31 @@ class ScoreJobs:
                 session.audit.append(actor, "dataset.create", f"{name}@{newest.number}", after={"digest": blob.digest, "job": job.id})
         return {**result, "dataset": f"{newest.name}@{newest.number}", "digest": blob.digest, "size": blob.size, "version": spec.reference}
 
-    def _version(self, workspace_id: int, wanted: str) -> Version:
+    def _version(self, workspace_id: int, wanted: str) -> tuple[Version, str]:
+        """And the deployment that was named, if one was."""
         if "@" not in wanted:
             with self.store.read() as session:
                 deployment = next((found for found in session.deployments.list(workspace_id) if found.name == wanted), None)
             if deployment is not None and deployment.targets:
                 main = max(deployment.targets, key=lambda target: target.weight)
-                return self.registry.version(workspace_id, Reference(main.model, main.version))
-        return self.registry.version(workspace_id, Reference.parse(wanted))
+                return self.registry.version(workspace_id, Reference(main.model, main.version)), deployment.name
+        return self.registry.version(workspace_id, Reference.parse(wanted)), ""
+
+
+def run(context: JobContext) -> dict[str, Any]:
+    """Answers a file in the job's process, through a gate of its own: the home's limits, snapshot and journal are those of workers."""
+    home, clock = Home(context.folder.parents[1]), SystemClock()
+    grant = msgspec.convert(context.spec.pop(_PAYER), Grant)
+    spec = msgspec.convert(context.spec, ScoringSpec)
+    reader, limiter = SnapshotReader(home.snapshot), Limiter(Counters(home.limits), clock)
+    holder = SnapshotHolder(reader.load())
+    journal = Journal(home.journal, os.urandom(16), 0, segment_bytes=_SEGMENT_BYTES, clock=clock)
+    gate = Gate(holder, journal, clock, limiter)
+    try:
+        # Loaded here: it reads tables through pyarrow, which a controller never loads.
+        answer = load_string("modelyard.scoring.job:run")
+        found: dict[str, Any] = answer(context, Metered(gate, limiter, holder, reader, Payer(grant, spec.deployment, spec.version_id)))
+        return found
+    finally:
+        journal.close()
+        limiter.close()
