@@ -135,42 +135,42 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
-folder, made, prompt = sys.argv[1:4]
-model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-torch.manual_seed(int(sys.argv[4]))
-named = ["q_proj", "v_proj", "down_proj"]
-config = LoraConfig(r=4, lora_alpha=16, target_modules=named, rank_pattern={"down_proj": 2}, task_type="CAUSAL_LM")
-changed = get_peft_model(model, config)
-for name, parameter in changed.named_parameters():
-    if "lora_B" in name:
-        torch.nn.init.normal_(parameter, std=0.4)
-changed.save_pretrained(made)
-ids = torch.tensor([[int(one) for one in prompt.split()]])
-for _ in range(12):
-    logits = changed(ids).logits[0, -1].detach()
-    logits[[0, 2]] = -torch.inf
-    ids = torch.cat([ids, logits.argmax()[None, None]], 1)
-print(*ids[0, -12:].tolist())
+folder, prompt, *places = sys.argv[1:]
+for seed, made in enumerate(places):
+    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    torch.manual_seed(seed)
+    named = ["q_proj", "v_proj", "down_proj"]
+    config = LoraConfig(r=4, lora_alpha=16, target_modules=named, rank_pattern={"down_proj": 2}, task_type="CAUSAL_LM")
+    changed = get_peft_model(model, config)
+    for name, parameter in changed.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.4)
+    changed.save_pretrained(made)
+    ids = torch.tensor([[int(one) for one in prompt.split()]])
+    for _ in range(12):
+        logits = changed(ids).logits[0, -1].detach()
+        logits[[0, 2]] = -torch.inf
+        ids = torch.cat([ids, logits.argmax()[None, None]], 1)
+    print(*ids[0, -12:].tolist())
 """
 PROMPT = tuple(range(300, 320))
 
 
-def adapter(folder, made, seed):
-    """An adapter made by peft, and what the model says with it there."""
+def adapters(folder, places):
+    """Adapters made by peft, and what the model says with each there."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
-    arguments = [sys.executable, "-c", PEFT, str(folder), str(made), " ".join(map(str, PROMPT)), str(seed)]
+    arguments = [sys.executable, "-c", PEFT, str(folder), " ".join(map(str, PROMPT)), *map(str, places)]
     done = subprocess.run(arguments, env=environment, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr
-    return [int(one) for one in done.stdout.split()]
+    return [[int(one) for one in line.split()] for line in done.stdout.splitlines()]
 
 
 def test_adapters_change_a_base_as_peft_does(decoder_folder, converted_decoder, tmp_path):  # noqa: F811
     base = files_of(converted_decoder, "base/")
     said = []
-    for seed in (1, 2):
-        place = tmp_path / f"adapter-{seed}"
-        wanted = adapter(decoder_folder, place, seed)
-        job = tmp_path / f"job-{seed}"
+    places = [tmp_path / f"adapter-{number}" for number in (1, 2)]
+    for place, wanted in zip(places, adapters(decoder_folder, places), strict=True):
+        job = tmp_path / f"job-of-{place.name}"
         (made,) = imported(job, files_of(place) | base)
         assert (made.part.importer, made.outcome.format) == ("lora", "openvino")
         assert made.outcome.proof["matrices"] == 9
