@@ -1,5 +1,7 @@
 """Several processes that learn one network: what they make is what one process makes of batches that are as large together."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,10 +13,20 @@ from modelyard.train.networks.device import choose_device
 from modelyard.train.networks.distributed.order import Order, read_order, write_order
 from modelyard.train.networks.lesson import Lesson, learn
 from modelyard.train.networks.objectives import Classes
+from modelyard.train.networks.series_data import pose_series, scaling_for
+from modelyard.train.networks.series_job import lesson_for as series_lesson_for
+from modelyard.train.networks.text_data import learn_tokens, pose_texts
+from modelyard.train.networks.text_job import lesson_for as text_lesson_for
+from modelyard.train.problem import Task
 from modelyard.train.recipes.learning import Learning
+from modelyard.train.recipes.parse import parse_series_recipe, parse_text_recipe
+from modelyard.train.trainers.base import Shape
+from modelyard.train.trainers.network import TRAINER
 from points import Fatal, Points, Poisoned
+from series import CLIMATE, FORECAST
 
 pytestmark = pytest.mark.timeout(300)
+NOVELS = CLIMATE.with_name("novels.csv")
 
 
 def network():
@@ -59,6 +71,46 @@ def test_two_workers_end_as_one_process_with_twice_the_batch_also_when_one_is_ki
             assert entry[name] == pytest.approx(other[name], rel=1e-4), name
     assert told[-1][0] == 1.0
     assert "epoch 3 of 3" in told[-1][1]
+
+
+def text_lesson(kind):
+    wanted = {"network": {"kind": kind, "width": 8, "pairs": 512, "dropout": 0}, "tokens": {"vocabulary": 500, "longest": 16}}
+    recipe = parse_text_recipe({"kind": "text", "target": "novel"} | wanted)
+    problem = pose_texts(NOVELS, NOVELS.name, recipe)
+    return text_lesson_for(problem, recipe, learn_tokens(problem.of(problem.train), recipe.tokens))
+
+
+def series_lesson():
+    wanted = {"network": {"kind": "gru", "width": 8, "dropout": 0}, "stride": 6}
+    problem = pose_series(CLIMATE, CLIMATE.name, parse_series_recipe(FORECAST | wanted))
+    return series_lesson_for(problem, scaling_for(problem))
+
+
+@pytest.mark.parametrize("made", [partial(text_lesson, "bag"), partial(text_lesson, "gru"), series_lesson], ids=["bag", "gru", "series"])
+def test_texts_and_series_are_learned_by_two_as_by_one_with_twice_the_batch(made, tmp_path):
+    found = []
+    for workers in (1, 2):
+        learning = Learning.model_validate({"epochs": 1, "batch_size": 128 // workers, "workers": workers})
+        lesson, place = made(), tmp_path / str(workers)
+        checkpoints = Checkpoints(place / "state", "f", 60)
+        fit = learn(lesson, learning, choose_device("auto"), checkpoints, scratch=place / "team", report=lambda *_: None)
+        found.append((lesson.module, fit.history[0]))
+    (alone, calm), (together, history) = found
+    same(together, alone, rtol=1e-3, atol=1e-5)
+    assert history["validation_loss"] == pytest.approx(calm["validation_loss"], rel=1e-4)
+
+
+def test_a_tables_network_is_learned_by_two_as_by_one_with_twice_the_batch():
+    random = np.random.default_rng(0)
+    features = random.normal(size=(120, 3)).astype(np.float32)
+    target = (features[:, 0] > 0).astype(np.int64)
+    shape = Shape(Task.CLASSIFICATION, 120, 3, 2, seed=0)
+    settings = {"hidden": [8], "dropout": 0, "learning": {"epochs": 2}}
+    fits = [
+        TRAINER.fit(settings | {"learning": {"epochs": 2, "batch_size": 32 // workers, "workers": workers}}, shape, features, target)
+        for workers in (1, 2)
+    ]
+    np.testing.assert_allclose(fits[1].predict(features), fits[0].predict(features), rtol=1e-4, atol=1e-6)
 
 
 def test_a_worker_that_dies_more_often_than_allowed_ends_the_training_with_a_sentence_and_leaves_its_checkpoint(trained, tmp_path):

@@ -60,8 +60,9 @@ class Trainer(ABC):
     """One model family.
 
     An implementation is stateless: every call brings all it needs, so one object serves many fits. ``fit`` runs in a job's process,
-    takes its randomness from ``shape.seed`` only, starts no processes, and raises ValueError, ArithmeticError or MemoryError when the
-    data cannot be fitted; the search then reports the family as failed and goes on. Predictions must depend on each row alone.
+    takes its randomness from ``shape.seed`` only, starts processes where its settings ask for them only, and raises ValueError,
+    ArithmeticError or MemoryError when the data cannot be fitted; the search then reports the family as failed and goes on. Predictions
+    must depend on each row alone.
     """
 
     title: str

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,11 +18,15 @@ from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.datasets.prepare import Matrix
 from modelyard.datasets.split import hold_out
 from modelyard.train.networks.architectures.tables import feedforward
+from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
-from modelyard.train.networks.loop import Learner
+from modelyard.train.networks.lesson import Lesson
+from modelyard.train.networks.lesson import learn as learn_lesson
+from modelyard.train.networks.loop import Fit, Learner
 from modelyard.train.networks.objectives import Binary, Classes, Objective, Quantity, class_weights
 from modelyard.train.parts import IR_VERSION
 from modelyard.train.problem import Task
+from modelyard.train.recipes.learning import Learning
 from modelyard.train.recipes.networks import TableNetwork
 from modelyard.train.trainers.base import OPSETS, Fitted, Settings, Shape, Target, Trainer
 
@@ -42,8 +48,6 @@ class Network(Trainer):
         chosen = _read(settings)
         if chosen.loss not in {"auto", *_LOSSES[shape.task]}:
             raise InvalidRequest(f"The loss {chosen.loss!r} does not suit {shape.task}; use one of {', '.join(_LOSSES[shape.task])}.")
-        if chosen.learning.workers > 1:
-            raise InvalidRequest("A table's families are fitted in one process, many times over; leave learning.workers of 'network' at 1.")
         if chosen.loss == "binary" and shape.classes != 2:
             raise InvalidRequest(f"The loss 'binary' is for two classes, and the target has {shape.classes}; use cross_entropy.")
 
@@ -57,14 +61,13 @@ class Network(Trainer):
         outputs = shape.classes if shape.task is Task.CLASSIFICATION and chosen.loss != "binary" else 1
         module = feedforward(shape.features, list(chosen.hidden), outputs, chosen.dropout)
         objective = _objective(chosen, shape, target[learn])
-        learner = Learner(module, objective, chosen.learning, choose_device(chosen.learning.precision), None, seed=shape.seed)
-        examples = [MatrixExamples(features[part], target[part], shape.task) for part in (learn, validate)]
+        train, validation = (MatrixExamples(features[part], target[part], shape.task) for part in (learn, validate))
         try:
-            fit = learner.fit(examples[0], examples[1], lambda *_: None)
+            fit = _taught(Lesson(module, objective, train, validation, shape.seed), chosen.learning)
         except ModelyardError as error:  # the search reports the family and goes on
             raise ValueError(error.message) from None
         note = f"epoch {fit.best_epoch} of {len(fit.history)} was the best"
-        return NetworkFitted(learner.module.to("cpu").eval(), shape, chosen.loss == "binary", (note,))
+        return NetworkFitted(module.to("cpu").eval(), shape, chosen.loss == "binary", (note,))
 
 
 class MatrixExamples:
@@ -143,6 +146,17 @@ class NetworkFitted(Fitted):
             helper.make_node("Sub", ["one", "share"], ["other"]),
             helper.make_node("Concat", ["other", "share"], ["output"], axis=1),
         ]
+
+
+def _taught(lesson: Lesson, learning: Learning) -> Fit:
+    """In this process, or in as many as the settings say; of a fit in many nothing is kept but what it learned."""
+    device = choose_device(learning.precision)
+    if learning.workers == 1:
+        learner = Learner(lesson.module, lesson.objective, learning, device, None, seed=lesson.seed)
+        return learner.fit(lesson.train, lesson.validate, lambda *_: None)
+    with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
+        checkpoints = Checkpoints(Path(folder) / "state", "", learning.checkpoint_seconds)
+        return learn_lesson(lesson, learning, device, checkpoints, scratch=Path(folder) / "team", report=lambda *_: None)
 
 
 def _read(settings: Settings) -> TableNetwork:
