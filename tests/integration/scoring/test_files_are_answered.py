@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from example_scripts import run_example
 from modelyard.core.errors import InvalidRequest, JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
@@ -41,10 +42,11 @@ def test_a_deployment_answers_a_file_as_it_answers_calls(client, platform, tmp_p
     assert len(version.signature.inputs) == 4
     assert version.report["selection"]["method"] == "qubo"
     out = tmp_path / "answers.csv"
-    said = platform.json("batch", "birds", "--data", str(PENGUINS), "--out", str(out), "--keep", "species")
+    said = run_example(platform, "answer_file", "birds", PENGUINS, out, "species")
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
-    assert said["rows"] == len(rows) == 344
-    assert said["version"] == "penguins@1"
+    assert len(rows) == 344
+    assert "344 rows" in said
+    assert "by penguins@1" in said
     columns = [tensor.name for tensor in version.signature.inputs]
     given = list(csv.DictReader(io.StringIO(PENGUINS.read_text())))
     assert [row["species"] for row in rows] == [row["species"] for row in given]
@@ -56,6 +58,12 @@ def test_a_deployment_answers_a_file_as_it_answers_calls(client, platform, tmp_p
     called = client.predict("birds", records)
     assert [row["label"] for row in rows[:50]] == [answer["label"] for answer in called]
     assert sum(row["label"] == row["species"] for row in rows) > 320
+    for _ in range(300):  # the ledger is folded a little later
+        used = {row["deployment"]: row["rows"] for row in platform.json("usage", "--by", "deployment")}
+        if used.get("birds", 0) >= 344 + 50:
+            break
+        time.sleep(0.1)
+    assert used["birds"] == 344 + 50, "a file counts as calls do"
 
 
 @pytest.mark.timeout(300)

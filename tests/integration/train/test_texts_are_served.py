@@ -4,17 +4,16 @@ import csv
 import io
 import json
 import urllib.request
-from pathlib import Path
 
 import pytest
 
+from example_scripts import EXAMPLES, run_example
 from modelyard.core.errors import JobFailed
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
 
 pytestmark = pytest.mark.timeout(300)
-NOVELS = Path(__file__).parents[3] / "examples/data/novels.csv"
-SMALL = ["--set", "network.kind=gru", "--set", "network.width=16", "--set", "tokens.longest=48", "--set", "learning.epochs=4"]
+NOVELS = EXAMPLES / "data/novels.csv"
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +28,19 @@ def client(platform):
         yield made
 
 
-def test_texts_become_a_version_whose_served_answers_are_the_trainers(client, platform):
-    printed = platform.run("train", str(NOVELS), "--task", "text-classification", "--target", "novel", "--name", "novels", *SMALL).stdout
-    assert "f1_macro" in printed
+@pytest.fixture(scope="module")
+def counted(platform):
+    """What the example says."""
+    return run_example(platform, "classify_texts", NOVELS, "novel")
+
+
+def test_texts_become_a_version_whose_served_answers_are_the_trainers(client, platform, counted):
+    assert "novels@1: Counted tokens and pairs" in counted
+    assert "counted words: 0." in counted
     version = client.models.version("novels@1")
     assert version.artifact.format == "hf_onnx"
     assert version.profile.row_independent
     assert version.signature.classes == ("Emma", "Northanger Abbey", "Pride and Prejudice")
-    client.deploy("novels@1", "novels")
     out = io.BytesIO()
     client.models.attachment("novels@1", "held_out.csv", out)
     rows = list(csv.DictReader(io.StringIO(out.getvalue().decode())))[:20]
