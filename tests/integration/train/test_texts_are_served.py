@@ -7,6 +7,7 @@ import urllib.request
 
 import pytest
 
+import networks
 from example_scripts import EXAMPLES, run_example
 from modelyard.core.errors import JobFailed
 from modelyard.sdk.client import Client
@@ -56,6 +57,24 @@ def test_texts_become_a_version_whose_served_answers_are_the_trainers(client, pl
     assert outputs["label"]["data"] == [row["predicted"] for row in rows]
     wanted = [float(row[f"p({name})"]) for row in rows for name in version.signature.classes]
     assert outputs["probabilities"]["data"] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_an_encoder_that_was_pushed_learns_classes_and_is_served(client, platform, tmp_path, counted):
+    networks.encoder(tmp_path / "tiny", "embed")
+    printed = run_example(platform, "fine_tune_encoder", tmp_path / "tiny", NOVELS, "novel", "1")
+    assert "weights learned from" in printed
+    base, child = client.models.version("encoder@1"), client.models.version("novels-encoder@1")
+    assert {file.path for file in base.attachments} == {"weights/config.json", "weights/model.safetensors"}
+    assert {file.path for file in base.artifact.files} == {"model.onnx", "text.json", "tokenizer.json"}
+    assert (child.lineage.parent_version_id, child.lineage.detail["base"]) == (base.id, "encoder@1")
+    out = io.BytesIO()
+    client.models.attachment("novels-encoder@1", "held_out.csv", out)
+    rows = list(csv.DictReader(io.StringIO(out.getvalue().decode())))[:20]
+    texts = [row["text"] for row in csv.DictReader(io.StringIO(NOVELS.read_text()))]
+    found = client.predict("novels-encoder", [{"text": texts[int(row["row"]) - 1]} for row in rows])
+    wanted = [[float(row[f"p({name})"]) for name in child.signature.classes] for row in rows]
+    assert [list(answer["probabilities"].values()) for answer in found] == [pytest.approx(row, abs=1e-4) for row in wanted]
+    assert [answer["label"] for answer in found] == [row["predicted"] for row in rows]
 
 
 def test_texts_that_teach_nothing_are_one_sentence(client, tmp_path):
