@@ -138,7 +138,8 @@ def test_the_rest_of_the_platform_answers(client: Client) -> None:
     assert client.platform.collect_garbage(min_age_seconds=0)["removed"] == 0
     schema = client.platform.recipe_schema()
     kinds = [schema["$defs"][one["$ref"].rpartition("/")[2]]["properties"] for one in schema["oneOf"]]
-    assert len(kinds) == 6
+    assert schema["discriminator"]["mapping"].keys() == {"table", "images", "series", "text", "encoder", "language_model", "adapter"}
+    assert len(kinds) == 7
     assert all({"kind", "name", "seed"} <= kind.keys() for kind in kinds)
     out = io.BytesIO()
     assert client.platform.backup(out) == len(out.getvalue()) > 0
