@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,12 +23,14 @@ def test_the_demo_fails_loudly_when_a_step_does_not_work(tmp_path: Path) -> None
     assert "cannot hold a home" in done.stderr
 
 
-@pytest.mark.timeout(180)
-def test_the_demo_trains_deploys_calls_over_two_protocols_and_serves_until_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_the_demo_trains_deploys_calls_serves_until_it_is_interrupted_and_does_it_again(tmp_path: Path) -> None:
     home = tmp_path / "home"
     command = [sys.executable, "-u", "-m", "modelyard.cli.main", "demo", "--home", str(home)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=environment)
+    # Whoever runs the tests behind a shell has the keyboard's interrupt ignored, which children would inherit.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env=environment, preexec_fn=heard)  # noqa: PLW1509  # this process starts no threads
     assert process.stdout is not None
     inference = said = ""
     for line in process.stdout:
@@ -46,3 +49,6 @@ def test_the_demo_trains_deploys_calls_over_two_protocols_and_serves_until_it_is
         process.stdout.read()
     assert process.wait(60) == 0
     assert not answers(f"{inference}/readyz")
+    again = subprocess.run([*command, "--exit"], capture_output=True, text=True, timeout=120, env=environment, stdin=subprocess.DEVNULL)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert again.stdout.count("Adelie") >= 2
