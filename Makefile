@@ -50,7 +50,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(COMPILE)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
