@@ -48,7 +48,7 @@ class Jobs:
         """Queues a job that goes on where one that failed or was cancelled has ended; ``changes`` are laid over its spec."""
         return self._transport.fetch(Job, "POST", f"/api/v1/jobs/{job}/resume", json={"changes": dict(changes or {})})
 
-    def wait(self, job: int, *, on_progress: OnProgress | None = None, timeout: float = 0.0, every: float = 0.5) -> Job:
+    def wait(self, job: int, *, on_progress: OnProgress | None = None, timeout: float = 0.0, every: float = 0.2) -> Job:
         """The job as it ended well, looked at ``every`` seconds.
 
         Raises JobFailed when it failed or was cancelled, DeadlineExceeded after ``timeout`` seconds (0 for no limit); the job goes on.
