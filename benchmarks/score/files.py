@@ -25,7 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.worker import JobContext
 from modelyard.scoring.job import run
-from modelyard.scoring.metering import Unmetered
+from modelyard.testing.fakes import Unmetered
 
 COLUMNS = 12
 AT_ONCE = 4_096

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,6 +14,7 @@ from modelyard.core.events import Actor, AuditFault, AuditReport
 from modelyard.ledger.audit import AuditLog, verify_export
 from modelyard.store.audit import chain_hash
 from modelyard.store.database import Session, Store
+from modelyard.testing.fresh_store import FreshStore
 
 ACTOR = Actor(name="ana", workspace_id=1, address="127.0.0.1", request_id="r1")
 SEED = bytes(range(32))
@@ -39,19 +39,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'test.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
 
 
-class TestAuditLog:
+class TestAuditLog(FreshStore):
     """Rows 1 to 5 of workspace 1, signed after the third and the fifth, between rows of another workspace."""
-
-    @pytest.fixture
-    def clock(self) -> ManualClock:
-        return ManualClock()
-
-    @pytest.fixture
-    def store(self, database_url: str, clock: ManualClock) -> Iterator[Store]:
-        store = Store.open(database_url, clock)
-        store.migrate()
-        yield store
-        store.close()
 
     @pytest.fixture
     def log(self, store: Store, tmp_path: Path) -> AuditLog:

@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from modelyard.core.errors import InvalidData, JobFailed, LimitExceeded, ModelyardError, Unavailable
+from modelyard.core.errors import InvalidData, JobFailed, ModelyardError
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array, Datatype
 from modelyard.registry.artifacts import check_path
@@ -128,22 +128,24 @@ class _Answering:
 
     def _answer(self, number: int, batch: pa.RecordBatch) -> int:
         signature = self._model.signature
-        try:
-            inputs = to_inputs(batch, signature)
-            answers = [self._infer(inputs, at, min(_AT_ONCE, batch.num_rows - at)) for at in range(0, batch.num_rows, _AT_ONCE)]
-        except (JobFailed, LimitExceeded, Unavailable):
-            raise
-        except ModelyardError as error:
-            raise InvalidData(f"The rows of shard {number} of {self._spec.filename} cannot be answered: {error.message}") from error
+        inputs = self._blamed(number, lambda: to_inputs(batch, signature))
+        answers = [self._infer(number, inputs, at, min(_AT_ONCE, batch.num_rows - at)) for at in range(0, batch.num_rows, _AT_ONCE)]
         outputs = {spec.name: np.concatenate([answer[spec.name] for answer in answers]) for spec in signature.outputs}
         columns = {name: batch.column(name) for name in self._spec.keep} | _columns(outputs, signature)
         self._parts.put(number, pa.table(columns))
         rows: int = batch.num_rows
         return rows
 
-    def _infer(self, inputs: dict[str, Array], at: int, rows: int) -> dict[str, Array]:
+    def _infer(self, number: int, inputs: dict[str, Array], at: int, rows: int) -> dict[str, Array]:
         some = {name: array[at : at + rows] for name, array in inputs.items()}
-        return self._meter.computed(rows, lambda: self._model.infer(some))
+        return self._meter.computed(rows, lambda: self._blamed(number, lambda: self._model.infer(some)))
+
+    def _blamed(self, number: int, work: Callable[[], dict[str, Array]]) -> dict[str, Array]:
+        """What the work gives; where it fails, the rows are named. What the gate refuses has nothing to do with them."""
+        try:
+            return work()
+        except ModelyardError as error:
+            raise InvalidData(f"The rows of shard {number} of {self._spec.filename} cannot be answered: {error.message}") from error
 
 
 def _columns(outputs: dict[str, Array], signature: Signature) -> dict[str, pa.Array]:

@@ -44,14 +44,6 @@ class Payer:
     version_id: int
 
 
-class Unmetered:
-    """For whoever has no ledger: tests, and models that are tried."""
-
-    def computed(self, rows: int, compute: Callable[[], Answer]) -> Answer:
-        del rows
-        return compute()
-
-
 class Metered:
     """Through the gate, in the name of whoever started the job. Its gate, limiter and snapshot belong to it alone.
 

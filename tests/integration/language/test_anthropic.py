@@ -6,7 +6,6 @@ import anthropic
 import pytest
 
 from integration.language.live_language import KEY, LiveLanguage
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.openvino import RUNTIME
 
@@ -19,7 +18,7 @@ TOOL = {
 
 
 @pytest.fixture(scope="module")
-def client(converted_decoder, tmp_path_factory):  # noqa: F811
+def client(converted_decoder, tmp_path_factory):
     model = RUNTIME.load(converted_decoder, "openvino_model.xml", LoadOptions(threads=1))
     with (
         LiveLanguage(tmp_path_factory.mktemp("live"), model) as live,

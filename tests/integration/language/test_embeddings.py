@@ -9,7 +9,7 @@ import openai
 import pytest
 
 import text_models
-from integration.language.live_language import KEY, LiveLanguage
+from integration.language.live_language import LiveLanguage
 from modelyard.core.usage import CallKind
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.hf_onnx import RUNTIME
@@ -23,12 +23,6 @@ def live(tmp_path_factory):
     model = RUNTIME.load(path.parent, path.name, LoadOptions())
     with LiveLanguage(tmp_path_factory.mktemp("live"), model) as live:
         yield live
-
-
-@pytest.fixture
-def client(live):
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
 
 
 def test_texts_become_vectors_in_both_encodings(live, client):

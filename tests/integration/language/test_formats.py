@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.core.errors import InvalidArtifact, Unsupported
 from modelyard.core.generation import GenerateRequest, Sampling
 from modelyard.runtimes.base import LoadOptions
@@ -37,14 +36,14 @@ def continued(folder, made):
 
 
 @pytest.fixture(scope="module")
-def expected(converted_decoder):  # noqa: F811
+def expected(converted_decoder):
     model = RUNTIMES.get("openvino").load(converted_decoder, "openvino_model.xml", LoadOptions(threads=1))
     text = Generation(model, GREEDY).text()
     model.close()
     return text
 
 
-def test_a_graph_is_taken_as_it_is(converted_decoder, expected, tmp_path):  # noqa: F811
+def test_a_graph_is_taken_as_it_is(converted_decoder, expected, tmp_path):
     (made,) = imported(tmp_path, files_of(converted_decoder))
     assert (made.part.importer, made.outcome.format) == ("openvino", "openvino")
     assert continued(tmp_path, made) == expected
@@ -54,7 +53,7 @@ def test_a_graph_is_taken_as_it_is(converted_decoder, expected, tmp_path):  # no
         imported(tmp_path / "half", files)
 
 
-def test_a_gguf_file_is_converted(decoder_folder, expected, tmp_path):  # noqa: F811
+def test_a_gguf_file_is_converted(decoder_folder, expected, tmp_path):
     path = tmp_path / "words.gguf"
     write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.F16, tokenizer=True)
     (made,) = imported(tmp_path / "job", {"words.gguf": path.read_bytes()})
@@ -67,7 +66,7 @@ def test_a_gguf_file_is_converted(decoder_folder, expected, tmp_path):  # noqa: 
         imported(tmp_path / "other", {"words.gguf": b"something else"})
 
 
-def test_a_gguf_file_is_kept_for_llama_cpp(decoder_folder, expected, tmp_path):  # noqa: F811
+def test_a_gguf_file_is_kept_for_llama_cpp(decoder_folder, expected, tmp_path):
     pytest.importorskip("llama_cpp")
     path = tmp_path / "words.gguf"
     write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.F16, tokenizer=True)
@@ -95,7 +94,7 @@ def other_decoder(folder, decoder):
     return model
 
 
-def test_a_decoder_that_is_not_converted_is_computed_by_transformers(decoder_folder, tmp_path):  # noqa: F811
+def test_a_decoder_that_is_not_converted_is_computed_by_transformers(decoder_folder, tmp_path):
     folder = tmp_path / "neox"
     model = other_decoder(folder, decoder_folder)
     (made,) = imported(tmp_path / "job", files_of(folder))
@@ -120,7 +119,7 @@ def test_a_decoder_that_is_not_converted_is_computed_by_transformers(decoder_fol
         imported(tmp_path / "code", files_of(folder) | {"config.json": json.dumps(config).encode()})
 
 
-def test_a_decoder_is_kept_for_vllm_untried(decoder_folder, tmp_path):  # noqa: F811
+def test_a_decoder_is_kept_for_vllm_untried(decoder_folder, tmp_path):
     (made,) = imported(tmp_path, files_of(decoder_folder) | {"vllm.json": b'{"max-model-len": 128}'}, format="vllm")
     assert (made.outcome.format, made.outcome.after_us) == ("vllm", 0.0)
     names = {path.name for path in (tmp_path / "output" / "0").iterdir()}
@@ -165,7 +164,7 @@ def adapters(folder, places):
     return [[int(one) for one in line.split()] for line in done.stdout.splitlines()]
 
 
-def test_adapters_change_a_base_as_peft_does(decoder_folder, converted_decoder, tmp_path):  # noqa: F811
+def test_adapters_change_a_base_as_peft_does(decoder_folder, converted_decoder, tmp_path):
     base = files_of(converted_decoder, "base/")
     said = []
     places = [tmp_path / f"adapter-{number}" for number in (1, 2)]

@@ -11,10 +11,7 @@ import pydantic
 import pytest
 
 from integration.language.live_language import KEY, LiveLanguage
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.runtimes.base import LoadOptions
-from modelyard.runtimes.openvino import RUNTIME
 from modelyard.testing.language_model import RepeatingModel
 
 USER = [{"role": "user", "content": "Say something."}]
@@ -23,19 +20,6 @@ USER = [{"role": "user", "content": "Say something."}]
 class Answer(pydantic.BaseModel):
     colour: str = pydantic.Field(pattern="^(red|green)$")
     sure: bool
-
-
-@pytest.fixture(scope="module")
-def live(converted_decoder, tmp_path_factory):  # noqa: F811
-    model = RUNTIME.load(converted_decoder, "openvino_model.xml", LoadOptions(threads=1))
-    with LiveLanguage(tmp_path_factory.mktemp("live"), model) as live:
-        yield live
-
-
-@pytest.fixture
-def client(live):
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
 
 
 def last_record(live, kind=CallKind.GENERATE):

@@ -9,11 +9,6 @@ import pydantic
 import pytest
 from tokenizers import Tokenizer
 
-from integration.language.live_language import KEY, LiveLanguage
-from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
-from modelyard.runtimes.base import LoadOptions
-from modelyard.runtimes.openvino import RUNTIME
-
 USER = [{"role": "user", "content": "Say something."}]
 ASKED = {"model": "demo", "messages": USER, "temperature": 0}
 FIRST, SECOND = 300, 400
@@ -24,24 +19,11 @@ class Answer(pydantic.BaseModel):
     sure: bool
 
 
-@pytest.fixture(scope="module")
-def live(converted_decoder, tmp_path_factory):  # noqa: F811
-    model = RUNTIME.load(converted_decoder, "openvino_model.xml", LoadOptions(threads=1))
-    with LiveLanguage(tmp_path_factory.mktemp("live"), model) as live:
-        yield live
-
-
-@pytest.fixture
-def client(live):
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
-
-
 def tokens(choice):
     return [one.token for one in choice.logprobs.content]
 
 
-def test_biases_and_penalties_change_what_is_chosen(client, decoder_folder):  # noqa: F811
+def test_biases_and_penalties_change_what_is_chosen(client, decoder_folder):
     tokenizer = Tokenizer.from_file(str(decoder_folder / "tokenizer.json"))
     one = client.chat.completions.create(**ASKED, max_tokens=6, logprobs=True, logit_bias={FIRST: 100}).choices[0]
     assert tokens(one) == [tokenizer.decode([FIRST])] * 6

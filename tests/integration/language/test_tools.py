@@ -30,12 +30,6 @@ def live(tmp_path_factory):
         yield live
 
 
-@pytest.fixture
-def client(live):
-    with openai.OpenAI(base_url=f"{live.url}/v1", api_key=KEY, max_retries=0) as client:
-        yield client
-
-
 def asked(text, **more):
     return {"model": "demo", "messages": [{"role": "user", "content": text}], "tools": TOOLS, "stop": [END], **more}
 

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from language import converted_decoder, decoder_folder, vllm_model  # noqa: F401  # fixtures
+from language import vllm_model  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidArtifact, Unavailable
 from modelyard.core.generation import GenerateRequest, Sampling
 from modelyard.runtimes.base import LoadOptions

@@ -13,8 +13,8 @@ from integration.served import classifier
 from job_context import JobContext
 from modelyard.core.errors import InvalidData
 from modelyard.scoring import job
-from modelyard.scoring.metering import Unmetered
 from modelyard.scoring.parts import Parts
+from modelyard.testing.fakes import Unmetered
 
 ROWS = 5_000
 

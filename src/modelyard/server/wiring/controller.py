@@ -100,9 +100,7 @@ class Controller:
 def build(foundation: Foundation, handover: Handover, environment: Mapping[str, str]) -> Controller:
     """Puts a controller together on its foundation."""
     settings, home, store, blobs, clock = (foundation.settings, foundation.home, foundation.store, foundation.blobs, foundation.clock)
-    limits = ProbeLimits(memory_bytes=settings.probe_memory_bytes, seconds=settings.probe_seconds)
-    starting = _starting(Environments(home.environments, environment))
-    registry = Registry(store, blobs, Prober(PROBE, limits, starting=starting), clock)
+    registry = Registry(store, blobs, _prober(settings, home, environment), clock)
     propagation = Propagation(store, foundation.publisher, lambda: read_reports(home.run))
     deployments = DeploymentService(store, lambda: read_reports(home.run))
     kinds = _kinds(foundation, registry, deployments)
@@ -189,6 +187,11 @@ def _upkeep(foundation: Foundation, feedback: FeedbackIntake) -> None:
     _prune(foundation.home, foundation.blobs)
     forget_old(foundation.home.temporary, foundation.settings.upload_retention_seconds)
     feedback.expire(foundation.clock.time_ns())
+
+
+def _prober(settings: Settings, home: Home, environment: Mapping[str, str]) -> Prober:
+    limits = ProbeLimits(memory_bytes=settings.probe_memory_bytes, seconds=settings.probe_seconds)
+    return Prober(PROBE, limits, starting=_starting(Environments(home.environments, environment)))
 
 
 def _starting(environments: Environments) -> Starting:

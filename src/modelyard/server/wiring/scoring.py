@@ -17,6 +17,7 @@ from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.models import Dataset, Reference, Version, check_name
 from modelyard.core.plugins import load_string
+from modelyard.core.principals import PrincipalKind
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.counters import Counters
 from modelyard.gate.journal import Journal
@@ -102,13 +103,15 @@ class ScoreJobs:
     def facts(self, job: Job) -> Mapping[str, Any]:
         """Who pays: the key or person that submitted the job.
 
-        Raises PermissionDenied when there is no such key any more.
+        Raises PermissionDenied when there is no such key or person any more.
         """
         sort, _, name = job.created_by.partition(":")
         with self.store.read() as session:
             if sort == "person":
-                people = session.principals.people()
-                principal, key_id = next((person.id for person in people if person.name == name), 0), 0
+                person = session.principals.named(DEFAULT_WORKSPACE_ID, PrincipalKind.PERSON, name)
+                if person is None or person.disabled_ns:
+                    raise PermissionDenied(f"{name!r}, who asked for these predictions, is there no more; submit them as somebody else.")
+                principal, key_id = person.id, 0
             else:
                 key = session.keys.get(job.workspace_id, name) or session.keys.get(DEFAULT_WORKSPACE_ID, name)
                 if key is None or key.revoked_ns:
