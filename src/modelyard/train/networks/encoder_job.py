@@ -45,12 +45,16 @@ class Base:
     """Path → SHA-256."""
 
 
+def _scores(model: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    scores: Tensor = model(input_ids=input_ids, attention_mask=attention_mask).logits
+    return scores
+
+
 class Reader(Adapted):
     """Tokens and which of them count in, a score a class out."""
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        scores: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return scores
+        return _scores(self.model, input_ids, attention_mask)
 
 
 class Merged(nn.Module):
@@ -61,8 +65,7 @@ class Merged(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        scores: Tensor = self.model(input_ids=input_ids, attention_mask=attention_mask).logits
-        return scores
+        return _scores(self.model, input_ids, attention_mask)
 
 
 def train(context: Context) -> dict[str, Any]:
