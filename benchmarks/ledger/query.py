@@ -20,7 +20,7 @@ from sqlalchemy import insert, text
 from modelyard.core.usage import UsageStep
 from modelyard.ledger.query import UsageQuery, UsageWish
 from modelyard.store.database import Store
-from modelyard.store.usage_sums import DAY, DIMENSIONS, SUMS, TABLES
+from modelyard.store.usage_sums import DAY, DEPLOYMENT_DAYS, DIMENSIONS, MONTH, SUMS, TABLES, start_of
 
 NS = 60_000_000_000
 DEPLOYMENTS, KEYS, CALLS = 20, 50, 100
@@ -71,8 +71,15 @@ def fill(store: Store, rows: int, days: int) -> dict[str, int]:
             groups = ", ".join(str(place) for place in range(1, len(DIMENSIONS) + 1))
             chosen = f"SELECT {start}, {kept}, {sums} FROM {source} GROUP BY {groups}"
             session.connection.execute(text(f"INSERT INTO {TABLES[length].name} ({columns}) {chosen}"))
+        for start in sorted({start_of(day, MONTH) for day in range(START, START + days * DAY, DAY)}):
+            span = f"WHERE minute >= {start} AND minute < {start_of(start + MONTH, MONTH)}"
+            chosen = f"SELECT {start}, {kept}, {sums} FROM usage_days {span} GROUP BY {kept}"
+            session.connection.execute(text(f"INSERT INTO usage_months ({columns}) {chosen}"))
+        chosen = f"SELECT workspace_id, minute, deployment_id, {sums} FROM usage_days GROUP BY 1, 2, 3"
+        columns = f"workspace_id, minute, deployment_id, {', '.join(SUMS)}"
+        session.connection.execute(text(f"INSERT INTO {DEPLOYMENT_DAYS.name} ({columns}) {chosen}"))
         session.connection.execute(text("ANALYZE"))
-        for table in TABLES.values():
+        for table in (*TABLES.values(), DEPLOYMENT_DAYS):
             counts[table.name] = session.connection.execute(text(f"SELECT count(*) FROM {table.name}")).scalar_one()
     return counts
 

@@ -59,7 +59,7 @@ class Folder:
     """Folds the journals of one home. One process, the controller, has one, and calls it from one thread at a time.
 
     ``retention_seconds`` is how long raw records stay in the archive, ``minute_retention_seconds`` how long sums by minute stay
-    beside those by hour and day; 0 keeps them for ever. ``energy`` says how many microjoules a microsecond of computing took, when
+    beside those by hour, day and month; 0 keeps them for ever. ``energy`` says how many microjoules a microsecond of computing took, when
     models computed so many since it was last asked.
     """
 

@@ -214,7 +214,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float,
         Meta(
             ge=0,
-            description="How long usage by minute is kept; usage by hour and day is kept for ever, as is that by minute with 0.",
+            description="How long usage by minute is kept; usage by hour, day and month is kept for ever, as is that by minute with 0.",
             extra=_SECONDS,
         ),
     ] = 400 * 86400.0

@@ -1,4 +1,4 @@
-"""Usage by minute, hour and day, and how far each journal segment is folded into it."""
+"""Usage by minute, hour, day and month, and how far each journal segment is folded into it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict
 from modelyard.store.settings import SettingsTable
 from modelyard.store.tables import deployments, keys, models, usage_cursors, usage_minutes, versions, workspaces
-from modelyard.store.usage_sums import DIMENSIONS, PAGE, SUMS, TABLES, WHOLE, Wanted, read_sums
+from modelyard.store.usage_sums import DAY, DEPLOYMENT_DAYS, DIMENSIONS, PAGE, SUMS, TABLES, WHOLE, Wanted, read_sums, start_of
 
 MINUTES_FROM = "usage.minutes_from"
+_BY_DEPLOYMENT = ("workspace_id", "minute", "deployment_id")
 _NAMES: dict[str, Select[Any]] = {
     "key_id": select(keys.c.id, keys.c.public_id, keys.c.label),
     "deployment_id": select(deployments.c.id, deployments.c.name, literal("")),
@@ -100,15 +101,18 @@ class UsageTable:
         self._connection.execute(delete(usage_cursors).where(usage_cursors.c.boot == boot, usage_cursors.c.segment == segment))
 
     def add(self, minutes: Iterable[UsageMinute]) -> None:
-        """Adds sums to what is stored of the same dimensions for their minute, hour and day."""
+        """Adds sums to what is stored of the same dimensions for their minute, hour, day and month."""
         rows = [msgspec.structs.asdict(minute) for minute in minutes]
+        if not rows:
+            return
         for length, table in TABLES.items():
-            rows = _rolled_up(rows, length)
-            if rows:
-                self._upsert(table, rows)
+            rows = _rolled_up(rows, length, DIMENSIONS)
+            self._upsert(table, rows, DIMENSIONS)
+            if length == DAY:
+                self._upsert(DEPLOYMENT_DAYS, _rolled_up(rows, DAY, _BY_DEPLOYMENT), _BY_DEPLOYMENT)
 
     def prune(self, before_minute: int) -> int:
-        """Drops sums by minute of before ``before_minute``, which hours and days keep; how many rows went."""
+        """Drops sums by minute of before ``before_minute``, which hours, days and months keep; how many rows went."""
         gone = 0
         for workspace_id in self._connection.execute(select(workspaces.c.id)).scalars().all():
             old = (usage_minutes.c.workspace_id == workspace_id) & (usage_minutes.c.minute < before_minute)
@@ -143,20 +147,20 @@ class UsageTable:
             found |= {row[0]: (row[1], row[2]) for row in rows}
         return found
 
-    def _upsert(self, table: Table, rows: list[dict[str, int]]) -> None:
+    def _upsert(self, table: Table, rows: list[dict[str, int]], dimensions: Sequence[str]) -> None:
         dialect = postgresql if self._connection.dialect.name == "postgresql" else sqlite
         statement = dialect.insert(table)
         added = {name: table.c[name] + statement.excluded[name] for name in SUMS}
-        self._connection.execute(statement.on_conflict_do_update(index_elements=list(DIMENSIONS), set_=added), rows)
+        self._connection.execute(statement.on_conflict_do_update(index_elements=list(dimensions), set_=added), rows)
 
 
-def _rolled_up(rows: list[dict[str, int]], length: int) -> list[dict[str, int]]:
-    """Sums of rows that fall into the same period of ``length`` minutes and agree otherwise."""
+def _rolled_up(rows: list[dict[str, int]], length: int, dimensions: Sequence[str]) -> list[dict[str, int]]:
+    """Sums of rows that fall into the same period of some length and agree in all dimensions."""
     found: dict[tuple[int, ...], dict[str, int]] = {}
+    starts = {minute: start_of(minute, length) for minute in {each["minute"] for each in rows}}
     for each in rows:
-        row = each | {"minute": each["minute"] - each["minute"] % length}
-        same = found.setdefault(tuple(row[name] for name in DIMENSIONS), row)
-        if same is not row:
-            for name in SUMS:
-                same[name] += row[name]
+        row = {name: each[name] for name in dimensions} | {"minute": starts[each["minute"]]}
+        same = found.setdefault(tuple(row.values()), row)
+        for name in SUMS:
+            same[name] = same.get(name, 0) + each[name]
     return list(found.values())

@@ -1,4 +1,4 @@
-"""Sums of usage over any time: whole days from the table of days, what is left at both ends from those of hours and minutes.
+"""Sums of usage over any time: whole months and days from their tables, what is left at both ends from those of hours and minutes.
 
 So an answer reads as few rows as its periods have, however many minutes, and calls, stand behind it.
 """
@@ -26,7 +26,7 @@ from sqlalchemy import (
 )
 
 from modelyard.core.errors import Conflict
-from modelyard.store.tables import usage_days, usage_hours, usage_minutes
+from modelyard.store.tables import usage_days, usage_deployment_days, usage_hours, usage_minutes, usage_months
 
 DIMENSIONS = ("workspace_id", "minute", "key_id", "deployment_id", "version_id", "protocol", "kind", "status")
 SUMS = (
@@ -46,15 +46,17 @@ SUMS = (
 )
 TOLD = SUMS[:-2]
 """What answers tell of usage; the rest is for bills."""
-TABLES = {1: usage_minutes, 60: usage_hours, 1440: usage_days}
-"""Where sums are, by the length of their period in minutes."""
 DAY = 1440
 MONTH = 31 * DAY
 """Stands for calendar months, whatever their length."""
+TABLES = {1: usage_minutes, 60: usage_hours, DAY: usage_days, MONTH: usage_months}
+"""Where sums are, by the length of their period in minutes."""
+DEPLOYMENT_DAYS = usage_deployment_days
+"""Sums by day that keep nothing but deployments apart."""
+DEPLOYMENT = frozenset({"deployment_id"})
 WHOLE = 0
 """Stands for the whole time asked for, as one period."""
 PAGE = 2000
-_EPOCH_YEAR = 1970
 
 Span = tuple[int, int, int | None]
 """Length of the periods to read, first minute, minute after the last (None: to the end)."""
@@ -89,7 +91,7 @@ def read_sums(connection: Connection, wanted: Wanted, minutes_from: int = 0) -> 
     until = wanted.until if wanted.until > minutes_from else -(-wanted.until // 60) * 60
     if until and until <= since:
         return
-    coarsest = min(DAY, wanted.period or DAY)
+    coarsest = wanted.period or MONTH
     if coarsest == 1:
         since = max(since, minutes_from)
     pieces = spans(since, until or None, coarsest)
@@ -117,8 +119,8 @@ def spans(since: int, until: int | None, coarsest: int) -> list[Span]:
 
 def _cut(since: int, until: int | None, lengths: Sequence[int]) -> Iterator[Span]:
     length, *shorter = lengths
-    first = -(-since // length) * length
-    last = None if until is None else until // length * length
+    first = _following(since - 1, length)
+    last = None if until is None else start_of(until, length)
     if last is not None and first >= last:
         if shorter:
             yield from _cut(since, until, shorter)
@@ -132,7 +134,8 @@ def _cut(since: int, until: int | None, lengths: Sequence[int]) -> Iterator[Span
 
 def _part(wanted: Wanted, span: Span) -> Select[Any]:
     length, first, end = span
-    table = TABLES[length]
+    whole = length == DAY and DEPLOYMENT.issuperset((*wanted.by, *wanted.only))
+    table = DEPLOYMENT_DAYS if whole else TABLES[length]
     where = [table.c.workspace_id == wanted.workspace_id, table.c.minute >= first]
     if end is not None:
         where.append(table.c.minute < end)
@@ -158,12 +161,27 @@ def _start(connection: Connection, wanted: Wanted, minute: ColumnElement[int], s
 
 def _months(oldest: int, newest: int) -> list[int]:
     """The first minutes of all calendar months (UTC) from that of ``oldest`` to that of ``newest``."""
-    first = datetime.fromtimestamp(oldest * 60, UTC)
-    found: list[int] = []
-    number = (first.year - _EPOCH_YEAR) * 12 + first.month - 1
-    while True:
-        start = int(datetime(_EPOCH_YEAR + number // 12, number % 12 + 1, 1, tzinfo=UTC).timestamp()) // 60
-        if found and start > newest:
-            return found
+    found = [start_of(oldest, MONTH)]
+    while (start := _following(found[-1], MONTH)) <= newest:
         found.append(start)
-        number += 1
+    return found
+
+
+def start_of(minute: int, length: int) -> int:
+    """The first minute of the period of some length that a minute falls into."""
+    if length != MONTH:
+        return minute - minute % length
+    day = datetime.fromtimestamp(minute * 60, UTC)
+    return _month(day.year, day.month)
+
+
+def _following(minute: int, length: int) -> int:
+    """The first minute of the period after that of ``minute``."""
+    if length != MONTH:
+        return minute - minute % length + length
+    day = datetime.fromtimestamp(minute * 60, UTC)
+    return _month(day.year + day.month // 12, day.month % 12 + 1)
+
+
+def _month(year: int, month: int) -> int:
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp()) // 60

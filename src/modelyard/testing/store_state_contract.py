@@ -5,7 +5,11 @@ Subclass ``StoreStateContract`` as ``store_contract.StoreContract``.
 
 from __future__ import annotations
 
+from collections import Counter
+from itertools import product
+
 import msgspec
+import numpy as np
 import pytest
 
 from modelyard.core.access import Action, Key
@@ -18,6 +22,7 @@ from modelyard.store.database import Session, Store
 from modelyard.store.nodes import GONE_SECONDS
 from modelyard.store.predictions import Prediction, PredictionStatus
 from modelyard.store.usage import UsageMinute
+from modelyard.store.usage_sums import DAY, MONTH, WHOLE, Wanted, start_of
 from modelyard.testing.fresh_store import FreshStore
 
 ACTOR = Actor(name="ana", workspace_id=1, address="127.0.0.1", request_id="r1")
@@ -229,6 +234,39 @@ class StoreStateContract(FreshStore):
         assert session.usage.totals(2) == []
         session.usage.forget("boot", "seg")
         assert session.usage.cursor("boot", "seg") == 0
+
+    def test_usage_adds_up_whichever_periods_it_is_read_from(self, session: Session) -> None:
+        draw = np.random.default_rng(5)
+        used = [
+            UsageMinute(
+                workspace_id=1,
+                minute=int(draw.integers(100 * DAY)),
+                deployment_id=int(draw.integers(3)),
+                key_id=int(draw.integers(2)),
+                calls=n,
+            )
+            for n in range(1, 400)
+        ]
+        for at in range(0, len(used), 50):
+            session.usage.add(used[at : at + 50])
+        for since, until in (
+            (0, 0),
+            (0, 59 * DAY),
+            (31 * DAY, 0),
+            (777, 95 * DAY + 61),
+            (40 * DAY + 7, 50 * DAY),
+            (62, 63),
+            (30 * DAY, 32 * DAY),
+        ):
+            for period, by in product((WHOLE, MONTH, DAY, 60, 1), ((), ("deployment_id",), ("key_id",))):
+                expected: Counter[tuple[int, ...]] = Counter()
+                for each in used:
+                    if since <= each.minute < (until or 100 * DAY):
+                        start = since if period == WHOLE else start_of(each.minute, period)
+                        expected[start, *(getattr(each, name) for name in by)] += each.calls
+                wanted = Wanted(workspace_id=1, since=since, until=until, period=period, by=by, sums=("calls",))
+                found = [tuple(row) for page in session.usage.sums(wanted) for row in page]
+                assert found == [(*group, calls) for group, calls in sorted(expected.items())], (since, until, period, by)
 
     def test_usage_and_cursor_are_undone_together(self, store: Store) -> None:
         def fold() -> None:

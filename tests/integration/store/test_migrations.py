@@ -113,14 +113,16 @@ def test_a_fresh_sqlite_database_is_ready_without_alembic(tmp_path):
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_usage_of_before_hours_and_days_is_in_them(store):
+def test_usage_of_before_hours_days_and_months_is_in_them(store):
     columns = "workspace_id, minute, key_id, deployment_id, version_id, protocol, kind, status, calls"
     with store.write() as session:
         migrate.upgrade(session.connection, "0002")
-        for minute, calls in ((60, 1), (119, 2), (120, 4), (1440, 8)):
+        for minute, calls in ((60, 1), (119, 2), (120, 4), (1440, 8), (31 * 1440, 16)):
             session.connection.execute(text(f"INSERT INTO usage_minutes ({columns}) VALUES (1, {minute}, 1, 1, 1, 1, 1, 2, {calls})"))
         migrate.upgrade(session.connection, HEAD)
-        for table, expected in (("usage_hours", [(60, 3), (120, 4), (1440, 8)]), ("usage_days", [(0, 7), (1440, 8)])):
+        days, february = [(0, 7), (1440, 8), (31 * 1440, 16)], (31 * 1440, 16)
+        sums = {"usage_hours": [(60, 3), (120, 4), (1440, 8), february], "usage_days": days, "usage_deployment_days": days}
+        for table, expected in (sums | {"usage_months": [(0, 15), february]}).items():
             assert session.connection.execute(text(f"SELECT minute, calls FROM {table} ORDER BY minute")).all() == expected
 
 

@@ -15,7 +15,15 @@ from modelyard.store.tables.registry import alias_moves, aliases, datasets, mode
 from modelyard.store.tables.serving import deployments, feedback, former_deployments, predictions
 from modelyard.store.tables.shares import shares
 from modelyard.store.tables.sign_in import passwords, providers, sessions
-from modelyard.store.tables.usage import usage_cursors, usage_days, usage_hours, usage_minutes, usage_segments
+from modelyard.store.tables.usage import (
+    usage_cursors,
+    usage_days,
+    usage_deployment_days,
+    usage_hours,
+    usage_minutes,
+    usage_months,
+    usage_segments,
+)
 
 __all__ = [
     "HEAD",
@@ -46,8 +54,10 @@ __all__ = [
     "shares",
     "usage_cursors",
     "usage_days",
+    "usage_deployment_days",
     "usage_hours",
     "usage_minutes",
+    "usage_months",
     "usage_segments",
     "version_files",
     "versions",

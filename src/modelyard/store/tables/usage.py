@@ -17,19 +17,19 @@ usage_cursors = Table(
 
 
 _SMALL = ("protocol", "kind", "status")
+_AMOUNTS = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached")
+_SUMS = (*_AMOUNTS, "queue_us", "compute_us", "bytes_in", "bytes_out", "energy_uj", "cached_rows", "cached_tokens_in")
 
 
 def _usage(name: str, order: tuple[str, ...] = ("key_id", "deployment_id", "version_id")) -> Table:
     # No foreign keys: usage outlives what it names, and the journal may name what a restored database lacks.
     dimensions = ("workspace_id", "minute", "key_id", "deployment_id", "version_id")
-    amounts = ("calls", "cached_calls", "rows", "tokens_in", "tokens_out", "tokens_cached")
-    sums = (*amounts, "queue_us", "compute_us", "bytes_in", "bytes_out", "energy_uj", "cached_rows", "cached_tokens_in")
     return Table(
         name,
         metadata,
         *(Column(dimension, BigInteger, nullable=False, autoincrement=False) for dimension in dimensions),
         *(Column(dimension, Integer, nullable=False, autoincrement=False) for dimension in _SMALL),
-        *(count(column) for column in sums),
+        *(count(column) for column in _SUMS),
         PrimaryKeyConstraint("workspace_id", "minute", *order, *_SMALL),
         sqlite_with_rowid=False,  # rows of one time lie together
     )
@@ -45,6 +45,19 @@ usage_hours = _usage("usage_hours", _BY_DEPLOYMENT)
 
 usage_days = _usage("usage_days", _BY_DEPLOYMENT)
 """The same by day (UTC)."""
+
+usage_months = _usage("usage_months", _BY_DEPLOYMENT)
+"""The same by calendar month (UTC)."""
+
+usage_deployment_days = Table(
+    "usage_deployment_days",
+    metadata,
+    # By day, too, with nothing kept apart but deployments: what pictures of a year are drawn from.
+    *(Column(name, BigInteger, nullable=False, autoincrement=False) for name in ("workspace_id", "minute", "deployment_id")),
+    *(count(column) for column in _SUMS),
+    PrimaryKeyConstraint("workspace_id", "minute", "deployment_id"),
+    sqlite_with_rowid=False,
+)
 
 usage_segments = Table(
     "usage_segments",
