@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from modelyard.core.access import Action, Grant
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import ServedDeployment
 from modelyard.core.errors import LimitExceeded
-from modelyard.core.inference import Cost
 from modelyard.core.limits import Measure, Scope, ServedLimit, Window
 from modelyard.gate.counters import Awaited, Counters
 from modelyard.gate.limiter import Limiter
@@ -50,7 +50,8 @@ class Machine:
         self.snapshot = SnapshotReader(self.folder / "snapshot").load()
 
     def reserve(self, worker=0, key_id=1, deployment=1, **caller):
-        return self.workers[worker].reserve(self.snapshot, grant(key_id, **caller), deployment, ("iris", "churn")[deployment - 1])
+        limiter, name = self.workers[worker], ("iris", "churn")[deployment - 1]
+        return limiter.reserve(limiter.plan(self.snapshot, grant(key_id, **caller), deployment, name))
 
     def call(self, worker=0, status=200, size=0, **cost):
         """A whole call; whether it was admitted."""

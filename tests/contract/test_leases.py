@@ -5,8 +5,8 @@ import pytest
 
 from gate_machine import Machine, limit
 from modelyard.core.clock import ManualClock
+from modelyard.core.cost import Cost
 from modelyard.core.errors import LimitExceeded, Unavailable
-from modelyard.core.inference import Cost
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.core.prices import Price
 from modelyard.core.usage import CallKind

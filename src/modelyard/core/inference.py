@@ -80,20 +80,5 @@ class InferResponse(msgspec.Struct):
     """Nothing was computed for this call: the answer was kept, or computed for another one."""
 
 
-class Cost(msgspec.Struct):
-    """What a call has used, filled in as it becomes known; read when its permit is settled."""
-
-    rows: int = 0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_cached: int = 0
-    queue_us: int = 0
-    compute_us: int = 0
-    version_id: int = 0
-    cached: bool = False
-    explanations: int = 0
-    """Of the answer, for calls that explain."""
-
-
 InferDone = Callable[[InferResponse | ModelyardError], None]
 """Called exactly once with the outcome of a call."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import msgspec
 
+from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.inference import Cost
 from modelyard.core.limits import MICRO
 
 RATES = ("call", "row", "tokens_in", "tokens_out", "tokens_cached", "compute_second", "explanation", "cached_call")

@@ -71,15 +71,18 @@ class Authenticator:
         grant = self._grants.grant(sha256(secret).digest())
         if grant is None:
             raise Unauthenticated(_UNKNOWN)
+        self.check(grant, peer)
+        return grant
+
+    def check(self, grant: Grant, peer: str, seen_ns: int = 0) -> None:
+        """Whether a grant is valid now, and from ``peer``; ``seen_ns`` is a wall-clock time that has surely passed. Raises as above."""
         # A clock that is set back must not bring an expired key to life again.
-        now = self._time_ns()
-        now = max(now, self._latest_ns)
+        now = max(self._time_ns(), self._latest_ns, seen_ns)
         self._latest_ns = now
         if grant.expires_ns and grant.expires_ns <= max(now, self._grants.seen_ns):
             raise Unauthenticated(_UNKNOWN)
         if grant.networks and not reachable_from(grant.networks, peer):
             raise WrongNetwork(grant, peer)
-        return grant
 
     def certified(self, certificate: Certificate, peer: str) -> Grant | None:
         """The grant of the valid key that a client's certificate stands for, where there is one that may be used from ``peer``."""

@@ -6,9 +6,9 @@ gives back what was not used.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from modelyard.core.access import Action, Grant
+from modelyard.core.access import Action, Certificate, Grant
 from modelyard.core.clock import Clock, SystemClock
 from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied, Unavailable
 from modelyard.core.usage import CallKind
@@ -17,8 +17,11 @@ from modelyard.gate.journal import Journal
 from modelyard.gate.limiter import Limiter
 from modelyard.gate.openness import Openness
 from modelyard.gate.permit import Permit
+from modelyard.gate.plan import Plan
 from modelyard.store.snapshot import Snapshot
 
+_KNOWN = 4096
+"""So many keys are known by the header they came in."""
 LIMITED = frozenset({CallKind.INFER, CallKind.GENERATE, CallKind.EMBED, CallKind.EXPLAIN})
 """Calls that limits count: those that compute. Asking for metadata or for a stored result is free."""
 
@@ -55,8 +58,34 @@ def scoped_deployment(grant: Grant, path: str) -> str:
     )
 
 
+class _Way:
+    """What all calls of one key to one deployment have in common."""
+
+    __slots__ = ("deployment_id", "plan")
+
+    def __init__(self, deployment_id: int) -> None:
+        self.deployment_id = deployment_id
+        self.plan: Plan | None = None
+        """Once a call that limits count has come."""
+
+
+class _Known:
+    """A key that was found good: what would be found out anew with each of its calls, as long as the snapshot is the same."""
+
+    __slots__ = ("expires_ns", "grant", "networks", "ways")
+
+    def __init__(self, grant: Grant) -> None:
+        self.grant, self.expires_ns, self.networks = grant, grant.expires_ns, grant.networks
+        self.ways: dict[str, _Way] = {}
+        """By the names of deployments that it may call."""
+
+
 class Gate:
-    """Authenticates callers and admits calls. Every refusal is an error with one sentence; nothing here waits."""
+    """Authenticates callers and admits calls. Every refusal is an error with one sentence; nothing here waits.
+
+    Keys that came lately are known by the header they came in. Such a header is found by a hash that nobody outside can compute (Python's
+    SipHash with a secret of the process) before it is compared, so that time tells nothing; all are forgotten with each new snapshot.
+    """
 
     def __init__(self, snapshots: SnapshotHolder, journal: Journal, clock: Clock | None = None, limiter: Limiter | None = None) -> None:
         self._snapshots = snapshots
@@ -64,11 +93,33 @@ class Gate:
         self._limiter = limiter
         self.openness = Openness(snapshots, clock or SystemClock())
         """What callers without a key, and pages of other origins, may do."""
-        authenticator = Authenticator(snapshots, clock)
-        self.authenticate: Callable[[Mapping[bytes, bytes], str, str], Grant] = authenticator.authenticate
+        self._authenticator = Authenticator(snapshots, clock)
+        self._of = snapshots.current
+        self._known: dict[bytes, _Known] = {}
+        self._latest: _Known | None = None
+        """The key of the call that was authenticated last: mostly that of the one to be admitted next."""
+
+    def authenticate(self, headers: Mapping[bytes, bytes], query: str, peer: str) -> Grant:
         """See ``Authenticator.authenticate``."""
-        self.certified = authenticator.certified
+        if self._of is not self._snapshots.current:
+            self._of, self._known, self._latest = self._snapshots.current, {}, None
+        value = headers.get(b"authorization")
+        if value is None or query or b"x-api-key" in headers or b"api-key" in headers:
+            return self._authenticator.authenticate(headers, query, peer)
+        known = self._known.get(value)
+        if known is None:
+            known = _Known(self._authenticator.authenticate(headers, query, peer))
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            self._known[value] = known
+        elif known.expires_ns or known.networks:
+            self._authenticator.check(known.grant, peer, self._journal.latest_ns)
+        self._latest = known
+        return known.grant
+
+    def certified(self, certificate: Certificate, peer: str) -> Grant | None:
         """See ``Authenticator.certified``."""
+        return self._authenticator.certified(certificate, peer)
 
     def admit(  # on every call's path, where keywords cost time
         self, grant: Grant, action: Action, deployment: str | None, request_id: bytes, kind: CallKind = CallKind.OTHER
@@ -81,19 +132,33 @@ class Gate:
         """
         if action not in grant.actions:
             raise PermissionDenied(f"This key may not {action}; use one that was created with the action {str(action)!r}.")
-        deployment_id = 0
-        snapshot = self._snapshots.current
-        if deployment is not None:
-            served = snapshot.deployment(grant.workspace_id, deployment)
-            if served is None or (grant.deployments and deployment not in grant.deployments):
-                raise NotFound(f"There is no deployment {deployment!r} that this key may call.")
-            deployment_id = served.id
+        way = self._way(grant, deployment) if deployment is not None else _Way(0)
         journal = self._journal
         if not journal.available:
             journal.recover()
-        caller = (request_id, grant.workspace_id, grant.key_id, deployment_id)
+        caller = (request_id, grant.workspace_id, grant.key_id, way.deployment_id)
+        snapshot = self._snapshots.current
         if snapshot.limits and kind in LIMITED:
-            if self._limiter is None:
+            limiter = self._limiter
+            if limiter is None:
                 raise Unavailable("Limits cannot be looked up by this process; ask whoever runs this server.")
-            return Permit(journal, caller, self._limiter.reserve(snapshot, grant, deployment_id, deployment or ""))
+            plan = way.plan
+            if plan is None:
+                plan = way.plan = limiter.plan(snapshot, grant, way.deployment_id, deployment or "")
+            return Permit(journal, caller, limiter.reserve(plan))
         return Permit(journal, caller)
+
+    def _way(self, grant: Grant, deployment: str) -> _Way:
+        """Raises NotFound."""
+        latest, snapshot = self._latest, self._snapshots.current
+        if latest is not None and latest.grant is grant and self._of is snapshot:
+            known = latest.ways.get(deployment)
+            if known is not None:
+                return known
+        served = snapshot.deployment(grant.workspace_id, deployment)
+        if served is None or (grant.deployments and deployment not in grant.deployments):
+            raise NotFound(f"There is no deployment {deployment!r} that this key may call.")
+        way = _Way(served.id)
+        if latest is not None and latest.grant is grant and self._of is snapshot:
+            latest.ways[deployment] = way
+        return way

@@ -17,7 +17,7 @@ from modelyard.core.prices import Tariff
 from modelyard.gate.counters import Awaited, Counters
 from modelyard.gate.meter import Lease, Meter
 from modelyard.gate.plan import FORESEEN, ONE_EACH, Mean, Plan, Shown, Varied
-from modelyard.gate.reservation import Held, Reservation
+from modelyard.gate.reservation import Hands, Held, Reservation
 from modelyard.store.snapshot import Snapshot
 
 __all__ = ["Awaited", "Limiter", "Reservation"]
@@ -44,31 +44,30 @@ class _Bound:
     """By the limits that it is about: the calls of many keys are often bound by the same."""
 
 
-class Limiter:
+class Limiter(Hands):
     """Reserves and settles for one worker. Belongs to its event loop; ``tick`` is called there every few dozen milliseconds."""
 
     def __init__(self, counters: Counters, clock: Clock | None = None) -> None:
-        clock = clock or SystemClock()
+        super().__init__(counters.words, clock or SystemClock())
         counters.sit()
         self._counters = counters
-        self.words = counters.words
-        self.now, self.time_ns = clock.monotonic_ns, clock.time_ns
         self._meters: dict[int, Meter] = {}
         self._means: dict[tuple[int, Measure], Mean] = {}
         self._drawn: set[Meter] = set()
         self._bound = _Bound(Snapshot.empty())
 
-    def reserve(self, snapshot: Snapshot, grant: Grant, deployment_id: int, deployment: str) -> Reservation | None:
+    def plan(self, snapshot: Snapshot, grant: Grant, deployment_id: int, deployment: str) -> Plan:
+        """The limits that bind a key's calls of a deployment, as long as the snapshot is the same."""
+        bound = self._bound
+        if bound.snapshot is not snapshot:
+            bound = self._adopt(snapshot)
+        return bound.plans.get((grant.key_id, deployment_id)) or self._plan(bound, grant, deployment_id, deployment)
+
+    def reserve(self, plan: Plan) -> Reservation | None:
         """Reserves a call on every limit that binds it, or on none; None when none does.
 
         Raises LimitExceeded, Awaited when units may come within moments, Unavailable when limits cannot be looked up.
         """
-        bound = self._bound
-        if bound.snapshot is not snapshot:
-            bound = self._adopt(snapshot)
-        plan = bound.plans.get((grant.key_id, deployment_id))
-        if plan is None:
-            plan = self._plan(bound, grant, deployment_id, deployment)
         now = self.now()
         leases = []
         for meter in plan.single:

@@ -6,7 +6,7 @@ import logging
 
 import msgspec
 
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 from modelyard.core.limits import Limit, Measure, Scope
 from modelyard.core.prices import Tariff
 from modelyard.core.shares import Share, share_subject

@@ -6,12 +6,14 @@ import asyncio
 import time
 from typing import Protocol
 
+from modelyard.core.cost import Cost
 from modelyard.core.errors import ModelyardError
-from modelyard.core.inference import Cost
 from modelyard.core.limits import Standings
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.counters import Awaited
-from modelyard.gate.journal import Caller
+from modelyard.gate.journal import Journal
+from modelyard.gate.reservation import Reservation
+from modelyard.store.records import Caller
 
 AGAIN_S = 0.02
 """After this time a call that awaits units asks for them again."""
@@ -122,9 +124,17 @@ class Permit:
         reservation = self._reservation
         if reservation is not None:
             # First, so that a process killed in between has counted a call too many and never one too few.
-            reservation.settle(status, cost, bytes_in + bytes_out)
-            self.standings = reservation.standings()
-        self.recorded = journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
+            size = bytes_in + bytes_out
+            if isinstance(reservation, Reservation):  # compiled, a call of its own class is a jump
+                reservation.settle(status, cost, size)
+                self.standings = reservation.standings()
+            else:
+                reservation.settle(status, cost, size)
+                self.standings = reservation.standings()
+        if isinstance(journal, Journal):
+            self.recorded = journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
+        else:
+            self.recorded = journal.append(self.caller, status, cost, protocol, kind, bytes_in, bytes_out)
 
 
 async def expect_soon(permit: Permit, known: Cost, size: int) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 from modelyard.core.limits import Measure, Standings
 from modelyard.core.prices import Tariff
 from modelyard.gate.meter import Meter

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol as Seam
+from collections.abc import Sequence
 
+from modelyard.core.clock import Clock
+from modelyard.core.cost import Cost
 from modelyard.core.errors import LimitExceeded
-from modelyard.core.inference import Cost
 from modelyard.core.limits import Measure, Standings, amount_text
 from modelyard.gate.counters import Awaited
 from modelyard.gate.meter import Lease, Meter
@@ -15,21 +15,24 @@ from modelyard.gate.plan import Plan, Varied
 _FRESH_NS = 2_000_000
 
 
-class Hands(Seam):
-    """What a reservation needs of the limiter that made it."""
+class Hands:
+    """What a reservation needs of the limiter that made it: its base, so that a compiled call finds it without asking by name."""
 
-    words: memoryview[int]
-    now: Callable[[], int]
-    time_ns: Callable[[], int]
+    def __init__(self, words: memoryview[int], clock: Clock) -> None:
+        self.words = words
+        self.now, self.time_ns = clock.monotonic_ns, clock.time_ns
 
     def draw(self, meter: Meter, need: int, now: int) -> Lease:
         """A lease with at least ``need`` units in hand; raises LimitExceeded or Awaited."""
+        raise NotImplementedError
 
     def give_back(self, meter: Meter) -> None:
         """Puts idle units where others find them."""
+        raise NotImplementedError
 
     def watch(self, meter: Meter) -> None:
         """Sees to it that units which came back into hand do not lie idle there."""
+        raise NotImplementedError
 
 
 class Held:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 from typing import Protocol as Seam
 
 from modelyard.core.access import Grant
+from modelyard.core.cost import Cost
 from modelyard.core.errors import Internal, LimitExceeded, ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Abort, Exchange, Fields, Headers
-from modelyard.core.inference import Cost, InferRequest, InferResponse
+from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.limits import Measure, Standing, Standings
 from modelyard.core.usage import CallKind
 from modelyard.gate.counters import Awaited

@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.exchange import Abort
 from modelyard.core.generation import Cancel, FinishReason, GenerateRequest, GenerationUsage, TokenChunk
-from modelyard.core.inference import Cost
 from modelyard.gate.check import scoped_deployment
 from modelyard.gate.permit import expect_soon, spend_soon
 from modelyard.protocols.call import Call

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from modelyard.core.access import Action, Grant
+from modelyard.core.cost import Cost
 from modelyard.core.errors import JobFailed, LimitExceeded, ModelyardError
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.counters import Awaited

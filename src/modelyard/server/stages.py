@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 
 EVERY = 64
 """One call of so many is measured; a power of two."""

@@ -10,13 +10,13 @@ from functools import partial
 from itertools import count
 from weakref import WeakValueDictionary
 
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import DeploymentState, ServedDeployment
 from modelyard.core.errors import InvalidRequest, Unavailable
 from modelyard.core.graph import Node as Graph
-from modelyard.core.inference import Cost, InferResponse
+from modelyard.core.inference import InferResponse
 from modelyard.core.policy import EMPTY, Cache, Policy
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.gate.journal import Caller
 from modelyard.serving.cache import ResponseCache
 from modelyard.serving.gathering import Gathering
 from modelyard.serving.graph import GraphLane, names_in
@@ -26,6 +26,7 @@ from modelyard.serving.shadow import ShadowLane
 from modelyard.serving.statistics import CallStatistics
 from modelyard.serving.sticky import StickyChoice
 from modelyard.serving.tallies import Later, Tallies
+from modelyard.store.records import Caller
 
 logger = logging.getLogger(__name__)
 

@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TypeVar
 
 from modelyard.core.access import ALL_ACTIONS, Action, Grant
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import Route, ServedDeployment, ServedVersion
 from modelyard.core.errors import ModelyardError, Unauthenticated, Unavailable
 from modelyard.core.exchange import Exchange, Fields, Headers
-from modelyard.core.inference import Cost
 from modelyard.core.models import Artifact, Profile
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
 from modelyard.core.usage import CallKind, ProtocolId
-from modelyard.gate.journal import Caller
 from modelyard.gate.permit import Permit, Reserved
 from modelyard.runtimes.base import LoadedModel
 from modelyard.serving.replica import Replica, Timing
+from modelyard.store.records import Caller
 from modelyard.store.snapshot import Snapshot
 
 Answer = TypeVar("Answer")

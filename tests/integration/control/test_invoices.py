@@ -13,8 +13,8 @@ import pytest
 import modelyard
 from management import ADMIN, Platform
 from modelyard.cli.main import main
+from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest, PermissionDenied
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder

@@ -17,8 +17,8 @@ import modelyard
 from management import ADMIN, Platform
 from modelyard.cli.main import main
 from modelyard.core.access import Action
+from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest, NotFound
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId, UsageStep
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder

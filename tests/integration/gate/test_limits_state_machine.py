@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from gate_machine import Machine, limit
 from modelyard.core.clock import ManualClock
+from modelyard.core.cost import Cost
 from modelyard.core.errors import LimitExceeded, Unavailable
-from modelyard.core.inference import Cost
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.gate.counters import Counters
 from modelyard.gate.limiter import Limiter

@@ -14,7 +14,7 @@ from modelyard.store.segments import JournalReader
 WORKER = """
 import os, sys
 from pathlib import Path
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 

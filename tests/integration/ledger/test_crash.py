@@ -10,7 +10,7 @@ import time
 import pytest
 
 from modelyard.core.clock import ManualClock
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger import fold as module

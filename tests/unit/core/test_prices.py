@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.inference import Cost
 from modelyard.core.prices import HIGHEST, RATES, Price, Tariff, check_rates
 
 

@@ -12,6 +12,7 @@ from modelyard.store.snapshot import SnapshotReader, SnapshotState, SnapshotWrit
 SECRET = "my_abc_0123456789"
 SCOPED = "my_def_0123456789"
 EXPIRING = "my_exp_0123456789"
+BOUND = "my_net_0123456789"
 
 
 def key(number, secret, **changes):
@@ -35,6 +36,7 @@ def snapshots(tmp_path, clock):
             key(1, SECRET, actions=(Action.INFER, Action.READ)),
             key(2, SCOPED, deployments=("churn",)),
             key(3, EXPIRING, expires_ns=clock.time_ns() + 60_000_000_000),
+            key(4, BOUND, networks=("10.0.0.0/8",)),
         ),
     )
     writer = SnapshotWriter(tmp_path / "snapshot", clock)

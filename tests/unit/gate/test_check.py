@@ -2,8 +2,8 @@ import msgspec
 import pytest
 
 from modelyard.core.access import Action
-from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied, Unavailable
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
+from modelyard.core.errors import InvalidRequest, NotFound, PermissionDenied, Unauthenticated, Unavailable
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.check import Gate, SnapshotHolder, scoped_deployment
 from modelyard.store.segments import JournalReader
@@ -82,3 +82,59 @@ def test_a_path_without_a_name_means_the_one_deployment_of_the_key(wide, scoped)
         scoped_deployment(wide, "/invocations")
     with pytest.raises(InvalidRequest, match="may call 2 deployments"):
         scoped_deployment(msgspec.structs.replace(scoped, deployments=frozenset({"a", "b"})), "/invocations")
+
+
+def bearer(secret):
+    return {b"authorization": b"Bearer " + secret}
+
+
+def test_a_key_that_came_before_is_refused_from_the_snapshot_on_that_lacks_it(gate, snapshots):
+    grant = gate.authenticate(bearer(b"my_abc_0123456789"), "", "10.1.2.3")
+    assert gate.authenticate(bearer(b"my_abc_0123456789"), "", "10.1.2.3") is grant
+    gate.admit(grant, Action.INFER, "iris", ID)
+    snapshots.current = SnapshotHolder().current
+    with pytest.raises(Unauthenticated, match="not valid"):
+        gate.authenticate(bearer(b"my_abc_0123456789"), "", "10.1.2.3")
+    with pytest.raises(NotFound):
+        gate.admit(grant, Action.INFER, "iris", ID)
+
+
+def test_a_known_key_expires_and_no_clock_brings_it_back(gate, clock):
+    once = gate.authenticate(bearer(b"my_exp_0123456789"), "", "10.1.2.3")
+    clock.advance(61)
+    other = gate.authenticate(bearer(b"my_abc_0123456789"), "", "10.1.2.3")
+    gate.admit(other, Action.INFER, "iris", ID).settle(200, Cost(), ProtocolId.OTHER, CallKind.OTHER, 0, 0)
+    clock.advance(-120)  # the record of a call says that it was later
+    with pytest.raises(Unauthenticated, match="not valid"):
+        gate.authenticate(bearer(b"my_exp_0123456789"), "", "10.1.2.3")
+    assert once.key_id == 3
+
+
+def test_a_known_key_is_refused_from_other_networks(gate):
+    headers = bearer(b"my_net_0123456789")
+    assert gate.authenticate(headers, "", "10.1.2.3").key_id == 4
+    assert gate.authenticate(headers, "", "10.9.9.9").key_id == 4
+    with pytest.raises(PermissionDenied, match="may not be used from"):
+        gate.authenticate(headers, "", "192.0.2.1")
+
+
+def test_known_keys_are_not_mixed(gate):
+    wide = gate.authenticate(bearer(b"my_abc_0123456789"), "", "10.1.2.3")
+    gate.admit(wide, Action.INFER, "iris", ID)
+    scoped = gate.authenticate(bearer(b"my_def_0123456789"), "", "10.1.2.3")
+    with pytest.raises(NotFound):
+        gate.admit(scoped, Action.INFER, "iris", ID)
+    assert gate.admit(wide, Action.INFER, "iris", ID).caller == (ID, 1, 1, 1)
+    assert gate.admit(scoped, Action.INFER, "churn", ID).caller == (ID, 1, 2, 2)
+    for also in ({b"x-api-key": b"my_def_0123456789"}, {b"api-key": b"other"}):
+        with pytest.raises(Unauthenticated, match="Several"):
+            gate.authenticate(bearer(b"my_abc_0123456789") | also, "", "10.1.2.3")
+    with pytest.raises(Unauthenticated, match="address"):
+        gate.authenticate(bearer(b"my_abc_0123456789"), "key=1", "10.1.2.3")
+
+
+def test_more_keys_than_are_remembered_are_all_let_in(gate, monkeypatch):
+    monkeypatch.setattr("modelyard.gate.check._KNOWN", 1)
+    for _ in range(2):
+        for secret, number in ((b"my_abc_0123456789", 1), (b"my_def_0123456789", 2)):
+            assert gate.authenticate(bearer(secret), "", "10.1.2.3").key_id == number

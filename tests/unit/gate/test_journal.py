@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.clock import ManualClock
+from modelyard.core.cost import Cost
 from modelyard.core.errors import Unavailable
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate import journal as module
 from modelyard.gate.journal import Journal

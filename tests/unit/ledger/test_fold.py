@@ -3,8 +3,8 @@ import os
 
 import pytest
 
+from modelyard.core.cost import Cost
 from modelyard.core.errors import Conflict, Unavailable
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.clock import ManualClock
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import Deployment
 from modelyard.core.errors import InvalidRequest
-from modelyard.core.inference import Cost
 from modelyard.core.prices import Price
 from modelyard.core.usage import CallKind
 from modelyard.ledger.invoice import Invoices, amount_of

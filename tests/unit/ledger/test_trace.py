@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from modelyard.core.access import Key
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import InvalidRequest, NotFound
-from modelyard.core.inference import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.ledger.fold import Folder

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from types import SimpleNamespace
 
+from modelyard.core.cost import Cost
 from modelyard.core.generation import GenerationUsage, TokenChunk
-from modelyard.core.inference import Cost
 from modelyard.protocols.generating import NOTHING, _pay
 
 

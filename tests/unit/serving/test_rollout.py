@@ -7,10 +7,10 @@ import msgspec
 import pytest
 
 from modelyard.core.clock import ManualClock
+from modelyard.core.cost import Cost
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import InvalidRequest, NotFound
 from modelyard.core.events import Actor
-from modelyard.core.inference import Cost
 from modelyard.core.models import Artifact, Profile, Version
 from modelyard.core.rollout import Decision, Outcomes, Step, Tally
 from modelyard.core.signature import Signature, TensorSpec

@@ -2,7 +2,7 @@ import struct
 
 import pytest
 
-from modelyard.core.inference import Cost
+from modelyard.core.cost import Cost
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.gate.journal import Journal
 from modelyard.store.segments import DTYPE, FIELDS, RECORD_SIZE, SEAL, JournalReader, SegmentHeader
