@@ -7,6 +7,7 @@ gives back what was not used.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Final
 
 from modelyard.core.access import Action, Certificate, Grant
 from modelyard.core.clock import Clock, SystemClock
@@ -20,7 +21,8 @@ from modelyard.gate.permit import Permit
 from modelyard.gate.plan import Plan
 from modelyard.store.snapshot import Snapshot
 
-_KNOWN = 4096
+NOBODY = Grant(workspace_id=0, key_id=0, public_id="", actions=frozenset(), deployments=frozenset())
+_KNOWN: Final = 4096
 """So many keys are known by the header they came in."""
 LIMITED = frozenset({CallKind.INFER, CallKind.GENERATE, CallKind.EMBED, CallKind.EXPLAIN})
 """Calls that limits count: those that compute. Asking for metadata or for a stored result is free."""
@@ -61,23 +63,39 @@ def scoped_deployment(grant: Grant, path: str) -> str:
 class _Way:
     """What all calls of one key to one deployment have in common."""
 
-    __slots__ = ("deployment_id", "plan")
+    __slots__ = ("actions", "deployment_id", "key_id", "limited", "plan", "workspace_id")
 
-    def __init__(self, deployment_id: int) -> None:
-        self.deployment_id = deployment_id
+    def __init__(self, grant: Grant, deployment_id: int, *, limited: bool) -> None:
+        self.actions = grant.actions
+        self.workspace_id, self.key_id, self.deployment_id = grant.workspace_id, grant.key_id, deployment_id
+        self.limited = limited
+        """Whether there are limits at all."""
         self.plan: Plan | None = None
-        """Once a call that limits count has come."""
+        """Those that bind such a call, once one has come."""
 
 
 class _Known:
     """A key that was found good: what would be found out anew with each of its calls, as long as the snapshot is the same."""
 
-    __slots__ = ("expires_ns", "grant", "networks", "ways")
+    __slots__ = ("checked", "grant", "snapshot", "unnamed", "ways")
 
-    def __init__(self, grant: Grant) -> None:
-        self.grant, self.expires_ns, self.networks = grant, grant.expires_ns, grant.networks
+    def __init__(self, grant: Grant, snapshot: Snapshot) -> None:
+        self.grant, self.snapshot = grant, snapshot
+        self.checked = bool(grant.expires_ns or grant.networks)
+        """Whether each call must be looked at."""
+        self.unnamed = _Way(grant, 0, limited=bool(snapshot.limits))
+        """Calls that name no deployment."""
         self.ways: dict[str, _Way] = {}
         """By the names of deployments that it may call."""
+
+    def way(self, deployment: str) -> _Way:
+        """Raises NotFound."""
+        grant = self.grant
+        served = self.snapshot.deployment(grant.workspace_id, deployment)
+        if served is None or (grant.deployments and deployment not in grant.deployments):
+            raise NotFound(f"There is no deployment {deployment!r} that this key may call.")
+        way = self.ways[deployment] = _Way(grant, served.id, limited=self.unnamed.limited)
+        return way
 
 
 class Gate:
@@ -94,25 +112,35 @@ class Gate:
         self.openness = Openness(snapshots, clock or SystemClock())
         """What callers without a key, and pages of other origins, may do."""
         self._authenticator = Authenticator(snapshots, clock)
+        self._limited = LIMITED
         self._of = snapshots.current
-        self._known: dict[bytes, _Known] = {}
-        self._latest: _Known | None = None
+        self._bearers: dict[bytes, _Known] = {}
+        self._bare: dict[bytes, _Known] = {}
+        """By the Authorization header, and by X-API-Key."""
+        self._latest = _Known(NOBODY, self._of)
         """The key of the call that was authenticated last: mostly that of the one to be admitted next."""
 
     def authenticate(self, headers: Mapping[bytes, bytes], query: str, peer: str) -> Grant:
         """See ``Authenticator.authenticate``."""
-        if self._of is not self._snapshots.current:
-            self._of, self._known, self._latest = self._snapshots.current, {}, None
+        snapshot = self._snapshots.current
+        if self._of is not snapshot:
+            self._of, self._bearers, self._bare = snapshot, {}, {}
         value = headers.get(b"authorization")
-        if value is None or query or b"x-api-key" in headers or b"api-key" in headers:
+        found = self._bearers
+        if value is None:
+            value = headers.get(b"x-api-key")
+            found = self._bare
+        elif b"x-api-key" in headers:
+            value = None
+        if value is None or query or b"api-key" in headers:
             return self._authenticator.authenticate(headers, query, peer)
-        known = self._known.get(value)
+        known = found.get(value)
         if known is None:
-            known = _Known(self._authenticator.authenticate(headers, query, peer))
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            self._known[value] = known
-        elif known.expires_ns or known.networks:
+            known = _Known(self._authenticator.authenticate(headers, query, peer), snapshot)
+            if len(found) >= _KNOWN:
+                found.clear()
+            found[value] = known
+        elif known.checked:
             self._authenticator.check(known.grant, peer, self._journal.latest_ns)
         self._latest = known
         return known.grant
@@ -130,35 +158,25 @@ class Gate:
         (the same answer, so that names cannot be probed), LimitExceeded, Awaited when what a limit lacks may come within moments,
         Unavailable when usage cannot be recorded now.
         """
-        if action not in grant.actions:
+        known = self._latest
+        if known.grant is not grant or known.snapshot is not self._snapshots.current:
+            known = _Known(grant, self._snapshots.current)
+        way = known.unnamed if deployment is None else known.ways.get(deployment)
+        # The right comes first: whoever lacks it learns nothing of names.
+        if action not in known.unnamed.actions:
             raise PermissionDenied(f"This key may not {action}; use one that was created with the action {str(action)!r}.")
-        way = self._way(grant, deployment) if deployment is not None else _Way(0)
+        if way is None:
+            way = known.way(deployment or "")
         journal = self._journal
         if not journal.available:
             journal.recover()
-        caller = (request_id, grant.workspace_id, grant.key_id, way.deployment_id)
-        snapshot = self._snapshots.current
-        if snapshot.limits and kind in LIMITED:
-            limiter = self._limiter
-            if limiter is None:
-                raise Unavailable("Limits cannot be looked up by this process; ask whoever runs this server.")
-            plan = way.plan
-            if plan is None:
-                plan = way.plan = limiter.plan(snapshot, grant, way.deployment_id, deployment or "")
-            return Permit(journal, caller, limiter.reserve(plan))
-        return Permit(journal, caller)
-
-    def _way(self, grant: Grant, deployment: str) -> _Way:
-        """Raises NotFound."""
-        latest, snapshot = self._latest, self._snapshots.current
-        if latest is not None and latest.grant is grant and self._of is snapshot:
-            known = latest.ways.get(deployment)
-            if known is not None:
-                return known
-        served = snapshot.deployment(grant.workspace_id, deployment)
-        if served is None or (grant.deployments and deployment not in grant.deployments):
-            raise NotFound(f"There is no deployment {deployment!r} that this key may call.")
-        way = _Way(served.id)
-        if latest is not None and latest.grant is grant and self._of is snapshot:
-            latest.ways[deployment] = way
-        return way
+        caller = (request_id, way.workspace_id, way.key_id, way.deployment_id)
+        if not way.limited or kind not in self._limited:
+            return Permit(journal, caller)
+        limiter = self._limiter
+        if limiter is None:
+            raise Unavailable("Limits cannot be looked up by this process; ask whoever runs this server.")
+        plan = way.plan
+        if plan is None:
+            plan = way.plan = limiter.plan(known.snapshot, grant, way.deployment_id, deployment or "")
+        return Permit(journal, caller, limiter.reserve(plan))

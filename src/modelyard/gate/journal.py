@@ -27,7 +27,7 @@ from modelyard.core.cost import Cost
 from modelyard.core.errors import Unavailable
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.store.records import Caller, RecordEncoder
-from modelyard.store.segments import FIELDS, MARK, RECORD_SIZE, SEAL, SUFFIX, SegmentHeader
+from modelyard.store.segments import FIELDS_SIZE, MARK, RECORD_SIZE, SEAL, SUFFIX, SegmentHeader
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +69,7 @@ class Journal:
         self._serves = serves
         self._lapse = 0
         self._encoder = RecordEncoder()
+        self._crc32, self._seal = crc32, SEAL.pack_into  # found faster here than among a module's names
         self.unrecorded = 0
         """Calls that were let go on without a record."""
         self.latest_ns = 0
@@ -101,9 +102,9 @@ class Journal:
         self.latest_ns = now = self._time_ns()
         fields = self._encoder.encode(caller, now, status, cost, protocol, kind, (bytes_in, bytes_out), at // RECORD_SIZE)
         memory = self._memory
-        seal = at + FIELDS.size
+        seal = at + FIELDS_SIZE
         memory[at:seal] = fields
-        SEAL.pack_into(memory, seal, crc32(fields), MARK)
+        self._seal(memory, seal, self._crc32(fields), MARK)
         self._at = at = at + RECORD_SIZE
         if at >= self._alert:
             self._look_ahead()

@@ -36,24 +36,26 @@ class Meter:
         "_counters",
         "_drawn_ns",
         "_seen",
+        "_spent",
+        "_spent_at",
         "_time_ns",
+        "_words",
         "base",
         "keep",
         "lease",
         "left",
         "limit",
         "returns",
-        "spent_at",
         "whole",
         "window_at",
     )
 
     def __init__(self, limit: ServedLimit, counters: Counters, time_ns: Callable[[], int]) -> None:
-        self._counters, self._time_ns = counters, time_ns
+        self._counters, self._words, self._time_ns = counters, counters.words, time_ns
         with counters.locked():
             self.base = base = counters.place(limit.id)
         self.window_at = base + WINDOW
-        self.spent_at = base + SPENT + counters.seat
+        self._spent_at = base + SPENT + counters.seat
         self.returns = limit.measure is Measure.CONCURRENT
         """Whether units come back when a call ends."""
         self.keep = 0
@@ -61,7 +63,7 @@ class Meter:
         self.left = 0
         """What nobody had in hands when this process last looked."""
         self.lease = Lease(self, -1, 0)
-        self._chunk, self._drawn_ns, self._seen = 1, 0, 0
+        self._chunk, self._drawn_ns, self._seen, self._spent = 1, 0, 0, 0
         self.change(limit)
 
     def change(self, limit: ServedLimit) -> None:
@@ -75,6 +77,18 @@ class Meter:
             words[base + REVISION], words[base + AMOUNT] = limit.revision, limit.counted
             if limit.window in LOCAL_WINDOWS:
                 words[base + GRANTED] = limit.counted
+
+    def count(self, units: int) -> None:
+        """Counts units as spent in the window of the lease, which the caller has seen to be the counters' still.
+
+        Nobody else writes that word while the window is the same, so it need not be read.
+        """
+        self._spent = spent = self._spent + units
+        self._words[self._spent_at] = spent
+
+    def count_now(self, units: int) -> None:
+        """The same in whichever window the counters are."""
+        self._words[self._spent_at] = self._spent = self._words[self._spent_at] + units
 
     def draw(self, need: int, now: int) -> Lease:
         """A lease with at least ``need`` available (of monotonic time ``now``).
@@ -143,7 +157,7 @@ class Meter:
             self._counters.ask(self.base, 1)
             raise Awaited(Unavailable(f"The limit of {limit.text} cannot be looked up now; try again.", retry_after=_SOON))
         mine = self.base + TAKEN + self._counters.seat
-        words[mine] = words[self.spent_at]
+        words[mine] = self._spent = words[self._spent_at]
         self.lease = lease = Lease(self, window, until)
         self._seen = 0  # the chunk stays: the rate of a new window is mostly that of the last
         return lease
@@ -156,7 +170,7 @@ class Meter:
         stock = words[base + GRANTED] - counters.used(base)
         mine = base + TAKEN + counters.seat
         # What was overspent counts as used already: taking it up costs nothing more.
-        debt = max(0, words[self.spent_at] - words[mine])
+        debt = max(0, words[self._spent_at] - words[mine])
         if stock < short - debt:
             raise self._refusal(need, now)
         self._chunk = min(_LARGEST, self._chunk * 2) if now - self._drawn_ns < _FAST_NS else max(1, self._chunk // 2)
@@ -181,7 +195,7 @@ class Meter:
             return Awaited(Unavailable(f"More of the limit of {limit.text} is on its way; try again.", retry_after=_SOON))
         spent = counters.spent(base) + words[base + ELSEWHERE]
         held = max(0, counters.used(base) - counters.spent(base))
-        mine = words[base + TAKEN + counters.seat] - words[self.spent_at]
+        mine = words[base + TAKEN + counters.seat] - words[self._spent_at]
         self.left = 0
         if words[base + ELSEWHERE]:
             words[base + NEED] = max(need, words[base + NEED])

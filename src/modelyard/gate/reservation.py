@@ -89,11 +89,11 @@ class Reservation:
 
     def spend(self, cost: Cost, size: int) -> None:
         """Counts as spent what a call that goes on has used since its beginning."""
-        now, tariff, words = self._hands.time_ns(), self._plan.tariff, self._hands.words
+        now, tariff = self._hands.time_ns(), self._plan.tariff
         totals = [max(held.before + held.spent, held.varied.used(cost, size, tariff, now)) for held in self._held]
         self._secure([max(held.before + held.reserved, total) for held, total in zip(self._held, totals, strict=True)])
         for held, total in zip(self._held, totals, strict=True):
-            words[held.lease.meter.spent_at] += total - held.before - held.spent
+            held.lease.meter.count_now(total - held.before - held.spent)
             held.spent = total - held.before
 
     def settle(self, status: int, cost: Cost, size: int) -> None:
@@ -110,7 +110,7 @@ class Reservation:
                 else:
                     self._hands.watch(meter)
             else:
-                words[meter.spent_at] += 1
+                meter.count(1)
         if self._held:
             self._settle_held(status, cost, size)
 
@@ -136,7 +136,7 @@ class Reservation:
             lease = held.lease
             meter = lease.meter
             if words[meter.window_at] == lease.window:
-                words[meter.spent_at] += actual - held.spent
+                meter.count(actual - held.spent)
                 lease.available += held.reserved - actual
                 if held.reserved > actual:
                     self._hands.watch(meter)

@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import msgspec
 import numpy as np
@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 
 from modelyard.core.usage import CallKind, ProtocolId, UsageRecord
 
-RECORD_SIZE = 128
+RECORD_SIZE: Final = 128
 SUFFIX = ".journal"
 ARCHIVE_SUFFIX = SUFFIX + ".gz"
 FIELDS = struct.Struct("<16sQQQQQIIIIIIQQHBBB11xQ")
 """Request id, time, workspace, key, deployment, version, rows, tokens in, out, cached, queue µs, compute µs, bytes in, bytes out,
 status, protocol, kind, flags; 11 bytes to spare; number in the segment."""
+FIELDS_SIZE: Final = 120
 SEAL = struct.Struct("<II")
-MARK = 0x4452594D  # "MYRD"
-CACHED = 1
+MARK: Final = 0x4452594D  # "MYRD"
+CACHED: Final = 1
 
 DTYPE = np.dtype(
     {
