@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -17,6 +18,19 @@ settings.register_profile("modelyard", deadline=None)
 # `make fuzz`: the same properties on many more inputs.
 settings.register_profile("fuzz", deadline=None, max_examples=20_000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "modelyard"))
+
+LONGEST = ("docs", "acceptance", "integration/train", "integration/optimize", "unit/train", "unit/optimize", "contract", "integration")
+"""Folders whose files take longest."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that processes that run files side by side end together."""
+
+    def rank(item: pytest.Item) -> int:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((at for at, folder in enumerate(LONGEST) if place.startswith(f"{folder}/")), len(LONGEST))
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,20 @@ import xgboost
 import estimators
 from modelyard.testing.importer_contract import Case, ImporterContract, KeptContract
 
+pytestmark = pytest.mark.usefixtures("quick_conversions")
+PRELOADED = [
+    "modelyard.importers.work",
+    "modelyard.importers.estimators",
+    "modelyard.importers.boosters",
+    "skops.io",
+    "pandas",
+    "onnxmltools",
+    "xgboost",
+    "lightgbm",
+    "catboost",
+    "onnxruntime",
+]
+
 
 def _joblib(estimator) -> bytes:
     stream = io.BytesIO()

@@ -10,6 +10,16 @@ import networks
 from modelyard.core.signature import TensorSpec
 from modelyard.testing.importer_contract import Case, ImporterContract, KeptContract
 
+pytestmark = pytest.mark.usefixtures("quick_conversions")
+PRELOADED = [
+    "modelyard.importers.work",
+    "modelyard.importers.torch_models",
+    "modelyard.importers.keras_models",
+    "onnxscript",
+    "torch._dynamo",
+    "onnxruntime",
+]
+
 
 def said(*texts):
     return {"signature": [msgspec.to_builtins(TensorSpec.parse(text)) for text in texts]}

@@ -18,6 +18,15 @@ from makers import files_of, make
 from modelyard.core.signature import TensorSpec
 from modelyard.testing.importer_contract import Case, ImporterContract, KeptContract, imported
 
+pytestmark = pytest.mark.usefixtures("quick_conversions")
+PRELOADED = [
+    "modelyard.importers.work",
+    "modelyard.importers.saved_models",
+    "modelyard.importers.estimators",
+    "mlflow.pyfunc",
+    "onnxruntime",
+]
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):

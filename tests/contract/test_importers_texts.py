@@ -8,6 +8,9 @@ import pytest
 import networks
 from modelyard.testing.importer_contract import Case, ImporterContract
 
+pytestmark = pytest.mark.usefixtures("quick_conversions")
+PRELOADED = ["modelyard.importers.work", "modelyard.importers.text_models", "onnxscript", "torch._dynamo", "onnxruntime"]
+
 
 class TestEncoders(ImporterContract):
     """Tiny random ones, with a tokenizer trained here; texts of different lengths."""

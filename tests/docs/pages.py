@@ -32,3 +32,26 @@ def pages() -> list[Path]:
     found = [page for page in sorted((ROOT / "docs").rglob("*.md")) if re.search(r"^```(bash|python)", page.read_text(), re.M)]
     assert found
     return found
+
+
+QUICKSTART = ROOT / "docs" / "quickstart.md"
+TRAINING = {
+    "adapt-a-language-model",
+    "choose-columns",
+    "classify-texts",
+    "fine-tune-an-encoder",
+    "forecast-a-series",
+    "make-a-model-smaller",
+    "make-a-small-language-model",
+    "read-a-report",
+    "search-recipes",
+    "train-on-a-table",
+    "train-on-images",
+    "train-with-several-workers",
+}
+"""Pages whose models are made here: they take about as long as all the others."""
+
+
+def howtos(*, training: bool) -> list[Path]:
+    """The pages to run on one platform, one after another; files of tests run side by side."""
+    return [page for page in pages() if page != QUICKSTART and (page.stem in TRAINING) is training]

@@ -37,9 +37,9 @@ class Illustrator:
     ``draw`` returns at once, and pictures that follow each other are drawn side by side; ``finish`` waits until all are drawn.
     """
 
-    def __init__(self, folder: Path, command: Sequence[str] = COMMAND) -> None:
+    def __init__(self, folder: Path, command: Sequence[str] = ()) -> None:
         self._folder = folder
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command or COMMAND, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self._encode = msgspec.json.Encoder(enc_hook=_plain).encode
 
     def draw(self, kind: str, name: str, **arguments: Any) -> None:

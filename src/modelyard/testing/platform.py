@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import pkgutil
 import secrets
 import signal
 import socket
@@ -18,9 +20,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard import cli
+from modelyard.testing.preloaded import Preloaded
+
 _GUARDED = {"tls_certificate", "socket", "management_socket", "allow_networks", "management_allow_networks", "deny_networks"}
 """Settings with which the listeners do not simply answer anybody."""
 COMMAND = [sys.executable, "-m", "modelyard.cli.main"]
+
+
+@functools.cache
+def quick_command() -> list[str]:
+    """``COMMAND`` without the time that its imports take, for commands that talk to a platform and end; where that goes."""
+    if sys.platform != "linux":
+        return COMMAND
+    return Preloaded([f"modelyard.cli.{module.name}" for module in pkgutil.iter_modules(cli.__path__)]).command("modelyard.cli.main")
 
 
 def free_port() -> int:
@@ -82,7 +95,7 @@ class RunningPlatform:
         """Runs the command line against this platform."""
         environment = self.environment | ({"MODELYARD_KEY": key} if key else {})
         done = subprocess.run(
-            [*COMMAND, *arguments],
+            [*quick_command(), *arguments],
             env=environment,
             capture_output=True,
             text=True,

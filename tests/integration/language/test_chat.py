@@ -6,14 +6,12 @@ import json
 import os
 import pty
 import subprocess
-import sys
 
 import pytest
 
 from integration.language.live_language import KEY, LiveLanguage
 from modelyard.testing.language_model import RepeatingModel
-
-COMMAND = [sys.executable, "-m", "modelyard.cli.main", "chat", "demo"]
+from modelyard.testing.platform import quick_command
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +26,9 @@ def environment(live):
 
 
 def run(live, *arguments, lines=""):
-    return subprocess.run([*COMMAND, *arguments], env=environment(live), input=lines, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [*quick_command(), "chat", "demo", *arguments], env=environment(live), input=lines, capture_output=True, text=True, timeout=60
+    )
 
 
 def test_one_message_is_answered(live):
@@ -49,7 +49,7 @@ def test_lines_are_a_conversation_that_the_model_is_told_whole(live):
 
 def at_a_terminal(live, deployment, typed):
     master, terminal = pty.openpty()
-    command = [*COMMAND[:-1], deployment, "--max-tokens", "2"]
+    command = [*quick_command(), "chat", deployment, "--max-tokens", "2"]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, env=environment(live), stdin=terminal, stdout=pipe, stderr=pipe, text=True)
     os.close(terminal)
@@ -84,7 +84,12 @@ def test_what_is_wrong_is_said(live, arguments, said):
 
 def test_a_deployment_that_is_not_there_is_said(live):
     done = subprocess.run(
-        [*COMMAND[:-1], "nothing", "-m", "x"], env=environment(live), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+        [*quick_command(), "chat", "nothing", "-m", "x"],
+        env=environment(live),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 1
     assert "no deployment 'nothing'" in done.stderr

@@ -9,6 +9,7 @@ from pydoc_data.topics import topics
 import openai
 import pytest
 
+from job_context import quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import JobFailed, NotFound
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform

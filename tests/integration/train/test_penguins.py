@@ -7,6 +7,8 @@ import onnxruntime as ort
 import pytest
 import yaml
 
+from job_context import quick_pictures  # noqa: F401  # a fixture
+
 CLASSIFIERS = ["logistic", "svm", "tree", "forest", "boosting", "knn", "mlp"]
 REGRESSORS = ["linear", "ridge", "lasso", "svm", "tree", "forest", "boosting", "knn", "mlp"]
 

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
+from job_context import quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.optimize.base import Work
 from modelyard.optimize.held_out import HeldOut

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from digits import write_archive
-from job_context import JobContext
+from job_context import JobContext, quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidRequest, JobFailed
 from modelyard.train.job import run
 from modelyard.train.recipes.parse import parse_recipe

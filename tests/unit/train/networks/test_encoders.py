@@ -9,7 +9,7 @@ import pytest
 import transformers
 
 import networks
-from job_context import JobContext
+from job_context import JobContext, quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidRequest
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.hf_onnx import RUNTIME

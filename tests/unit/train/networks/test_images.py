@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from digits import digit_arrays, write_archive
-from job_context import JobContext
+from job_context import JobContext, quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.datasets.images.decode import decode
 from modelyard.train.job import run

@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 import torch
 
-from job_context import JobContext
+from job_context import JobContext, quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.evaluation.forecasts import seasonal_naive
 from modelyard.optimize.held_out import HeldOut

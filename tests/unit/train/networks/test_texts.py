@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from job_context import JobContext
+from job_context import JobContext, quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidData, InvalidRequest
 from modelyard.runtimes.base import LoadOptions
 from modelyard.runtimes.hf_onnx import RUNTIME
