@@ -19,7 +19,6 @@ class Cost:
         compute_us: int = 0,
         version_id: int = 0,
         cached: bool = False,
-        explanations: int = 0,
     ) -> None:
         self.rows = rows
         self.tokens_in = tokens_in
@@ -29,7 +28,7 @@ class Cost:
         self.compute_us = compute_us
         self.version_id = version_id
         self.cached = cached
-        self.explanations = explanations
+        self.explanations = 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cost) and _facts(self) == _facts(other)

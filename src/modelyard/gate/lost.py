@@ -117,7 +117,8 @@ def _money(tariff: Tariff, minute: UsageMinute) -> int:
         fixed, minute = price.cached_call * minute.cached_calls, minute.computed
     names = ("rows", "tokens_in", "tokens_out", "tokens_cached", "compute_us")
     explanations = minute.calls if minute.kind == CallKind.EXPLAIN else 0
-    cost = Cost(**{name: getattr(minute, name) for name in names}, explanations=explanations)
+    cost = Cost(**{name: getattr(minute, name) for name in names})
+    cost.explanations = explanations
     variable = msgspec.structs.replace(price, call=0).of(cost)
     # Each call was rounded up by less than a millionth.
     return fixed + price.call * minute.calls + variable + (minute.calls if variable else 0)
