@@ -240,7 +240,7 @@ class Learner:
             return network(*(tensor.to(place, non_blocking=True) for tensor in inputs)), targets.to(place, non_blocking=True)
 
     def _rate(self, rows: int, epoch: int, step: int) -> float:
-        steps = len(self._steps(np.arange(rows, dtype=np.intp)))
+        steps = _parts_of(rows, self._step_rows, self._team.size)
         return learning_rate(self._learning, epoch * steps + step, steps)
 
     def _finite(self, loss: float) -> float:
@@ -268,7 +268,7 @@ class Learner:
             return
         if not all(bool(torch.isfinite(value).all()) for value in weights.values() if value.is_floating_point()):
             return  # the next loss says so
-        steps = len(self._steps(np.arange(rows, dtype=np.intp)))
+        steps = _parts_of(rows, self._step_rows, self._team.size)
         state: dict[str, Any] = {
             "module": weights,
             "optimizer": memory,
@@ -306,7 +306,11 @@ def _size(module: nn.Module) -> Tensor:
 
 def _cut(rows: NDArray[np.intp], size: int, members: int = 1) -> list[NDArray[np.intp]]:
     """Parts of ``size``; a last part of a single row joins the one before it, because norms over a batch need two, and every member one."""
-    edges = list(range(size, len(rows), size))
-    if edges and size > 1 and len(rows) - edges[-1] < max(2, members):
-        edges.pop()
-    return np.split(rows, edges)
+    return np.split(rows, [size * part for part in range(1, _parts_of(len(rows), size, members))])
+
+
+def _parts_of(rows: int, size: int, members: int) -> int:
+    """How many parts ``_cut`` makes of so many rows."""
+    parts = max(1, -(-rows // size))
+    left = rows - (parts - 1) * size
+    return parts - 1 if parts > 1 and size > 1 and left < max(2, members) else parts
