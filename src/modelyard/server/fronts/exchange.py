@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelyard.core.access import Certificate
 from modelyard.core.exchange import Abort, Fields, Headers
-from modelyard.server.fronts.framing import HeadReader
+from modelyard.server.fronts.framing import Head
 from modelyard.server.fronts.reply import BODILESS
 
 if TYPE_CHECKING:
@@ -55,13 +55,13 @@ class Http1Exchange:
         "secure",
     )
 
-    def __init__(self, connection: Connection, reader: HeadReader, body: bytes, received_ns: int) -> None:
-        self.method = reader.method
-        self.path = reader.path
-        self.query = reader.query
-        self.headers: Mapping[bytes, bytes] = reader.headers
-        self.persistent = reader.persistent
-        self.old = reader.old
+    def __init__(self, connection: Connection, head: Head, body: bytes, received_ns: int) -> None:
+        self.method = head.method
+        self.path = head.path
+        self.query = head.query
+        self.headers: Mapping[bytes, bytes] = head.headers
+        self.persistent = head.persistent
+        self.old = head.old
         self.body = body
         self.received_ns = received_ns
         self.peer = connection.peer

@@ -3,7 +3,7 @@
 httptools checks the grammar of a head; this module refuses what it lets through (measured with 0.9): a missing or repeated Host,
 chunked on HTTP/1.0, ``gzip, chunked``, two spaces in the request line, HTTP/0.9 and /2.0, RTSP and ICE, Upgrade, CONNECT. It is
 given one head and nothing after it, so it can neither run into the next request nor stop with a body unread: where a body ends
-is decided here alone. A parser lives for one head; nothing of a request is remembered.
+is decided here alone. A parser lives for one head.
 """
 
 from __future__ import annotations
@@ -38,45 +38,32 @@ class _Parser(Protocol):
 _new_parser = cast("Callable[[HeadReader], _Parser]", httptools.HttpRequestParser)
 
 
+class Head:
+    """What the head of a request says. Requests that begin with the same bytes share it, so nothing in it is changed."""
+
+    __slots__ = ("chunked", "expects_continue", "headers", "length", "method", "old", "path", "persistent", "query")
+
+    def __init__(self, method: str, path: str, query: str, headers: dict[bytes, bytes], *, old: bool) -> None:
+        self.method, self.path, self.query, self.headers = method, path, query, headers
+        self.old = old
+        """HTTP/1.0: no chunked answers, and kept connections are told so."""
+        self.persistent = not old
+        """Whether the client keeps the connection after the answer."""
+        self.length = 0
+        """Of the body, from Content-Length; 0 without one."""
+        self.chunked = self.expects_continue = False
+
+
 class HeadReader:
-    """Reads one head at a time; what ``read`` found stays in the attributes until the next ``read``.
+    """Reads heads. One reader serves all connections of a front, because reading a head is one synchronous step."""
 
-    One reader serves all connections of a front, because reading a head is one synchronous step.
-    """
-
-    __slots__ = (
-        "_config",
-        "_repeated",
-        "_target",
-        "chunked",
-        "expects_continue",
-        "headers",
-        "length",
-        "method",
-        "old",
-        "path",
-        "persistent",
-        "query",
-    )
-
-    method: str
-    path: str
-    query: str
-    headers: dict[bytes, bytes]
-    length: int
-    """Of the body, from Content-Length; 0 without one."""
-    chunked: bool
-    persistent: bool
-    """Whether the client keeps the connection after the answer."""
-    old: bool
-    """HTTP/1.0: no chunked answers, and kept connections are told so."""
-    expects_continue: bool
+    __slots__ = ("_config", "_headers", "_repeated", "_target")
 
     def __init__(self, config: FrontConfig) -> None:
         self._config = config
         self._target = b""
         self._repeated = 0
-        self.headers = {}
+        self._headers: dict[bytes, bytes] = {}
 
     def on_url(self, url: bytes) -> None:
         """For httptools: the target, whole because the head is given whole."""
@@ -86,18 +73,18 @@ class HeadReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """For httptools: one field; it leaves white space after the value."""
-        headers, name = self.headers, name.lower()
+        headers, name = self._headers, name.lower()
         if name in headers:
             self._repeated += 1
             headers[name] += b", " + value.rstrip(b" \t")
         else:
             headers[name] = value.rstrip(b" \t")
 
-    def read(self, head: bytes) -> None:
+    def read(self, head: bytes) -> Head:
         """Reads a head that ends with its empty line. Raises Refused."""
         self._target, self._repeated = b"", 0
         headers: dict[bytes, bytes] = {}
-        self.headers = headers
+        self._headers = headers
         parser = _new_parser(self)
         try:
             parser.feed_data(head)
@@ -106,58 +93,61 @@ class HeadReader:
         except httptools.HttpParserError as error:
             raise _refusal(head, error) from None
         method, target, config = parser.get_method(), self._target, self._config
-        self.old = not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, target))
-        if self.old and not head.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
+        old = not head.startswith(b"%b %b HTTP/1.1\r\n" % (method, target))
+        if old and not head.startswith(b"%b %b HTTP/1.0\r\n" % (method, target)):
             raise _bad_line(head[: head.find(b"\r\n")])
         if len(target) > config.max_target_bytes:
             raise Refused(414, f"The target is longer than {config.max_target_bytes} bytes.")
         if method not in METHODS:
             raise Refused(501, f"The method {method.decode()} is not supported.")
-        self.method = METHODS[method]
         if len(headers) + self._repeated > config.max_headers:
             raise Refused(431, f"The request has more than {config.max_headers} header fields.")
         host = headers.get(b"host")
-        if (host is None and not self.old) or (host and host.translate(None, _HOST)):
+        if (host is None and not old) or (host and host.translate(None, _HOST)):
             raise Refused(400, "The request must have exactly one Host header, with a host and perhaps a port.")
-        self.path, self.query = split_target(target, self.method, host)
-        self._read_framing(headers)
+        path, query = split_target(target, METHODS[method], host)
+        found = Head(METHODS[method], path, query, headers, old=old)
+        self._read_framing(found)
+        return found
 
-    def _keeps(self, connection: bytes) -> bool:
+    @staticmethod
+    def _keeps(head: Head, connection: bytes) -> bool:
         options = {option.strip(b" \t") for option in connection.lower().split(b",")}
         # h2c is offered by some clients (Java's) with each request and may be ignored; anything else wants a protocol we do not speak.
-        if b"upgrade" in options and self.headers.get(b"upgrade", b"").lower() != b"h2c":
+        if b"upgrade" in options and head.headers.get(b"upgrade", b"").lower() != b"h2c":
             raise Refused(501, "No protocol but HTTP/1.1 is spoken here; send the request without Upgrade.")
-        return b"close" not in options and (not self.old or b"keep-alive" in options)
+        return b"close" not in options and (not head.old or b"keep-alive" in options)
 
-    def _read_framing(self, headers: dict[bytes, bytes]) -> None:
-        self.persistent, self.chunked, self.expects_continue, self.length = not self.old, False, False, 0
+    def _read_framing(self, head: Head) -> None:
+        headers = head.headers
         length = headers.get(b"content-length")
         if not _UNUSUAL.isdisjoint(headers):
-            self._read_unusual(headers, length)
+            self._read_unusual(head, length)
         if length is not None:
             if not length.isdigit() or len(length) > 18:
                 raise Refused(400, "Content-Length must be a plain decimal number.")
-            self.length = int(length)
-            if self.length > self._config.max_body_bytes:
+            head.length = int(length)
+            if head.length > self._config.max_body_bytes:
                 raise Refused(413, f"The body is larger than {self._config.max_body_bytes} bytes.")
 
-    def _read_unusual(self, headers: dict[bytes, bytes], length: bytes | None) -> None:
+    def _read_unusual(self, head: Head, length: bytes | None) -> None:
         """What most heads leave to the defaults."""
+        headers = head.headers
         connection = headers.get(b"connection")
         if connection is not None:
-            self.persistent = self._keeps(connection)
+            head.persistent = self._keeps(head, connection)
         expectation = headers.get(b"expect")
-        if expectation is not None and not self.old:
+        if expectation is not None and not head.old:
             if expectation.lower() != b"100-continue":
                 raise Refused(417, "The only expectation that can be met is 100-continue.")
-            self.expects_continue = True
+            head.expects_continue = True
         coding = headers.get(b"transfer-encoding")
         if coding is not None:
-            if self.old or length is not None:
+            if head.old or length is not None:
                 raise Refused(400, "Transfer-Encoding goes neither with HTTP/1.0 nor with Content-Length.")
             if coding.lower() != b"chunked":
                 raise Refused(501, "The only transfer coding that is understood is chunked.")
-            self.chunked = True
+            head.chunked = True
 
 
 def _refusal(head: bytes, error: Exception) -> Refused:

@@ -1,4 +1,7 @@
-"""The bytes that a connection has received, taken out as whole requests one at a time."""
+"""The bytes that a connection has received, taken out as whole requests one at a time.
+
+Of the last request the head is remembered: one that comes again, byte by byte, is not read again.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,15 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from modelyard.server.fronts.exchange import Http1Exchange
-from modelyard.server.fronts.framing import Body, ChunkedBody, HeadReader, LengthBody
+from modelyard.server.fronts.framing import Body, ChunkedBody, Head, HeadReader, LengthBody
 from modelyard.server.fronts.limits import FrontConfig, Refused
 
 if TYPE_CHECKING:
     from modelyard.server.fronts.connection import Connection
+
+
+_REMEMBERED = 2048
+"""Longer heads are read anew each time, rather than kept for each connection."""
 
 
 class Budget:
@@ -38,6 +45,8 @@ class Intake:
         "_budget",
         "_config",
         "_counted",
+        "_head",
+        "_last",
         "_longest",
         "_reader",
         "_scanned",
@@ -56,6 +65,10 @@ class Intake:
         self._at = 0
         self._scanned = 0
         """Up to where the buffer is known to hold no end of a head."""
+        self._last = b""
+        """The head of the request before, as it came."""
+        self._head = Head("", "", "", {}, old=False)
+        """What that says."""
         self._body: Body | None = None
         self.pending: Http1Exchange | None = None
         """The request whose body is on its way."""
@@ -94,23 +107,31 @@ class Intake:
         if self._body is not None:
             return self._take_body(self._body)
         buffer, at = self.buffer, self._at
-        while buffer.startswith(b"\r\n", at):  # Empty lines before a request are allowed (RFC 9112, 2.2).
-            at += 2
-        end = buffer.find(b"\r\n\r\n", at if at > self._scanned else self._scanned) + 4
-        if end == 3 or end - at > self._longest:
-            self._check_partial(buffer[at:])
-            return None
+        last = self._last
+        if last and buffer.startswith(last, at):
+            # The same bytes mean the same, and most clients send the same head again and again.
+            end, head = at + len(last), self._head
+        else:
+            while buffer.startswith(b"\r\n", at):  # Empty lines before a request are allowed (RFC 9112, 2.2).
+                at += 2
+            end = buffer.find(b"\r\n\r\n", at if at > self._scanned else self._scanned) + 4
+            if end == 3 or end - at > self._longest:
+                self._check_partial(buffer[at:])
+                return None
+            self._last = b""
+            last = buffer[at:end]
+            self._head = head = self._reader.read(last)
+            if end - at <= _REMEMBERED:
+                self._last = last
         self._scanned = 0
-        reader = self._reader
-        reader.read(buffer[at:end])
-        stop, size = end + reader.length, len(buffer)
-        if stop > size or reader.chunked:
-            return self._begin_body(connection, end)
+        stop, size = end + head.length, len(buffer)
+        if stop > size or head.chunked:
+            return self._begin_body(connection, head, end)
         if stop == size:
             self.buffer, self._at = b"", 0
         else:
             self._at = stop
-        return Http1Exchange(connection, reader, buffer[end:stop], monotonic_ns())
+        return Http1Exchange(connection, head, buffer[end:stop], monotonic_ns())
 
     def _consume(self, stop: int) -> None:
         if stop == len(self.buffer):
@@ -128,11 +149,10 @@ class Intake:
         self.buffer, self._at = partial, 0
         self._scanned = max(0, len(partial) - 3)
 
-    def _begin_body(self, connection: Connection, end: int) -> Http1Exchange | None:
-        reader = self._reader
-        self._body = body = ChunkedBody(self._config) if reader.chunked else LengthBody(reader.length)
-        self.pending = Http1Exchange(connection, reader, b"", 0)
-        self.wants_continue = reader.expects_continue and end == len(self.buffer)
+    def _begin_body(self, connection: Connection, head: Head, end: int) -> Http1Exchange | None:
+        self._body = body = ChunkedBody(self._config) if head.chunked else LengthBody(head.length)
+        self.pending = Http1Exchange(connection, head, b"", 0)
+        self.wants_continue = head.expects_continue and end == len(self.buffer)
         self._consume(end)
         return self._take_body(body)
 
