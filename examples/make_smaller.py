@@ -3,7 +3,7 @@
     modelyard up &
     python examples/make_smaller.py examples/data/penguins.csv species
 
-Prints a line for each version. The pages of the first and the last are written beside it.
+Prints a line for each version. The pages of the first and the last, and the pictures that compare them, are written beside it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,17 @@ def main(data: str, target: str) -> int:
         print(told(teacher))
         (student,) = client.optimize(teacher.reference, ["distill"], tolerance=TOLERANCE, student=STUDENT)
         print(told(student))
-        for child in client.optimize(student.reference, ["prune:0.5,finetune=5", "graph"], tolerance=TOLERANCE):
+        children = client.optimize(student.reference, ["prune:0.5,finetune=5", "graph"], tolerance=TOLERANCE)
+        for child in children:
             print(told(child))
         tuned = client.tune(student.reference, {"p99_ms": 2000, "max_loss": 0.05, "seconds": 3}, chains=[["graph"]], workers=[1])
         print(f"{tuned.reference}: {tuned.report['tuning']['tried'][0]['title']}")
         for version in (teacher, tuned):
             with Path(f"{version.model}-{version.number}.html").open("wb") as file:
                 client.models.report(version.reference, file)
+        for version, picture in ((children[-1], "family.png"), (tuned, "tuning.png")):
+            with Path(f"{version.model}-{picture}").open("wb") as file:
+                client.models.attachment(version.reference, picture, file)
     return 0
 
 

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from acceptance.graphs import write_adder
 from acceptance.test_kills import eventually
 from modelyard import Client
+from modelyard.core.jobs import JobStatus, Limits
 from modelyard.core.machine import Part, ProcessUsage
 from modelyard.testing.platform import RunningPlatform
 
@@ -60,6 +61,25 @@ def test_jobs_and_replicas_are_told_with_their_workspace(platform: RunningPlatfo
     eventually(lambda: any(usage.cpu_seconds > 0.2 for usage in parts(client).get(Part.JOB, [])), 60, "the job computes")
     client.jobs.cancel(job.id)
     eventually(lambda: Part.JOB not in parts(client), 60, "the job is gone")
+
+
+def test_a_job_at_its_memory_limit_is_ended_with_advice_and_every_call_is_answered_throughout(
+    client: Client, penguins: Path, tmp_path: Path
+) -> None:
+    client.push(write_adder(tmp_path / "adder.onnx", 10.0), "adder")
+    client.deploy("adder@1", "steady")
+    limits = Limits(memory_bytes=100 * 2**20)  # less than what a training loads
+    job = client.submit_training(penguins, "species", name="hungry", recipe={"families": ["forest"]}, limits=limits)
+    looks: dict[JobStatus, int] = {}
+    until = time.monotonic() + 90
+    while not (found := client.jobs.get(job.id)).status.ended:
+        assert client.predict("steady", {"x": [[1.0, 2.0]]})["y"].tolist() == [[11.0, 12.0]]
+        looks[found.status] = looks.get(found.status, 0) + 1
+        assert time.monotonic() < until
+    assert (found.status, found.attempt) == (JobStatus.FAILED, 1)
+    assert "raise the job's memory limit" in found.error
+    assert looks[JobStatus.RUNNING] > 10, "calls and questions were answered while it ran, too"
+    assert client.predict("steady", {"x": [[1.0, 2.0]]})["y"].tolist() == [[11.0, 12.0]]
 
 
 def test_another_workspace_sees_neither_jobs_nor_replicas_of_this_one(platform: RunningPlatform, client: Client) -> None:

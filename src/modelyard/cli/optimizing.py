@@ -32,6 +32,11 @@ HEADINGS = (
 )
 
 
+Calibrate = Annotated[str, typer.Option(help="Table, .npz or data set to look at, for a version that was not trained here.")]
+Target = Annotated[str, typer.Option(help="What of --calibrate is the right answer, to judge children by: a column, or an array.")]
+Metric = Annotated[str, typer.Option(help="What decides then, like accuracy or mae (default F1 or RMSE).")]
+
+
 @app.callback()
 def _group() -> None:
     """Optimizing."""
@@ -55,9 +60,9 @@ def optimize(
     max_slower: Annotated[float | None, typer.Option(help="Share by which it may be slower (default 0.1).")] = None,
     max_larger: Annotated[float | None, typer.Option(help="Share by which it may be larger (default 0.05).")] = None,
     student: Annotated[Path | None, typer.Option(exists=True, help="YAML recipe of the student of distill.")] = None,
-    calibrate: Annotated[str, typer.Option(help="Table, .npz or data set to look at, for a version that was not trained here.")] = "",
-    target: Annotated[str, typer.Option(help="What of --calibrate is the right answer, to judge children by: a column, or an array.")] = "",
-    metric: Annotated[str, typer.Option(help="What decides then, like accuracy or mae (default F1 or RMSE).")] = "",
+    calibrate: Calibrate = "",
+    target: Target = "",
+    metric: Metric = "",
     as_json: Json = False,
 ) -> None:
     """Apply passes one after another; each makes a child version, measured on held-out rows beside the version you name."""
@@ -70,13 +75,18 @@ def optimize(
             tolerance=tolerance,
             student=read_recipe(student),
             calibration=calibrate,
-            labels={name: value for name, value in (("target", target), ("metric", metric)) if value},
+            labels=labels_of(target, metric),
             on_progress=lambda now: step(now.message, now.fraction),
         )
     if as_json:
         print_json([version_document(child) for child in children])
         return
     print_children(children)
+
+
+def labels_of(target: str, metric: str) -> dict[str, str]:
+    """What was said of the right answers."""
+    return {name: value for name, value in (("target", target), ("metric", metric)) if value}
 
 
 def print_children(children: list[Version]) -> None:

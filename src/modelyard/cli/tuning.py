@@ -9,6 +9,7 @@ import typer
 
 from modelyard.cli.connection import connected
 from modelyard.cli.models import version_document
+from modelyard.cli.optimizing import Calibrate, Metric, Target, labels_of
 from modelyard.cli.output import Json, examples, note, print_json, print_table, progress, size
 from modelyard.core.errors import InvalidRequest
 
@@ -35,13 +36,24 @@ def tune(
     workers: Annotated[list[int], typer.Option(help="Workers of the server; may be repeated. By default one, and one for each core.")] = [],  # noqa: B006
     connections: Annotated[int, typer.Option(help="Calls at once.")] = 8,
     seconds: Annotated[float, typer.Option(help="Time for all measurements together.")] = 45.0,
+    calibrate: Calibrate = "",
+    target: Target = "",
+    metric: Metric = "",
     as_json: Json = False,
 ) -> None:
     """Search passes, threads, processes, batches and workers for what answers the most calls in time; the choice is a child version."""
     objective = {"p99_ms": milliseconds(p99), "max_loss": share(max_loss), "connections": connections, "seconds": seconds}
     chains = [chain.split("+") for chain in tried]
     with connected() as client, progress("Tuning") as step:
-        found = client.tune(reference, objective, chains=chains, workers=workers, on_progress=lambda now: step(now.message, now.fraction))
+        found = client.tune(
+            reference,
+            objective,
+            chains=chains,
+            workers=workers,
+            calibration=calibrate,
+            labels=labels_of(target, metric),
+            on_progress=lambda now: step(now.message, now.fraction),
+        )
     if as_json:
         print_json(version_document(found))
         return

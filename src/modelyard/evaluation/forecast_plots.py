@@ -32,9 +32,10 @@ def forecasts_picture(panels: Sequence[Mapping[str, Any]], rival: str, target: s
             axes.axvline(seen - 0.5, color=QUIET, linewidth=0.8, linestyle=":")
             axes.set_title(str(panel["title"]), fontsize=9)
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        grid[0].legend(frameon=False, fontsize=8)
-        figure.supylabel(short(target))
-        figure.supxlabel("row of the window and what follows it")
+        if panels:
+            figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, frameon=False)
+        figure.supylabel(short(target), fontsize="medium")
+        figure.supxlabel("row of the window and what follows it", fontsize="medium")
         open_frame(*grid[: len(panels)])
 
     return render(draw, (3.4 * min(_COLUMNS, max(1, len(panels))) + 0.6, 2.7 * rows + 0.5))
@@ -64,7 +65,7 @@ def forecast_errors_picture(rows: Sequence[Mapping[str, Any]], steps: Mapping[st
         right.set_ylabel("mean absolute error")
         right.set_ylim(bottom=0)
         right.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        right.legend(frameon=False)
+        figure.legend(*right.get_legend_handles_labels(), loc="outside upper right", ncols=len(steps), frameon=False)
         open_frame(left, right)
 
     return render(draw, (9.0, 3.6))

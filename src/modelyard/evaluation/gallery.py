@@ -27,4 +27,4 @@ def gallery_picture(images: Sequence[ArrayLike], captions: Sequence[str], title:
             axes.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", vmin=0, vmax=255)
             axes.set_title(short(caption), fontsize=8)
 
-    return render(draw, (9.0, 0.8 + 1.8 * max(1, -(-len(images) // _COLUMNS))))
+    return render(draw, (9.0, 0.6 + 1.62 * max(1, -(-len(images) // _COLUMNS))))

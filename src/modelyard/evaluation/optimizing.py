@@ -39,18 +39,27 @@ def family_picture(rows: Sequence[Mapping[str, Any]], metric: str) -> Picture:
     def draw(figure: Figure) -> None:
         panels = figure.subplots(1, 3, sharey=True)
         places = range(len(rows))
-        titles = [("size_bytes", "bytes"), ("p50_us", "µs, one row"), ("quality", metric or "quality")]
-        for axes, (name, title) in zip(panels, titles, strict=True):
-            values = [row[name] if row[name] is not None else 0.0 for row in rows]
+        titles = [("size_bytes", 1e-3, "size, kB"), ("p50_us", 1.0, "time of one row, µs"), ("quality", 1.0, _words(metric or "quality"))]
+        for axes, (name, unit, title) in zip(panels, titles, strict=True):
+            values = [row[name] * unit if row[name] is not None else 0.0 for row in rows]
             colours = [BAR if at == 0 else BEST if row["kept"] else QUIET for at, row in enumerate(rows)]
             axes.barh(places, values, color=colours)
             for place, value in zip(places, values, strict=True):
-                axes.text(value, place, f" {value:.3g}", va="center", fontsize=8)
-            axes.set_xlim(0, max([*values, 1e-12]) * 1.25)
-            axes.set_title(title, fontsize=9)
+                axes.text(value, place, f" {_number(value)}", va="center", fontsize=9)
+            axes.set_xlim(0, max([*values, 1e-12]) * 1.3)
+            axes.set_title(title, fontsize=10)
             axes.locator_params(axis="x", nbins=4)
+            axes.ticklabel_format(axis="x", scilimits=(-3, 6))
         panels[0].set_yticks(places, [short(row["title"]) for row in rows])
         panels[0].invert_yaxis()
         open_frame(*panels)
 
     return render(draw, (9.0, 1.4 + 0.42 * len(rows)))
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")

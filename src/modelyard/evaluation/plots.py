@@ -98,19 +98,20 @@ def leaderboard_picture(rows: Sequence[Mapping[str, Any]], metric: str, *, highe
 def selection_picture(
     comparison: Sequence[Mapping[str, Any]], method: str, kept: Sequence[str], left_out: Sequence[str], metric: str
 ) -> Picture:
-    """How well the methods' columns do, and which were kept."""
+    """How well the methods' columns do, and which were kept: dots, because methods differ by little."""
 
     def draw(figure: Figure) -> None:
         axes = figure.add_subplot()
         places = range(len(comparison))
         colours = [BEST if row["method"] == method else QUIET if row["method"] == "all" else BAR for row in comparison]
-        means = [row["mean"] for row in comparison]
-        axes.barh(places, means, xerr=[row["std"] for row in comparison], color=colours, error_kw={"ecolor": QUIET, "capsize": 3})
+        for place, row, colour in zip(places, comparison, colours, strict=True):
+            axes.errorbar(row["mean"], place, xerr=row["std"], fmt="o", color=colour, ecolor=QUIET, capsize=3, markersize=8)
+            axes.annotate(f"{row['mean']:.4g}", (row["mean"] + row["std"], place), (6, 0), textcoords="offset points", va="center")
         axes.set_yticks(places, [f"{row['method'].replace('_', ' ')} ({row['columns']})" for row in comparison])
-        axes.invert_yaxis()
-        for place, row in zip(places, comparison, strict=True):
-            axes.text(max(row["mean"], 0.0) + row["std"], place, f" {row['mean']:.4g}", va="center")
-        axes.set_xlabel(f"{metric} over the folds, with the columns that each method keeps")
+        axes.set_ylim(len(comparison) - 0.5, -0.5)
+        axes.margins(x=0.12)
+        axes.grid(axis="x", color=QUIET, alpha=0.25)
+        axes.set_xlabel(f"{metric.replace('_', ' ')}, mean and deviation over the folds; in brackets: columns")
         shown = ", ".join(short(name) for name in kept[:8]) + (" …" if len(kept) > 8 else "")
         axes.set_title(f"{len(kept)} of {len(kept) + len(left_out)} columns: {shown}", fontsize=9)
         open_frame(axes)

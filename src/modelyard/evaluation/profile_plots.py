@@ -29,9 +29,13 @@ def profile_picture(panels: Sequence[Mapping[str, Any]]) -> Picture:
         for axes, panel in zip(grid, panels, strict=False):
             draws[panel["kind"]](axes, panel)
             axes.set_title(short(str(panel["title"])))
+        # One legend for all, above: within a panel it would cover what it explains.
+        named = {label: handle for axes in grid[::-1] for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        if named:
+            figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(named), frameon=False)
         open_frame(*grid[: len(panels)])
 
-    return render(draw, (4.6 * columns, 3.2 * rows))
+    return render(draw, (4.6 * columns, 3.2 * rows + 0.4))
 
 
 def _balance(axes: Any, panel: Mapping[str, Any]) -> None:
@@ -46,7 +50,6 @@ def _balance(axes: Any, panel: Mapping[str, Any]) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("rows")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.legend(frameon=False, fontsize=8)
 
 
 def _histogram(axes: Any, panel: Mapping[str, Any]) -> None:
@@ -55,7 +58,6 @@ def _histogram(axes: Any, panel: Mapping[str, Any]) -> None:
     axes.set_ylabel("share of the rows")
     axes.set_ylim(bottom=0)
     axes.locator_params(nbins=6)
-    axes.legend(frameon=False, fontsize=8)
 
 
 def _line(axes: Any, panel: Mapping[str, Any]) -> None:
@@ -65,4 +67,3 @@ def _line(axes: Any, panel: Mapping[str, Any]) -> None:
         axes.axvspan(first, last, color=_COLOURS.get(part, INK), alpha=0.18, linewidth=0, label=part.replace("_", " "))
     axes.set_xlabel("row")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.legend(frameon=False, fontsize=8)

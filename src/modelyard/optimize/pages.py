@@ -11,11 +11,14 @@ from modelyard.optimize.spec import Made, OptimizeSpec
 
 
 def write_pages(output: Path, spec: OptimizeSpec, made: list[Made], more: dict[str, Any]) -> None:
-    """Into ``output/N/attachments``; ``more`` goes into the last one's. Pictures want Matplotlib, which whoever trained here has."""
+    """Into ``output/N/attachments``; ``more`` goes into the last one's.
+
+    Pictures want Matplotlib, which whoever trained here or judged by labels has: it comes with the same extra.
+    """
     places = [Path(str(at)) / "attachments" for at in range(len(made))]
     for place in places:
         (output / place).mkdir(exist_ok=True)
-    if spec.rows is not None:
+    if spec.rows is not None or (spec.samples is not None and spec.samples.target):
         with Illustrator(output) as illustrator:
             for at, place in enumerate(places):
                 _draw(illustrator, place, spec, made[: at + 1])

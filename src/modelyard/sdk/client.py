@@ -165,9 +165,7 @@ class Client:
         """
         spec = {"version": reference, "passes": list(passes), "tolerance": dict(tolerance or {})}
         spec |= {"student": dict(student)} if student else {}
-        if calibration:
-            spec["calibration"] = self._stored(calibration, "calibration")
-        spec |= dict(labels or {})
+        spec |= self._brought(calibration, labels)
         job = self.jobs.submit("optimize", spec)
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         return [self.models.version(f"{done.result['model']}@{number}") for number in done.result["versions"]]
@@ -179,16 +177,20 @@ class Client:
         *,
         chains: Sequence[Sequence[str]] = (),
         workers: Sequence[int] = (),
+        calibration: str | Path = "",
+        labels: Mapping[str, str] | None = None,
         on_progress: OnProgress | None = None,
         timeout: float = 0.0,
     ) -> Version:
         """Searches passes and ways of running for the best that keeps ``{"p99_ms": 5, "max_loss": 0.005}`` on a real server; waits.
 
         ``chains`` are passes in a row, each tried by itself. Gives the chosen child; its report says under ``tuning`` how it is to be run,
-        which a new deployment of it follows, and whether the objective was met. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        which a new deployment of it follows, and whether the objective was met. ``calibration`` and ``labels`` are those of ``optimize``,
+        for versions that were not trained here. Raises JobFailed and DeadlineExceeded as ``train`` does.
         """
         spec: dict[str, Any] = {"version": reference, "objective": dict(objective)}
         spec |= {"chains": [list(chain) for chain in chains], "workers": list(workers)}
+        spec |= self._brought(calibration, labels)
         job = self.jobs.submit("tune", spec)
         return self.trained(self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout))
 
@@ -237,6 +239,10 @@ class Client:
         done = self.jobs.wait(job.id, on_progress=on_progress, timeout=timeout)
         self.datasets.download(str(done.result["dataset"]), to)
         return done
+
+    def _brought(self, calibration: str | Path, labels: Mapping[str, str] | None) -> dict[str, str]:
+        """Rows for a version that was not trained here, as a job takes them."""
+        return dict(labels or {}) | ({"calibration": self._stored(calibration, "calibration")} if calibration else {})
 
     def _stored(self, data: str | Path, name: str) -> str:
         """A file as a stored data set; what is no file is the name of one."""

@@ -3,14 +3,13 @@
 import io
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import save_model
 
+from example_scripts import run_example
 from language import TEXTS, converted_decoder, decoder_folder  # noqa: F401  # fixtures
 from modelyard.core.errors import Conflict, InvalidRequest, JobFailed, NotFound
 from modelyard.sdk.client import Client
@@ -18,7 +17,6 @@ from modelyard.testing.platform import running_platform
 from servers import chromium
 from unit.optimize.test_passes import network
 
-EXAMPLE = Path(__file__).parents[3] / "examples/make_smaller.py"
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 LOOSE = {"quality": 0.5, "latency": 10.0, "size": 10.0}
 
@@ -123,10 +121,8 @@ def test_what_cannot_be_optimized_is_one_sentence(client):
 
 @pytest.mark.timeout(600)
 def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp_path):
-    command = [sys.executable, str(EXAMPLE), str(PENGUINS), "species"]
-    done = subprocess.run(command, cwd=tmp_path, env=platform.environment, capture_output=True, text=True, timeout=560)
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) == 5
+    said = run_example(platform, "make_smaller", PENGUINS, "species", folder=tmp_path, seconds=560)
+    assert len(said.splitlines()) == 5
     teacher, child = client.models.version("shrinking@1"), client.models.version("shrinking@2")
     assert child.lineage.parent_version_id == teacher.id
     assert child.signature.inputs == teacher.signature.inputs
@@ -138,39 +134,47 @@ def test_the_example_goes_from_a_forest_to_a_tuned_network(client, platform, tmp
     assert report["quality"]["child"]["value"] > 0.95 * report["quality"]["parent"]["value"]
     assert client.models.version("shrinking@3").report["optimization"]["notes"]["finetuning"]
     assert b"Tuning" in (tmp_path / "shrinking-5.html").read_bytes()
+    assert all((tmp_path / f"shrinking-{name}.png").read_bytes().startswith(b"\x89PNG") for name in ("family", "tuning"))
     with pytest.raises(InvalidRequest, match="'hiden' of the student"):
         client.optimize("shrinking@1", ["distill"], student={"hiden": [3]})
 
 
 @pytest.mark.timeout(300)
-def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_deployed(client, platform):
-    told = ["--p99", "5s", "--max-loss", "50%", "--try", "prune:0.99+int4", "--workers", "1", "--seconds", "2"]
-    document = platform.json("tune", "net@1", *told, "--connections", "4")
+def test_the_best_way_of_running_is_found_on_a_real_server_and_used_when_it_is_deployed(client, platform, tmp_path):
+    """Of a version that was brought, judged by labels that were brought too; the example tunes one that was trained here."""
+    client.push(_fetched(client, tmp_path), "tried")
+    told = ["--p99", "5s", "--max-loss", "30%", "--try", "prune:0.99+int4", "--workers", "1", "--seconds", "2"]
+    rows = ["--calibrate", str(PENGUINS), "--target", "species", "--metric", "accuracy"]
+    document = platform.json("tune", "tried@1", *told, "--connections", "4", *rows)
     tuning = document["report"]["tuning"]
     assert tuning["met"]
     assert tuning["measured"]["failed"] == 0
     assert tuning["measured"]["per_second"] > 10
-    assert "prune:0.99 + int4" in tuning["refused"]
+    assert tuning["refused"]["prune:0.99 + int4"].startswith("worse: accuracy loses")
     tried = tuning["tried"]
     assert {row["title"].split(",")[0] for row in tried} == {"as it is"}  # the example tries a chain beside it
     assert tried[0]["rounds"] > tried[-1]["rounds"]
     assert any(row["best"] for row in tried)
     assert all(row["p50_ms"] <= row["p99_ms"] for row in tried)
-    assert {file["path"] for file in document["attachments"]} >= {"tuning.svg", "recipe.yaml"}
-    child = client.models.version(f"net@{document['version']}")
+    assert {file["path"] for file in document["attachments"]} >= {"tuning.svg", "report.html"}
+    child = client.models.version(f"tried@{document['version']}")
     assert child.lineage.source == "optimize"
     client.deploy(child.reference, "tuned")
     assert client.deployments.policy("tuned") == tuning["policy"]
     client.deployments.delete("tuned")
     with pytest.raises(InvalidRequest, match="'p99_ms' must lie between"):
         client.tune("net@1", {"p99_ms": 0})
+    with pytest.raises(InvalidRequest, match="say with calibration which rows"):
+        client.tune("tried@1", {"p99_ms": 5}, labels={"target": "species"})
 
 
 @pytest.mark.timeout(240)
 def test_the_pages_of_a_version_and_its_child_are_seen_in_a_browser(client, platform, tmp_path):
     (child,) = client.optimize("net@1", ["int8"], tolerance=LOOSE)
     platform.run("report", "net@1", "--output", str(tmp_path / "parent.html"))
-    platform.run("report", child.reference, "--output", str(tmp_path / "child.html"))
+    platform.run("report", child.reference, "--output", str(tmp_path / "child.html"), "--pictures", str(tmp_path / "drawn"))
+    assert (tmp_path / "drawn/family.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "drawn/confusion_matrix.svg").is_file()
     with chromium.running() as browser:
         asked = []
         sheet = browser.new_page(viewport={"width": 1100, "height": 900})
@@ -233,6 +237,7 @@ def test_a_brought_model_is_judged_by_labels_that_are_brought_too(client, platfo
     assert small.report["optimization"]["verdict"]["kept"], small.report["optimization"]["verdict"]
     assert small.metrics["accuracy"] == pytest.approx(quality["child"]["value"])
     assert small.report["evaluation"]["confusion_matrix"]["classes"] == ["Adelie", "Chinstrap", "Gentoo"]
+    assert {"family.svg", "confusion_matrix.svg", "calibration.svg"} <= {file.path for file in small.attachments}
     assert all(small.report["optimization"][side]["peak_memory_bytes"] > 0 for side in ("parent", "child"))
     assert pruned.report["optimization"]["verdict"]["reasons"][0].startswith("worse: f1_macro loses")
     with pytest.raises(JobFailed, match=r"penguins\.csv\) does not fit labelled@1: .*no target 'specis'. Did you mean 'species'"):

@@ -28,10 +28,13 @@ def platform(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def client(platform):
+def client(platform, tmp_path_factory):
     with Client(platform.url, platform.admin_key) as made:
-        quick = {"families": ["forest"], "folds": 2, "budget": {"trials": 1}}
-        made.train(PENGUINS, "species", name="penguins", recipe=quick | {"features": {"select": "qubo", "keep": 4}})
+        place = tmp_path_factory.mktemp("pictures")
+        said = run_example(platform, "choose_columns", PENGUINS, "species", "qubo", "4", "2", folder=place)
+        assert "penguins@1: qubo keeps " in said
+        assert "recipes tried, the best three:" in said
+        assert {path.name for path in place.iterdir()} == {"penguins-selection.png", "penguins-search_coordinates.png"}
         made.deploy("penguins@1", "birds")
         yield made
 
@@ -98,6 +101,17 @@ def test_a_killed_job_answers_only_what_is_missing(client, tmp_path):
     assert answers["id"].to_pylist() == list(range(rows))
     listed = next(entry for entry in client.datasets.list() if entry.name == "many-predictions")
     assert listed.schema["job"] == job.id
+
+
+@pytest.mark.timeout(120)
+def test_jobs_wait_in_line_by_priority(client, platform):
+    said = run_example(platform, "share_machine", "penguins@1", PENGUINS)
+    assert "default: 1 job at a time" in said
+    jobs = [line.split() for line in said.splitlines() if line.startswith("job ")]
+    assert [line[4] for line in jobs][-1] == "0", "the last is the least"
+    assert float(jobs[-1][6]) > float(jobs[0][6])
+    assert "worker-0: " in said
+    assert client.pools.list()[0].jobs == 0, "as it was"
 
 
 @pytest.mark.timeout(120)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from digits import write_folder
+from example_scripts import run_example
 from modelyard.core.errors import Conflict, InvalidRequest, JobFailed
 from modelyard.core.jobs import JobStatus
 from modelyard.sdk.client import Client
@@ -40,10 +41,19 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def version(client, folder):
-    return client.train(
-        folder, name="digits", recipe={"network": NETWORK, "learning": {"epochs": 12, "optimizer": {"learning_rate": 0.01}}}
-    )
+def told(platform, folder, tmp_path_factory):
+    """What the example says: it trains, makes smaller, and serves."""
+    place = tmp_path_factory.mktemp("pictures")
+    said = run_example(platform, "classify_images", folder, folder=place)
+    assert {path.name for path in place.iterdir()} == {
+        f"digits-{name}.png" for name in ("learning_curves", "confusion_matrix", "hardest_images")
+    }
+    return said
+
+
+@pytest.fixture(scope="module")
+def version(client, told):
+    return client.models.version("digits@1")
 
 
 def attachment(client, reference, name):
@@ -64,32 +74,36 @@ def started(client, job, epoch):
 
 
 @pytest.mark.timeout(300)
-def test_a_folder_becomes_a_version_whose_served_answers_are_the_trainers(client, platform, folder, version):
+def test_a_folder_becomes_a_version_whose_served_answers_are_the_trainers(client, platform, folder, version, told):
     assert version.metrics["accuracy"] > 0.8
+    assert f"digits@1: {version.metrics['accuracy']:.3f} of the held-out images are right, by 1 process(es)" in told
     assert version.lineage.source == "train"
     assert version.signature.classes == tuple("0123456789")
     assert version.profile.row_independent
-    client.deploy("digits@1", "digits")
+    client.deploy("digits@1", "plain")
     rows = list(csv.DictReader(io.StringIO(attachment(client, "digits@1", "held_out.csv"))))[:25]
     images = np.stack([np.asarray(Image.open(folder / row["image"])) for row in rows])[..., None]
-    found = client.predict("digits", {"image": images})
+    found = client.predict("plain", {"image": images})
     assert found["label"].tolist() == [row["predicted"] for row in rows]
     np.testing.assert_allclose(found["probabilities"], [[float(row[f"p({name})"]) for name in "0123456789"] for row in rows], atol=1e-4)
-    told = platform.json("predict", "digits", "--data", str(folder / rows[0]["image"]))["predictions"]
-    assert [entry["label"] for entry in told] == [rows[0]["predicted"]]
-    printed = platform.run("predict", "digits", "--data", str(folder / "3")).stdout
+    answers = platform.json("predict", "plain", "--data", str(folder / rows[0]["image"]))["predictions"]
+    assert [entry["label"] for entry in answers] == [rows[0]["predicted"]]
+    printed = platform.run("predict", "plain", "--data", str(folder / "3")).stdout
     assert "PROBABILITY" in printed.splitlines()[0]
 
 
 @pytest.mark.timeout(300)
-def test_the_network_is_quantized_and_judged_on_the_same_held_out_images(client, version):
-    loose = {"quality": 0.1, "latency": 10.0, "size": 10.0}
-    (child,) = client.optimize("digits@1", ["int8"], tolerance=loose)
-    quality = child.report["optimization"]["quality"]
+def test_the_network_is_quantized_judged_on_the_same_held_out_images_and_served(client, version, told):
+    child = client.models.version("digits@2")
+    report, quality = child.report["optimization"], child.report["optimization"]["quality"]
     assert quality["metric"] == "accuracy"
     assert quality["parent"]["value"] == pytest.approx(version.metrics["accuracy"])
-    assert child.report["optimization"]["verdict"]["kept"]
+    assert report["notes"]["int8"]
+    assert report["verdict"]["kept"], report["verdict"]
     assert child.signature.inputs == version.signature.inputs
+    assert client.deployments.get("digits").versions == (2,)
+    served = [line.split() for line in told.splitlines() if line.startswith("digits@2 says that 0/")]
+    assert [line[-1] for line in served].count("0") >= 2
 
 
 @pytest.mark.timeout(300)

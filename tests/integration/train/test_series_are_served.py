@@ -1,4 +1,4 @@
-"""From a table of months to a served forecast on the real platform: by the command line, a recipe file, the SDK and plain HTTP."""
+"""From a table of months to a served forecast on the real platform: by the example, the SDK and plain HTTP."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import urllib.request
 import numpy as np
 import pytest
 
+from example_scripts import run_example
 from modelyard.core.errors import JobFailed
 from modelyard.sdk.client import Client
 from modelyard.testing.platform import running_platform
@@ -34,15 +35,14 @@ def attachment(client, reference, name):
     return out.getvalue().decode()
 
 
-def test_a_recipe_file_becomes_a_served_forecast_that_answers_raw_windows(client, platform, tmp_path):
-    recipe = tmp_path / "climate.yaml"
-    recipe.write_text(json.dumps(FORECAST | {"network": {"kind": "linear"}}))  # the others are trained in the unit tests
-    printed = platform.run("train", str(CLIMATE), "--recipe", str(recipe), "--name", "climate").stdout
-    assert "mase" in printed
+def test_a_series_becomes_a_served_forecast_that_answers_raw_windows(client, platform, tmp_path):
+    printed = run_example(platform, "forecast_series", CLIMATE, "linear", "6", folder=tmp_path)  # the others are trained in the unit tests
+    assert "off by" in printed
+    assert "seasonal naive: " in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"climate-forecasts.png", "climate-forecast_errors.png"}
     version = client.models.version("climate@1")
     assert version.profile.row_independent
     assert [(one.name, one.wire_shape) for one in version.signature.inputs] == [("value", [-1, 24])]
-    client.deploy("climate@1", "climate")
     rows = list(csv.DictReader(io.StringIO(attachment(client, "climate@1", "held_out.csv"))))
     known = {(row["series"], row["month"]): row["value"] for row in csv.DictReader(CLIMATE.read_text().splitlines())}
     month = next(row for row in rows if row["series"] == "co2")

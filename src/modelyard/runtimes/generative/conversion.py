@@ -16,7 +16,7 @@ import numpy as np
 import openvino_genai
 from numpy.typing import NDArray
 
-from modelyard.core.errors import InvalidArtifact, ModelyardError
+from modelyard.core.errors import InvalidArtifact, ModelyardError, Unsupported
 from modelyard.runtimes.edge import attempt
 from modelyard.runtimes.generative.affinity import several_cores
 from modelyard.runtimes.generative.decoder import Piece
@@ -30,6 +30,8 @@ from modelyard.runtimes.openvino import PagedDecoder
 ENTRY = "openvino_model.xml"
 KEPT = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "README.md", "LICENSE")
 """Files that go along as they are."""
+_READ = ("f32", "f16", "q8_0", "q4_0")
+"""Kinds of weights that OpenVINO is known to read; it is asked first, whatever they are."""
 _PROOF_TOKENS = 64
 _AGREEMENT = {Precision.F16: 0.98, Precision.Q8: 0.9}
 """Share of positions at which the likeliest token must be the same."""
@@ -53,6 +55,8 @@ def convert_decoder(folder: Path, target: Path, precision: Precision = Precision
 
     Raises InvalidArtifact when it cannot be converted or comes out different, Unsupported for a decoder of another kind.
     """
+    if precision not in _AGREEMENT:
+        raise Unsupported(f"A decoder is converted in {' or '.join(_AGREEMENT)}, and made smaller afterwards by the passes int8 and int4.")
     config = read_config(folder)
     with tempfile.TemporaryDirectory(prefix="decoder-") as temporary:
         path = Path(temporary) / "decoder.gguf"
@@ -74,7 +78,13 @@ def convert_gguf(path: Path, target: Path) -> Proof:
     with tempfile.TemporaryDirectory(prefix="decoder-") as temporary:
         linked = Path(temporary) / "decoder.gguf"
         shutil.copyfile(path, linked)  # beside which the graph is saved
-        _build(linked, target)
+        try:
+            _build(linked, target)
+        except InvalidArtifact as error:
+            if unread := [kind for kind in source.kinds if kind not in _READ]:
+                told = f"its weights are {', '.join(unread)}, and OpenVINO reads {', '.join(_READ)}"
+                raise InvalidArtifact(f"{error.message} The reason: {told}. llama.cpp serves it as it is: --format llama_cpp.") from error
+            raise
     lay_beside(source, path.parent, target)
     return prove(GgufWeights(source, config), config, target / ENTRY, Precision.F16)
 

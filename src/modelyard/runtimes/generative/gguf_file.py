@@ -21,6 +21,17 @@ class Precision(StrEnum):
 
     F16 = "f16"
     Q8 = "q8_0"  # eight bits with a scale for each 32
+    Q5 = "q5_0"  # five; what turns tokens into numbers, and numbers into tokens, keeps eight
+    Q4 = "q4_0"  # four, likewise
+
+
+_KINDS = {
+    Precision.Q8: (gguf.GGMLQuantizationType.Q8_0, gguf.LlamaFileType.MOSTLY_Q8_0),
+    Precision.Q5: (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0),
+    Precision.Q4: (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
+}
+"""Those that gguf writes by itself; k-quants are written by llama.cpp's own tool only."""
+_BLOCK = 32
 
 
 def write_gguf(folder: Path, config: DecoderConfig, path: Path, precision: Precision, *, tokenizer: bool = False) -> None:
@@ -41,7 +52,7 @@ def write_gguf(folder: Path, config: DecoderConfig, path: Path, precision: Preci
     writer.add_rope_freq_base(config.rope_base)
     writer.add_rope_dimension_count(config.head_size)
     writer.add_vocab_size(config.vocabulary)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if precision is Precision.F16 else gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if precision is Precision.F16 else _KINDS[precision][1])
     _add_tokens(writer, folder, config, whole=tokenizer)
     _Tensors(writer, config, Weights(folder), precision).add()
     writer.write_header_to_file()
@@ -87,12 +98,12 @@ class _Tensors:
         turn = heads and self._config.architecture == "llama"
         weight = self._weights.get(f"{theirs}.weight", (out, into))
         weight = _interleaved(weight, heads) if turn else weight
-        if self._precision is Precision.F16 or into % 32:
+        if self._precision is Precision.F16 or into % _BLOCK:
             if not np.all(np.abs(weight) <= np.finfo(np.float16).max):
                 raise InvalidArtifact(f"The tensor {theirs}.weight has values that float16 cannot hold.")
             self._writer.add_tensor(f"{ours}.weight", weight.astype(np.float16))
         else:
-            kind = gguf.GGMLQuantizationType.Q8_0
+            kind, _ = _KINDS[Precision.Q8 if ours in {"token_embd", "output"} else self._precision]
             self._writer.add_tensor(f"{ours}.weight", gguf.quants.quantize(weight, kind), raw_dtype=kind)
         if f"{theirs}.bias" in self._weights:
             bias = self._weights.get(f"{theirs}.bias", (out,))

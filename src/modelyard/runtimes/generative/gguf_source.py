@@ -67,6 +67,11 @@ class GgufSource:
         return list(self.value("tokenizer.ggml.tokens", ()))
 
     @property
+    def kinds(self) -> list[str]:
+        """In which its weights are kept, like ``q8_0``."""
+        return sorted({tensor.tensor_type.name.lower() for tensor in self._tensors.values()})
+
+    @property
     def context_length(self) -> int:
         return int(self.own("context_length", 0))
 

@@ -30,18 +30,23 @@ _ONNX, _LANGUAGE = "onnx", "openvino"
 _MOST_PASSES = 16
 
 
-class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An optimization as it is submitted."""
+class Brought(msgspec.Struct, frozen=True, kw_only=True):
+    """Rows that come with what is submitted, for a version that was not trained here."""
 
     version: str
-    passes: list[str]
-    tolerance: Tolerance = Tolerance()
-    student: dict[str, Any] = {}
     calibration: str = ""
     """A data set ``name[@number]`` to look at in place of training rows."""
     target: str = ""
     """What of it is the right answer: its column, or its array."""
     metric: str = ""
+
+
+class _Wanted(Brought, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An optimization as it is submitted."""
+
+    passes: list[str]
+    tolerance: Tolerance = Tolerance()
+    student: dict[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -66,22 +71,8 @@ class OptimizeJobs:
             raise InvalidRequest(f"The optimization cannot be done as it is written: {error}.") from None
         read_student(wanted.student)
         self.check_passes(wanted.passes)
-        start = self.specified(workspace_id, wanted.version, tuple(wanted.passes), (_ONNX, _LANGUAGE))
-        if wanted.target and not wanted.calibration:
-            raise InvalidRequest("A target is a column of the rows that you bring: say with calibration which rows.")
-        if wanted.metric and not wanted.target:
-            raise InvalidRequest(
-                "A metric needs labelled rows: say with target which column of the rows that you bring is the right answer."
-            )
-        if wanted.target and start.format == _LANGUAGE:
-            raise InvalidRequest("A language model is judged by the text itself; leave the target out.")
-        if wanted.target and start.rows:
-            raise InvalidRequest(
-                f"{wanted.version} was trained here, and is judged on the rows that its training held out; leave the target out."
-            )
-        checked: dict[str, Any] = msgspec.to_builtins(
-            msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student, samples=self._samples(workspace_id, wanted))
-        )
+        start = self.with_rows(workspace_id, self.specified(workspace_id, wanted.version, tuple(wanted.passes), (_ONNX, _LANGUAGE)), wanted)
+        checked: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(start, tolerance=wanted.tolerance, student=wanted.student))
         return checked
 
     def check_passes(self, passes: list[str]) -> None:
@@ -109,6 +100,28 @@ class OptimizeJobs:
             rows=self._rows(version),
             format=version.artifact.format,
         )
+
+    def with_rows(self, workspace_id: int, start: OptimizeSpec, wanted: Brought) -> OptimizeSpec:
+        """The same with the rows that were brought. Raises InvalidRequest for labels that cannot be, NotFound for rows not there."""
+        if wanted.target and not wanted.calibration:
+            raise InvalidRequest("A target is a column of the rows that you bring: say with calibration which rows.")
+        if wanted.metric and not wanted.target:
+            raise InvalidRequest(
+                "A metric needs labelled rows: say with target which column of the rows that you bring is the right answer."
+            )
+        if wanted.target and start.format == _LANGUAGE:
+            raise InvalidRequest("A language model is judged by the text itself; leave the target out.")
+        if wanted.target and start.rows:
+            raise InvalidRequest(
+                f"{wanted.version} was trained here, and is judged on the rows that its training held out; leave the target out."
+            )
+        if not wanted.calibration:
+            return start
+        found = find_dataset(self.store, workspace_id, wanted.calibration)
+        samples = Samples(
+            dataset=f"{found.name}@{found.number}", digest=found.digest, filename=found.filename, target=wanted.target, metric=wanted.metric
+        )
+        return msgspec.structs.replace(start, samples=samples)
 
     def inputs(self, job: Job) -> Mapping[str, str]:
         return self.files(msgspec.convert(job.spec, OptimizeSpec))
@@ -171,14 +184,6 @@ class OptimizeJobs:
             )
             stored.append(last)
         return stored
-
-    def _samples(self, workspace_id: int, wanted: _Wanted) -> Samples | None:
-        if not wanted.calibration:
-            return None
-        found = find_dataset(self.store, workspace_id, wanted.calibration)
-        return Samples(
-            dataset=f"{found.name}@{found.number}", digest=found.digest, filename=found.filename, target=wanted.target, metric=wanted.metric
-        )
 
     def _rows(self, version: Version) -> Rows | None:
         """The data set that a version was trained on here, where it is still stored with its recipe."""

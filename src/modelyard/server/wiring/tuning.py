@@ -15,7 +15,7 @@ from modelyard.core.jobs import Job
 from modelyard.jobs.kinds import JobKind
 from modelyard.optimize.tuning.spec import Objective, Tuned, TuneSpec
 from modelyard.registry.service import TUNING
-from modelyard.server.wiring.optimizing import OptimizeJobs
+from modelyard.server.wiring.optimizing import Brought, OptimizeJobs
 
 SERVER = (sys.executable, "-m", "modelyard.cli.main", "up")
 LOAD = (sys.executable, "-m", "modelyard.cli.bench_load")
@@ -24,13 +24,12 @@ _MOST_CHAINS = 8
 _MOST_WORKERS = 4
 
 
-class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Wanted(Brought, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A tuning as it is submitted."""
 
-    version: str
     objective: Objective
-    chains: list[list[str]] = []
-    workers: list[int] = []
+    chains: tuple[tuple[str, ...], ...] = ()
+    workers: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,8 @@ class TuneJobs:
         return JobKind(run="modelyard.optimize.tuning.job:run", check=self.check, inputs=self.inputs, finish=self.finish)
 
     def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
-        """``{version, objective: {p99_ms, max_loss?, connections?, seconds?}, chains?: [["int8"], …], workers?: [1, 2]}``.
+        """``{version, objective: {p99_ms, max_loss?, connections?, seconds?}, chains?: [["int8"], …], workers?: [1, 2]}``, and
+        ``calibration``, ``target`` and ``metric`` as an optimization has them.
 
         Raises InvalidRequest, NotFound, and Conflict for a version that is flagged.
         """
@@ -52,20 +52,20 @@ class TuneJobs:
             wanted = msgspec.convert(spec, _Wanted)
         except msgspec.ValidationError as error:
             raise InvalidRequest(f"The tuning cannot be done as it is written: {error}.") from None
-        chains = [tuple(chain) for chain in wanted.chains] or list(_USUAL)
-        workers = wanted.workers or sorted({1, self.cores})
+        chains = wanted.chains or _USUAL
+        workers = wanted.workers or tuple(sorted({1, self.cores}))
         if len(chains) > _MOST_CHAINS or len(workers) > _MOST_WORKERS or not all(1 <= count <= 64 for count in workers):
             raise InvalidRequest(
                 f"A tuning tries at most {_MOST_CHAINS} chains of passes and {_MOST_WORKERS} numbers of workers, each from 1 to 64."
             )
-        start = self.optimizing.specified(workspace_id, wanted.version, ())
+        start = self.optimizing.with_rows(workspace_id, self.optimizing.specified(workspace_id, wanted.version, ()), wanted)
         for chain in chains:
             self.optimizing.check_passes(list(chain))
         made = TuneSpec(
             start=start,
             chains=tuple(dict.fromkeys(chains)),
             objective=wanted.objective,
-            workers=tuple(workers),
+            workers=workers,
             server=SERVER,
             load=LOAD,
         )

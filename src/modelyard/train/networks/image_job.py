@@ -159,7 +159,7 @@ def _evaluate(
         "gallery",
         "hardest_images",
         images=[images.pixels[problem.test[at]] for at in order],
-        captions=[f"{images.classes[truth[at]]} → {images.classes[chosen[at]]} {predicted[at].max():.0%}" for at in order],
+        captions=[f"{images.classes[truth[at]]} → {images.classes[chosen[at]]}, {predicted[at].max():.0%}" for at in order],
         title="Held-out images that are hardest: true → predicted class, probability",
     )
     details = {

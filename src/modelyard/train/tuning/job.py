@@ -18,12 +18,13 @@ from optuna.trial import TrialState
 
 from modelyard.core.errors import JobFailed
 from modelyard.evaluation.illustrator import Illustrator
+from modelyard.evaluation.metrics import HIGHER_IS_BETTER
 from modelyard.train.cores import cores
 from modelyard.train.job import Context
 from modelyard.train.recipes.parse import AnyRecipe
 from modelyard.train.recipes.search import SearchPlan
 from modelyard.train.tuning.journal import ENDED, importance, open_study, row_of
-from modelyard.train.tuning.space import check_space, objective_of, varied
+from modelyard.train.tuning.space import check_space, varied
 from modelyard.train.tuning.worker import Order
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def train(context: Context, recipe: AnyRecipe, plan: SearchPlan, work: Callable[
     result = work(Rest(spec, context.folder, context.inputs, context.state / "winner", context.report))
     weights = importance(study) if len(complete) >= 4 else {}
     attachments = context.folder / "output" / "attachments"
-    _draw(attachments, trials, weights, objective_of(recipe)[0])
+    _draw(attachments, trials, weights)
     (attachments / "trials.json").write_text(json.dumps(trials, indent=1))
     (attachments / "search.yaml").write_text(recipe.to_yaml())
     counts = {state: sum(row["status"] == state for row in trials) for state in ("complete", "pruned", "fail")}
@@ -123,10 +124,20 @@ def _tell(context: Context, study: optuna.Study, plan: SearchPlan) -> None:
     context.report("search", _SHARE * min(1.0, ended / plan.trials), f"{ended} of {plan.trials} trials{best}")
 
 
-def _draw(attachments: Path, trials: list[dict[str, Any]], weights: dict[str, float], objective: str) -> None:
+def _draw(attachments: Path, trials: list[dict[str, Any]], weights: dict[str, float]) -> None:
+    """Trials of tables by their score, which a search makes as small as it can with the sign turned; networks by their loss."""
+    metric = next((row["metric"] for row in trials if row.get("metric")), "")
+    objective = metric.replace("_", " ") or "validation loss"
+    told: dict[str, Any] = {"objective": objective, "higher_is_better": HIGHER_IS_BETTER.get(metric, False)}
     with Illustrator(attachments) as illustrator:
-        rows = [{name: row[name] for name in ("trial", "status", "value", "values", "steps")} for row in trials]
-        illustrator.draw("search_curves", "search_curves", trials=rows, objective=objective)
-        illustrator.draw("search_coordinates", "search_coordinates", trials=rows, objective=objective)
+        rows = [{name: row[name] for name in ("trial", "status", "values", "steps")} | {"value": _value(row)} for row in trials]
+        illustrator.draw("search_curves", "search_curves", trials=rows, **told)
+        illustrator.draw("search_coordinates", "search_coordinates", trials=rows, **told)
         illustrator.draw("search_importance", "search_importance", importance=weights, objective=objective)
         illustrator.finish()
+
+
+def _value(row: dict[str, Any]) -> float | None:
+    """What a trial is worth; nothing where it did not come to its end."""
+    value: float | None = row["value"]
+    return value if value is None else float(row.get("score", value))

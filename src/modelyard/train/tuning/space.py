@@ -10,7 +10,6 @@ import msgspec
 from modelyard.core.errors import InvalidRequest
 from modelyard.train.recipes.parse import AnyRecipe, parse_recipe
 from modelyard.train.recipes.search import Range, SearchPlan
-from modelyard.train.recipes.table import TableRecipe
 
 _ALLOWED = {
     "table": ("family", "settings.", "preparation.", "features.select", "features.keep", "features.redundancy"),
@@ -68,8 +67,3 @@ def varied(recipe: AnyRecipe, values: Mapping[str, Any]) -> AnyRecipe:
     if "family" in values:
         made["settings"] = {family: settings for family, settings in made.get("settings", {}).items() if family == values["family"]}
     return parse_recipe(made)
-
-
-def objective_of(recipe: AnyRecipe) -> tuple[str, bool]:
-    """What trials are compared by, and whether more of it is better."""
-    return ("cross-validation", True) if isinstance(recipe, TableRecipe) else ("validation loss", False)

@@ -61,11 +61,24 @@ def test_a_file_is_converted_and_proven_against_its_own_weights(file, tmp_path):
     assert {"openvino_model.xml", "tokenizer.json", "chat_template.jinja", "config.json", "generation_config.json"} <= names
 
 
-def test_coarse_weights_stay_as_they_are(decoder_folder, tmp_path):  # noqa: F811
-    path = tmp_path / "q8.gguf"
-    write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.Q8, tokenizer=True)
+@pytest.mark.parametrize(("precision", "bits", "off"), [(Precision.Q8, 8.5, 0.005), (Precision.Q5, 5.5, 0.04), (Precision.Q4, 4.5, 0.08)])
+def test_coarse_weights_stay_as_they_are(decoder_folder, tmp_path, precision, bits, off):  # noqa: F811
+    path, config = tmp_path / "coarse.gguf", read_config(decoder_folder)
+    write_gguf(decoder_folder, config, path, precision, tokenizer=True)
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+    inner = tensors["blk.0.ffn_up.weight"]
+    assert 8 * inner.n_bytes / inner.n_elements == bits
+    assert tensors["token_embd.weight"].tensor_type == gguf.GGMLQuantizationType.Q8_0
+    mine, theirs = Weights(decoder_folder), GgufWeights(GgufSource(path), config)
+    name, shape = "model.layers.0.mlp.up_proj.weight", (config.feed_forward, config.hidden)
+    wanted, found = mine.get(name, shape), theirs.get(name, shape)
+    assert np.abs(wanted - found).max() <= off * np.abs(wanted).max() * 1.5
     (tmp_path / "made").mkdir()
-    assert convert_gguf(path, tmp_path / "made").agreement >= 0.95
+    if precision is Precision.Q5:
+        with pytest.raises(InvalidArtifact, match=r"its weights are q5_0, and OpenVINO reads .*--format llama_cpp"):
+            convert_gguf(path, tmp_path / "made")
+    else:
+        assert convert_gguf(path, tmp_path / "made").agreement >= 0.95
 
 
 def test_a_tokenizer_beside_the_file_goes_before_its_own(decoder_folder, file, tmp_path):  # noqa: F811
