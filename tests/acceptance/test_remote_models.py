@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from acceptance.test_kills import eventually
 from modelyard import Client
 from modelyard.core.errors import InvalidArtifact, PermissionDenied
 from modelyard.testing.platform import RunningPlatform, running_platform
@@ -34,6 +35,18 @@ def write(folder: Path, url: str, sealed: str) -> Path:
     endpoints = [{"url": url, "model": "m", "sealed_key": sealed}]
     (folder / "remote.json").write_text(json.dumps({"protocol": "open_inference", "endpoints": endpoints, "signature": SIGNATURE}))
     return folder
+
+
+def kept_answer(platform: RunningPlatform, upstream: OpenAIShaped, body: dict[str, object]) -> bool:
+    """Whether the second of two equal calls was answered and recorded as kept, and never reached the endpoint."""
+    fresh = json.loads(json.dumps(body))
+    fresh["inputs"][0]["data"] = [float(len(upstream.requests)), 0.5]
+    headers = {"authorization": f"Bearer {platform.admin_key}"}
+    replies = [httpx.post(f"{platform.inference}/v2/models/far/infer", json=fresh, headers=headers, timeout=30) for _ in range(2)]
+    asked = [told["inputs"][0]["data"] for _, told in upstream.requests].count(fresh["inputs"][0]["data"])
+    assert [reply.json()["outputs"][0]["data"] for reply in replies] == [[2 * item for item in fresh["inputs"][0]["data"]]] * 2
+    cached = [platform.json("trace", reply.headers["x-request-id"]).get("cached", False) for reply in replies]
+    return (cached, asked) == ([False, True], 1)
 
 
 def test_a_remote_model_is_called_with_its_sealed_key(platform: RunningPlatform, tmp_path: Path) -> None:
@@ -61,6 +74,8 @@ def test_a_remote_model_is_called_with_its_sealed_key(platform: RunningPlatform,
         made = client.keys.create(actions=["infer", "read", "develop", "deploy"])
         with Client(platform.url, made.key) as untrusted, pytest.raises(PermissionDenied, match="sends calls to other hosts"):
             untrusted.push(tmp_path / "far", "sly")
+        client.deployments.put("far", ["far@1"], policy={"cache": {"seconds": 60}})
+        eventually(lambda: kept_answer(platform, upstream, body), 30, "a second call that is the same is answered without the endpoint")
         client.deployments.delete("far")
     kept = [path for path in platform.home.rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
     assert not kept

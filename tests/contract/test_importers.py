@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from functools import partial
 
 import catboost
 import joblib
@@ -105,6 +106,23 @@ class TestLightgbm(ImporterContract):
             inputs={"input": rows[:20]},
             outputs={"probabilities": np.asarray(model.booster_.predict(rows[:20])).reshape(-1, 1) * [[-1, 1]] + [[1, 0]]},
             runs_code=False,
+        )
+
+
+class TestPickledBoosters(ImporterContract):
+    """Their estimators in pickles: opened with trust and in confinement only, and converted as their own files are."""
+
+    @pytest.fixture(scope="class", params=["xgboost", "lightgbm"])
+    @classmethod
+    def case(cls, request):
+        rows, wanted = _numbers()
+        kinds = {"xgboost": xgboost.XGBClassifier, "lightgbm": partial(lightgbm.LGBMClassifier, verbose=-1)}
+        model = kinds[request.param](n_estimators=5, max_depth=3).fit(rows, wanted)
+        return Case(
+            importer="sklearn",
+            files={"model.pkl": pickle.dumps(model)},
+            inputs={"input": rows[:20]},
+            outputs={"label": model.predict(rows[:20]), "probabilities": model.predict_proba(rows[:20])},
         )
 
 
