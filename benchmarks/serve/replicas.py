@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import http.client
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -28,12 +29,16 @@ import time
 
 
 class Model:
-    def predict(self, x: float) -> float:
-        until = time.perf_counter() + 0.005
-        while time.perf_counter() < until:
+    ended = 0.0
+
+    def predict(self, x: float) -> float:  # the seconds since it ended the last time
+        began = time.perf_counter()
+        while time.perf_counter() < began + 0.005:
             pass
-        return x
+        idle, self.ended = began - self.ended, time.perf_counter()
+        return idle
 """
+IDLE = re.compile(rb'"data":\[([^]]+)]')
 ADDER = json.dumps({"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]})
 ROW = json.dumps({"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [1]}]})
 
@@ -49,12 +54,17 @@ class Caller:
     def call(self) -> float:
         """Milliseconds of one call."""
         began = time.perf_counter()
+        self.answer()
+        return (time.perf_counter() - began) * 1000
+
+    def answer(self) -> bytes:
+        """What is answered."""
         self._connection.request("POST", self._path, self._body, self._headers)
         reply = self._connection.getresponse()
         text = reply.read()
         if reply.status != 200:
             raise RuntimeError(text.decode())
-        return (time.perf_counter() - began) * 1000
+        return text
 
 
 def hop(platform: RunningPlatform, client: Client, folder: Path) -> dict[str, float]:
@@ -76,7 +86,7 @@ def hop(platform: RunningPlatform, client: Client, folder: Path) -> dict[str, fl
 
 
 def slow_rate(platform: RunningPlatform, client: Client, folder: Path, seconds: float = 6.0) -> dict[str, float]:
-    """Calls per second of a predict of 5 ms: alone in a loop, and through one replica with four callers."""
+    """Calls per second of a predict of 5 ms: alone in a loop, and through one replica with four callers; how long it idled between."""
     path = folder / "slow.py"
     path.write_text(textwrap.dedent(SLOW))
     space: dict[str, object] = {}
@@ -90,22 +100,22 @@ def slow_rate(platform: RunningPlatform, client: Client, folder: Path, seconds: 
     client.push(path, "slow")
     client.deployments.put("slow", ["slow@1"])
     client.deployments.wait("slow", timeout=60)
-    counts, stop = [0] * 4, time.perf_counter() + seconds
+    idle: list[float] = []
+    stop = time.perf_counter() + seconds
 
-    def run(at: int) -> None:
+    def run() -> None:
         caller = Caller(platform, "slow", ROW)
         while time.perf_counter() < stop:
-            caller.call()
-            counts[at] += 1
+            idle.append(float(IDLE.search(caller.answer())[1]))  # type: ignore[index]
 
     began = time.perf_counter()
-    threads = [threading.Thread(target=run, args=(at,)) for at in range(4)]
+    threads = [threading.Thread(target=run) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    rate = sum(counts) / (time.perf_counter() - began)
-    return {"alone_per_s": alone_rate, "served_per_s": rate, "share": rate / alone_rate}
+    rate = len(idle) / (time.perf_counter() - began)
+    return {"alone_per_s": alone_rate, "served_per_s": rate, "share": rate / alone_rate, "idle_p50_ms": statistics.median(idle) * 1000}
 
 
 def cold(platform: RunningPlatform, client: Client) -> dict[str, float]:
