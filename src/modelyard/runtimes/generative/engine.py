@@ -25,6 +25,10 @@ from modelyard.runtimes.generative.sequence import Generation, Sequence
 from modelyard.runtimes.generative.text import TextCodec
 
 CLOSED = "The model is being unloaded; try again shortly."
+QUIET_S, MOST_GATHERING_S, GATHERING_SHARE = 0.002, 0.01, 0.05
+"""An idle engine waits for further calls while they come so close to each other, this long at most, and no longer than this share of the
+time that a prompt takes: calls that were sent at once arrive one by one, and the rest would wait until the first one's prompt is computed.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,8 @@ class Engine(GenerativeModel):
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self._closed = False
+        self._prompt_s = 0.0
+        """What the last step with prompts took."""
         self._wake = threading.Condition()
         # Long prompts and large grammars take their time, which must be no running generation's.
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
@@ -108,8 +114,11 @@ class Engine(GenerativeModel):
     def _take_arrivals(self) -> bool:
         """Waits for something to do; False when the engine is closed."""
         with self._wake:
+            idle = not (self._running or self._waiting)
             while not (self._arrived or self._running or self._waiting or self._closed):
                 self._wake.wait()
+            if idle:
+                self._gather()
             arrived, self._arrived = self._arrived, deque()
             closed = self._closed
         for generation in arrived:
@@ -124,6 +133,14 @@ class Engine(GenerativeModel):
                 continue
             self._close_one()
         return not closed
+
+    def _gather(self) -> None:
+        """Waits a moment for calls that come together with the first; the lock is held."""
+        until = time.monotonic() + min(MOST_GATHERING_S, self._prompt_s * GATHERING_SHARE)
+        seen = 0
+        while seen != len(self._arrived) and not self._closed and (left := until - time.monotonic()) > 0:
+            seen = len(self._arrived)
+            self._wake.wait(min(QUIET_S, left))
 
     def _close_one(self) -> None:
         with self._wake:
@@ -210,7 +227,10 @@ class Engine(GenerativeModel):
                 generation.fail(failure)
 
     def _advance(self, planned: list[tuple[Sequence, Piece]]) -> None:
+        began = time.monotonic()
         logits = self._decoder.forward([piece for _, piece in planned])
+        if any(len(piece.tokens) > 1 for _, piece in planned):
+            self._prompt_s = time.monotonic() - began
         rows: list[int] = []
         ready: list[Sequence] = []
         for row, (sequence, piece) in enumerate(planned):
