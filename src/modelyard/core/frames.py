@@ -215,6 +215,8 @@ def _body_at(head: int) -> int:
 def _elements(array: Array) -> Buffer:
     if array.dtype.hasobject:
         return _encode_head(array.ravel().tolist())
+    if array.nbytes <= JOINED:
+        return array.tobytes()  # it is copied anyway, and this is one step
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 

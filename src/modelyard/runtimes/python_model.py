@@ -56,6 +56,7 @@ RAISED = (
     Warning,
 )
 """Python's own errors. What user code derives from Exception itself ends at the edge of whoever runs the model."""
+_TAKES: dict[str, frozenset[type]] = {"f": frozenset({float, int, bool}), "i": frozenset({int, bool}), "b": frozenset({bool})}
 _NAMES = count(1)
 _SAID = ("signature", "concurrency", "repeatable", "tried")
 """What a class may say of itself, and a module of functions too."""
@@ -74,6 +75,8 @@ class PythonModel(LoadedModel):
         self._batch: Callable[..., Any] | None = getattr(instance, "predict_batch", None)
         self._single: Callable[..., Any] | None = getattr(instance, "predict", None)
         self.joins = self._batch is not None
+        self._names = tuple(spec.name for spec in signature.outputs)
+        self._scalars = _scalars(signature)
         self._where = f"{kind.__name__}.{'predict_batch' if self._batch is not None else 'predict'}"
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
@@ -105,15 +108,22 @@ class PythonModel(LoadedModel):
             raise Unavailable("This version was unloaded; try again.")
         rows = next(iter(inputs.values())).shape[0]
         columns = {name: _as_python(array) for name, array in inputs.items()}
-        found = [self._named(self._single(**{name: column[row] for name, column in columns.items()})) for row in range(rows)]
+        answers = [self._single(**{name: column[row] for name, column in columns.items()}) for row in range(rows)]
+        if self._scalars and self._scalars.issuperset(map(type, answers)):
+            # The usual case in a few steps: between one call and the next the model waits for all that is done here.
+            spec = self.signature.outputs[0]
+            return {spec.name: np.array(answers, NUMPY[spec.datatype])}
+        found = [self._named(answer) for answer in answers]
         return {spec.name: self._array(spec, [item.get(spec.name) for item in found], rows) for spec in self.signature.outputs}
 
     def _whole(self, answer: Any) -> dict[str, Array]:
         named = self._named(answer)
-        return {spec.name: self._array(spec, named.get(spec.name), None) for spec in self.signature.outputs}
+        found = {spec.name: self._array(spec, named.get(spec.name), None) for spec in self.signature.outputs}
+        # What user code gives it may write to again, and what a model gives belongs to its caller.
+        return {name: array.copy() if not array.flags.owndata or array is named[name] else array for name, array in found.items()}
 
     def _named(self, answer: Any) -> Mapping[str, Any]:
-        names = [spec.name for spec in self.signature.outputs]
+        names = self._names
         if isinstance(answer, Mapping):
             return answer
         if all(hasattr(answer, name) for name in names):  # a named tuple or data class
@@ -267,6 +277,13 @@ def texts_of(array: Array, spec: TensorSpec) -> Array:
     except UnicodeDecodeError as error:
         raise InvalidTensor(f"Input {spec.name!r} holds bytes that are not UTF-8 text ({error.reason}).") from None
     return made.reshape(array.shape)
+
+
+def _scalars(signature: Signature) -> frozenset[type]:
+    """Types of Python's own values that become the one output as they are; none where it takes more than that."""
+    if len(signature.outputs) != 1 or len(signature.outputs[0].shape) != 1:
+        return frozenset()
+    return _TAKES.get(NUMPY[signature.outputs[0].datatype].kind, frozenset())
 
 
 def _as_python(array: Array) -> list[Any]:

@@ -12,8 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from functools import partial
 
 import msgspec
 
@@ -36,6 +36,7 @@ from modelyard.core.generation import Cancel, GenerateRequest, TokenChunk
 from modelyard.core.tensors import Array
 from modelyard.runtimes.base import GenerativeModel, LoadedModel
 from modelyard.serving.replica import Outcome, Replica, Timing
+from modelyard.serving.replicas.computing import Send, Threads, Work
 from modelyard.serving.replicas.wire import DirectFrameProtocol
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class ReplicaServer:
         self._replica = Replica(model, Timing(0.0, 0.0))
         self._trial = trial
         count = concurrency or model.concurrency
-        self._threads = ThreadPoolExecutor(count, thread_name_prefix="compute")
+        self._threads = Threads(count)
         self._model = model if isinstance(model, GenerativeModel) else None
         self._hello = encode(
             Hello(
@@ -63,6 +64,9 @@ class ReplicaServer:
             )
         )
         self._links: set[_Link] = set()
+        self._generated: deque[tuple[_Link, int, TokenChunk | ModelyardError]] = deque()
+        self._handing = False
+        """Whether the loop is about to send what was generated."""
         self._counting = threading.Lock()
         self._idle = asyncio.Event()
         self.draining = False
@@ -87,6 +91,7 @@ class ReplicaServer:
         except TimeoutError:
             logger.warning("%d calls were cut off when the replica ended", self.outstanding)
         self._server.close()
+        self._threads.close()
         for link in list(self._links):
             link.disconnect()
         await asyncio.sleep(0)  # what was written is sent before the loop ends
@@ -108,15 +113,19 @@ class ReplicaServer:
             return
         inputs = tensors_of(frame)
 
-        def compute() -> None:
+        def compute() -> Send:
             if ask.tell:
                 link.write(encode_frame(Op.BEGAN, call))
             began = time.perf_counter_ns()
             outcome = self._replica.compute(inputs, ask.outputs)
-            link.answer(call, self._encoded(call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000))
-            self._ended()
+            return partial(self._answer, link, call, outcome, ask.outputs, (time.perf_counter_ns() - began) // 1000)
 
-        link.computing[call] = self._submit(compute)
+        link.computing[call] = work = Work(compute, promptly=ask.tell)
+        self._submit(work)
+
+    def _answer(self, link: _Link, call: int, outcome: Outcome, wanted: tuple[str, ...], taken_us: int) -> None:
+        link.answer(call, self._encoded(call, outcome, wanted, taken_us))
+        self._ended()
 
     def generate(self, link: _Link, frame: Frame) -> None:
         """Begins a generation; its chunks are sent as they come."""
@@ -132,19 +141,25 @@ class ReplicaServer:
         self._begun()
 
         def emit(item: TokenChunk | ModelyardError) -> None:
-            self._loop.call_soon_threadsafe(self._generated, link, call, item)
+            self._generated.append((link, call, item))
+            if not self._handing:  # an engine gives what it made of one step at once: the loop is woken once for all of it
+                self._handing = True
+                self._loop.call_soon_threadsafe(self._hand_over)
 
         link.generating[call] = model.generate(request, emit)
 
-    def _generated(self, link: _Link, call: int, item: TokenChunk | ModelyardError) -> None:
-        if isinstance(item, ModelyardError):
-            link.write(encode_frame(Op.ERROR, call, encode(Failure.of(item))))
-        else:
-            link.write(encode_frame(Op.END if item.last else Op.CHUNK, call, encode(item)))
-            if not item.last:
-                return
-        link.generating.pop(call, None)
-        self._ended()
+    def _hand_over(self) -> None:
+        """Sends what was generated since the last time, at once to each worker."""
+        self._handing = False  # first, so that what comes from now on wakes the loop again
+        frames: dict[_Link, list[Buffer]] = {}
+        while self._generated:
+            link, call, item = self._generated.popleft()
+            frames.setdefault(link, []).extend(_frame_of(call, item))
+            if isinstance(item, ModelyardError) or item.last:
+                link.generating.pop(call, None)
+                self._ended()
+        for link, parts in frames.items():
+            link.write([b"".join(parts)])
 
     def health(self, link: _Link, frame: Frame) -> None:
         """Answers with the state; where asked, after the model has computed its trial behind all calls that wait."""
@@ -153,21 +168,21 @@ class ReplicaServer:
             link.write(encode_frame(Op.STATE, call, encode(State(self.outstanding, self.answered))))
             return
 
-        def compute() -> None:
+        def compute() -> Send:
             outcome = self._replica.compute(trial)
             failed = outcome.message if isinstance(outcome, ModelyardError) else ""
             link.write(encode_frame(Op.STATE, call, encode(State(self.outstanding - 1, self.answered, failed))))
-            self._ended()
+            return self._ended
 
-        self._submit(compute)
+        self._submit(Work(compute))
 
     def cancelled(self) -> None:
         """A call that had not begun is computed no more."""
         self._ended(answered=0)
 
-    def _submit(self, compute: Callable[[], None]) -> Future[None]:
+    def _submit(self, work: Work) -> None:
         self._begun()
-        return self._threads.submit(compute)
+        self._threads.submit(work)
 
     def _begun(self) -> None:
         with self._counting:
@@ -200,7 +215,7 @@ class _Link(DirectFrameProtocol):
     def __init__(self, server: ReplicaServer) -> None:
         super().__init__()
         self._server = server
-        self.computing: dict[int, Future[None]] = {}
+        self.computing: dict[int, Work] = {}
         self.generating: dict[int, Cancel] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -236,7 +251,13 @@ class _Link(DirectFrameProtocol):
         if cancel is not None:
             cancel()  # its last chunk still comes
             return
-        future = self.computing.pop(call, None)
-        if future is not None and future.cancel():
+        work = self.computing.pop(call, None)
+        if work is not None and work.take():
             self._server.cancelled()
             self.write(encode_frame(Op.ERROR, call, encode(Failure(DRAINING, "The call was cancelled."))))
+
+
+def _frame_of(call: int, item: TokenChunk | ModelyardError) -> list[Buffer]:
+    if isinstance(item, ModelyardError):
+        return encode_frame(Op.ERROR, call, encode(Failure.of(item)))
+    return encode_frame(Op.END if item.last else Op.CHUNK, call, encode(item))
