@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 
 from acceptance.test_kills import eventually, processes
 from language import converted_decoder, decoder_folder  # noqa: F401  # fixtures
+from makers.wheels import wheel
 from modelyard import Client
 from modelyard.runtimes.generative.gguf_file import Precision, write_gguf
 from modelyard.runtimes.generative.reference import reference_logits
@@ -31,9 +32,7 @@ GREEDY = {"max_tokens": 6, "temperature": 0, "extra_body": {"ignore_eos": True}}
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory):
-    folder = tmp_path_factory.mktemp("language")
-    settings = {"vllm_command": str(folder / "vllm")}
-    with running_platform(folder / "home", workers=1, settings=settings) as running:
+    with running_platform(tmp_path_factory.mktemp("language") / "home", workers=1) as running:
         yield running
 
 
@@ -179,23 +178,43 @@ def vllm_processes(platform: RunningPlatform) -> list[psutil.Process]:
     return found
 
 
+def stand_in(folder: Path, model: Path) -> str:
+    """A requirement that installs a program ``vllm``, which becomes the stand-in with what the tests have installed."""
+    script = Path(__file__).parent.parent / "servers" / "vllm_shaped.py"
+    code = f"""
+import os, sys
+
+def main():
+    if sys.argv[1:] == ["--version"]:
+        print("0.0+stands.in")
+    else:
+        os.environ["STAND_IN_MODEL"] = {str(model)!r}
+        os.execv({sys.executable!r}, [{sys.executable!r}, {str(script)!r}, *sys.argv[1:]])
+"""
+    scripts = "[console_scripts]\nvllm = stands_in:main\n"
+    return f"vllm @ {wheel(folder, 'vllm', {'stands_in.py': code, 'vllm-1.0.dist-info/entry_points.txt': scripts}).as_uri()}"
+
+
 @pytest.mark.timeout(300)
-def test_vllm_is_a_process_of_its_own_that_a_replica_starts_calls_and_starts_again(
+def test_vllm_is_installed_and_a_replica_starts_calls_and_starts_it_again(
     platform,
     client,
     decoder_folder,  # noqa: F811
     converted_decoder,  # noqa: F811
     tmp_path,
 ) -> None:
-    """By a stand-in that is named in the settings, started and called as ``vllm serve`` is: there is no GPU to run vLLM on."""
-    program = platform.home.parent / "vllm"
-    stand_in = Path(__file__).parent.parent / "servers" / "vllm_shaped.py"
-    program.write_text(f'#!/bin/sh\nSTAND_IN_MODEL="{converted_decoder}" exec "{sys.executable}" "{stand_in}" "$@"\n')
-    program.chmod(0o755)
+    """By a stand-in that is installed, started and called as vLLM is: there is no GPU to run vLLM on."""
     shutil.copytree(decoder_folder, tmp_path / "served")
     (tmp_path / "served" / "vllm.json").write_text(json.dumps({"max-model-len": 128, "enable_prefix_caching": False}))
     platform.run("push", str(tmp_path / "served"), "--format", "vllm")
-    platform.run("deploy", "served@1")
+    refused = platform.run("deploy", "served@1", check=False)
+    assert "There is no vLLM here; install it with 'modelyard install vllm'" in refused.stderr
+    assert "takes about" in platform.run("install", "vllm", "--device", "cpu", "--dry-run").stdout
+    (tmp_path / "requirements.txt").write_text(stand_in(tmp_path, converted_decoder))
+    shown = platform.run("install", "vllm", "--requirements", str(tmp_path / "requirements.txt"))
+    assert "Installing vllm @ file:" in shown.stderr
+    assert "0.0+stands.in" in shown.stdout
+    eventually(lambda: bool(vllm_processes(platform)), 120, "the deployment finds it by itself")
     assert said(client, "served") == expected(decoder_folder)
     (process,) = vllm_processes(platform)
     command = process.cmdline()[2:]

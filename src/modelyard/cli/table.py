@@ -19,6 +19,7 @@ COMMANDS: dict[str, Entry] = {
     "up": Entry(RUN, "modelyard.cli.lifecycle", "Start the platform on this machine."),
     "down": Entry(RUN, "modelyard.cli.lifecycle", "Stop the platform on this machine."),
     "status": Entry(RUN, "modelyard.cli.status", "Show processes, deployments and jobs."),
+    "install": Entry(RUN, "modelyard.cli.installing", "Make an environment with a program that replicas start, like vLLM."),
     "top": Entry(RUN, "modelyard.cli.top", "Show what the machine, processes, jobs and replicas use."),
     "train": Entry(MODELS, "modelyard.cli.training", "Train a model on a table, images or a time series."),
     "optimize": Entry(MODELS, "modelyard.cli.optimizing", "Make smaller, faster children of a version, measured beside it."),

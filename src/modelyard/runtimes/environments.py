@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 import modelyard
@@ -27,7 +28,8 @@ REQUIREMENTS = "requirements.txt"
 NEEDED = ("msgspec>=0.19", "numpy>=2.0")
 """What the platform's own code needs there."""
 BUILD_SECONDS = 1800.0
-_MADE = "modelyard-ready"
+MADE = "modelyard-ready"
+"""The file in an environment that is whole."""
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 _PREFIXES = ("PIP_", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 
@@ -49,7 +51,7 @@ class Environments:
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
-        self._environment = {name: value for name, value in environment.items() if name in _PASSED_ON or name.startswith(_PREFIXES)}
+        self._environment = pip_settings(environment)
 
     def of(self, model: Path) -> Interpreter:
         """The interpreter for the model in a folder: the platform's own where it brings no requirements.
@@ -61,17 +63,17 @@ class Environments:
             return Interpreter()
         place = self._folder / environment_digest(requirements.read_bytes())
         place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _turn(place.with_suffix(".lock")):
-            if not (place / _MADE).exists():
+        with turn(place.with_suffix(".lock")):
+            if not (place / MADE).exists():
                 self._build(place, requirements)
-        (place / _MADE).touch()
+        (place / MADE).touch()
         return Interpreter(str(place / "bin" / "python"), {"PYTHONPATH": str(self._package()), "VIRTUAL_ENV": str(place)})
 
     def prune(self, min_age_seconds: float) -> int:
         """Removes environments that nobody has asked for lately; how many went. A process that runs in one keeps what it has loaded."""
         removed = 0
         for place in list(self._folder.iterdir()) if self._folder.is_dir() else ():
-            made = place / _MADE
+            made = place / MADE
             if made.exists() and time.time() - made.stat().st_mtime >= min_age_seconds:
                 shutil.rmtree(place, ignore_errors=True)
                 removed += 1
@@ -80,10 +82,10 @@ class Environments:
     def _build(self, place: Path, requirements: Path) -> None:
         logger.info("Building the environment %s", place.name[:12])
         began = time.monotonic()
-        self._run([sys.executable, "-m", "venv", "--clear", str(place)], "cannot be given an environment")
-        pip = [str(place / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--quiet"]
-        self._run([*pip, *NEEDED, "-r", str(requirements)], "cannot be installed")
-        (place / _MADE).touch()
+        self._run(venv_command(place), "cannot be given an environment")
+        options = ["--disable-pip-version-check", "--no-input", "--quiet"]
+        self._run([*pip_command(place), "install", *options, *NEEDED, "-r", str(requirements)], "cannot be installed")
+        (place / MADE).touch()
         logger.info("Built the environment %s in %.0f s", place.name[:12], time.monotonic() - began)
 
     def _run(self, command: list[str], what: str) -> None:
@@ -103,7 +105,7 @@ class Environments:
             raise Unavailable(f"An environment cannot be built: {error.strerror}.") from error
         if done.returncode:
             logger.warning("An environment cannot be built: %s", done.stderr.strip()[-4000:])
-            raise InvalidArtifact(f"The model's {REQUIREMENTS} {what}: {_complaint(done.stderr)}")
+            raise InvalidArtifact(f"The model's {REQUIREMENTS} {what}: {complaint(done.stderr)}")
 
     def _package(self) -> Path:
         """A folder that holds this package and nothing else, for ``PYTHONPATH``."""
@@ -119,6 +121,22 @@ class Environments:
         return folder
 
 
+def pip_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The part of an environment that says how packages are fetched."""
+    return {name: value for name, value in environment.items() if name in _PASSED_ON or name.startswith(_PREFIXES)}
+
+
+def venv_command(place: Path) -> list[str]:
+    """What makes an empty environment. It gets no pip where the platform's own can serve it, which saves seconds."""
+    return [sys.executable, "-m", "venv", "--clear", *(["--without-pip"] if find_spec("pip") is not None else []), str(place)]
+
+
+def pip_command(place: Path) -> list[str]:
+    """What runs pip for it."""
+    python = str(place / "bin" / "python")
+    return [sys.executable, "-m", "pip", "--python", python] if find_spec("pip") is not None else [python, "-m", "pip"]
+
+
 def environment_digest(requirements: bytes) -> str:
     """What an environment is known by: the requirements, what the platform needs, and the Python that runs it."""
     hashed = hashlib.sha256(requirements)
@@ -127,7 +145,7 @@ def environment_digest(requirements: bytes) -> str:
     return hashed.hexdigest()[:40]
 
 
-def _complaint(output: str) -> str:
+def complaint(output: str) -> str:
     """The line of pip's output that says what is wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
@@ -136,7 +154,7 @@ def _complaint(output: str) -> str:
 
 
 @contextmanager
-def _turn(path: Path) -> Iterator[None]:
+def turn(path: Path) -> Iterator[None]:
     """Only one process builds an environment; the others wait for it."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:

@@ -1,8 +1,8 @@
 """Language models on GPUs by vLLM: a program in an environment of its own, started and watched by the replica that answers for it.
 
 The folder is one that ``save_pretrained`` wrote; ``vllm.json`` in it holds options that are passed on to ``vllm serve``. The program is
-named by the administrator, never by the folder. It listens on a Unix socket that only this user can reach, because its API key
-does not guard all of its routes.
+installed (see ``programs``) or named by the administrator, never by the folder. It listens on a Unix socket that only this user can
+reach, because its API key does not guard all of its routes.
 """
 
 from __future__ import annotations
@@ -187,7 +187,9 @@ class Server:
             )
         except OSError as error:
             shutil.rmtree(self._place, ignore_errors=True)
-            raise Unavailable(f"vLLM cannot be started as {program!r}: {error.strerror}; correct MODELYARD_VLLM_COMMAND.") from error
+            raise Unavailable(
+                f"vLLM cannot be started as {program!r}: {error.strerror}; correct MODELYARD_VLLM_COMMAND, or install it again."
+            ) from error
         self._reading = threading.Thread(target=self._read, name="vllm-log", daemon=True)
         self._reading.start()
 
@@ -277,7 +279,7 @@ class Untried(GenerativeModel):
         self.context_length, self.has_template = context_length, has_template
 
     def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:  # noqa: ARG002 - the seam's form
-        emit(Unavailable("This server has no vLLM; its administrator names one with MODELYARD_VLLM_COMMAND."))
+        emit(Unavailable("This server has no vLLM; its administrator installs one with 'modelyard install vllm'."))
         return lambda: None
 
     def close(self) -> None:

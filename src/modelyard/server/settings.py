@@ -181,7 +181,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         str, Meta(description="Device ids of the GPUs that replicas may be given, with commas, as CUDA_VISIBLE_DEVICES takes them.")
     ] = ""
     vllm_command: Annotated[
-        str, Meta(description="Program that starts vLLM, of an environment of its own, like /opt/vllm/bin/vllm; empty where there is none.")
+        str, Meta(description="Program that starts vLLM, like /opt/vllm/bin/vllm; empty for the one that 'modelyard install vllm' made.")
     ] = ""
     probe_memory_bytes: Annotated[int, Meta(ge=2**27, description="Memory the confined trial of a pushed model may use.", extra=_BYTES)] = (
         4 * 2**30

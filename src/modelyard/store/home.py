@@ -21,6 +21,8 @@ class Home:
         """Artifacts laid out as folders, by digest; may be deleted when nothing runs."""
         self.environments = self.root / "cache" / "environments"
         """Virtual environments that models brought, by digest; may be deleted when nothing runs."""
+        self.programs = self.root / "programs"
+        """Programs that replicas start, each in an environment of its own; ``modelyard install`` makes them."""
         self.journal = self.root / "journal"
         """Usage segments that workers append to."""
         self.snapshot = self.root / "snapshot"

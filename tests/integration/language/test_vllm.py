@@ -77,7 +77,7 @@ def test_without_a_program_it_is_only_looked_at(folder):
     place, _ = folder
     model = RUNTIME.load(place, "config.json", LoadOptions())
     assert not model.tried
-    with pytest.raises(Unavailable, match="MODELYARD_VLLM_COMMAND"):
+    with pytest.raises(Unavailable, match="modelyard install vllm"):
         Generation(model, GenerateRequest(prompt="a")).rest()
     with pytest.raises(Unavailable, match="cannot be started"):
         RUNTIME.load(place, "config.json", LoadOptions(program="/no/such/vllm"))
