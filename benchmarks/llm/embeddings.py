@@ -1,6 +1,6 @@
 """Texts embedded a second: our server, ONNX Runtime in process, and FastAPI with sentence-transformers.
 
-usage: python benchmarks/llm/embeddings.py [--rounds 3] [--calls 24] [--json FILE]
+usage: python benchmarks/llm/embeddings.py [--rounds 3] [--calls 12] [--json FILE]
 
 One encoder of the size of MiniLM-L6 (6 layers, width 384, 22 million random parameters), 32 texts a call, of 4 to 120 words; two cores
 for each way. In process the texts of a call are sorted by length and run in groups of eight, padded to the longest of each, by one
@@ -159,7 +159,7 @@ def measure(ways: dict[str, Way], rounds: int, calls: int) -> dict[str, dict[str
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--calls", type=int, default=24)
+    parser.add_argument("--calls", type=int, default=12)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="embeddings-bench-") as temporary, platform(workers=CORES) as running:
