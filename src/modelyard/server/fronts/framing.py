@@ -15,6 +15,7 @@ from typing import Protocol, cast
 import httptools
 
 from modelyard.server.fronts.limits import FrontConfig, Refused
+from modelyard.server.fronts.lines import KnownLines
 from modelyard.server.fronts.target import split_target
 
 METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
@@ -57,13 +58,14 @@ class Head:
 class HeadReader:
     """Reads heads. One reader serves all connections of a front, because reading a head is one synchronous step."""
 
-    __slots__ = ("_config", "_headers", "_repeated", "_target")
+    __slots__ = ("_config", "_headers", "_lines", "_repeated", "_target")
 
     def __init__(self, config: FrontConfig) -> None:
         self._config = config
         self._target = b""
         self._repeated = 0
         self._headers: dict[bytes, bytes] = {}
+        self._lines = KnownLines()
 
     def on_url(self, url: bytes) -> None:
         """For httptools: the target, whole because the head is given whole."""
@@ -82,6 +84,17 @@ class HeadReader:
 
     def read(self, head: bytes) -> Head:
         """Reads a head that ends with its empty line. Raises Refused."""
+        known = self._lines.read(head)
+        if known is None:
+            return self._read_anew(head)
+        (method, path, query), headers = known
+        if b"host" not in headers or len(headers) > self._config.max_headers:
+            return self._read_anew(head)
+        found = Head(METHODS[method], path, query, headers, old=False)
+        self._read_framing(found)
+        return found
+
+    def _read_anew(self, head: bytes) -> Head:
         self._target, self._repeated = b"", 0
         headers: dict[bytes, bytes] = {}
         self._headers = headers
@@ -108,6 +121,8 @@ class HeadReader:
         path, query = split_target(target, METHODS[method], host)
         found = Head(METHODS[method], path, query, headers, old=old)
         self._read_framing(found)
+        if not old and not self._repeated and target.startswith(b"/"):
+            self._lines.learn(head, (method, path, query), headers)
         return found
 
     @staticmethod
