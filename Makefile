@@ -33,10 +33,10 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 	@touch $@
 
 # pip compiles whatever it installs, on one core; here all cores compile what a process of the tests may import.
-UNUSED := /tests?/|/(plotly|databricks)/|/transformers/models/(?!(auto|bert|bloom|distilbert|encoder_decoder|gpt2|llama|roberta)/)[^/]+/|/moto/(?!(core|s3|moto_server|utilities|moto_api|s3bucket_path|settings|instance_metadata|backend_index)/)[^/]+/
+UNUSED := /tests?/|/(plotly|databricks)/|/ray/(rllib|serve|llm)/|/transformers/models/(?!(auto|bert|bloom|distilbert|encoder_decoder|gpt2|llama|roberta)/)[^/]+/|/moto/(?!(core|s3|moto_server|utilities|moto_api|s3bucket_path|settings|instance_metadata|backend_index)/)[^/]+/
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(PIP) install --quiet --no-compile --editable '.[train,fast,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,postgres,s3,otel,test]'
+	$(PIP) install --quiet --no-compile --editable '.[train,fast,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,ray,postgres,s3,otel,test]'
 	-$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 	@touch $@
 

@@ -22,6 +22,7 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from modelyard.engines.cluster import Cluster
 from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.worker import JobContext
 from modelyard.scoring.job import run
@@ -79,7 +80,7 @@ def ours(folder: Path, model: Path, data: Path, rows: int) -> float:
     spec = {"reference": "m@1", "entry": "model.onnx", "files": {"model.onnx": ""}, "data": "", "filename": "t.parquet", "dataset": "t@1"}
     job.prepare(spec, 1)
     began = time.perf_counter()
-    result = run(JobContext(spec, job.root, {"data": data, "0": model}), Unmetered())
+    result = run(JobContext(spec, job.root, {"data": data, "0": model}), Unmetered(), Cluster())
     whole = time.perf_counter() - began
     assert result["rows"] == rows
     job.forget()

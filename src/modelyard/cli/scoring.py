@@ -25,6 +25,7 @@ def _group() -> None:
     epilog=examples(
         "modelyard batch penguins --data rows.parquet --out answers.parquet",
         "modelyard batch penguins@3 --data rows.csv --out answers.csv --keep id",
+        "modelyard batch penguins --data rows.parquet --out answers.parquet --engine ray",
     ),
 )
 def batch(
@@ -32,6 +33,9 @@ def batch(
     data: Annotated[str, typer.Option("--data", "-d", help="A CSV or Parquet file, or a stored data set as NAME@NUMBER.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the predictions go: .csv, .parquet, or .zip for a file a shard.")],
     keep: Annotated[list[str], typer.Option(help="A column of the table to write beside its predictions; may be repeated.")] = [],  # noqa: B006
+    engine: Annotated[
+        str, typer.Option(help="Whose cores compute: local (this machine) or ray (the cluster that the settings name).")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Answer every row of a file in a job: larger than memory, on all cores the job has, each row once and in order."""
@@ -40,6 +44,8 @@ def batch(
             f"The predictions cannot be written as {out.suffix or 'a file without an ending'!r}; use .csv, .parquet or .zip."
         )
     options = {"keep": keep, "form": FORMS[out.suffix.lower()], "partitioned": out.suffix.lower() == ".zip"}
+    if engine:
+        options["engine"] = engine
     part = out.with_name(f".{out.name}.part")
     with connected() as client, progress("Uploading the data") as step:
         step("Uploading the data", 0.0)

@@ -41,6 +41,7 @@ def _group() -> None:
         "modelyard train houses.csv --target price --family forest --family linear --folds 10",
         "modelyard train photos/ --name photos --set network.kind=lenet --set learning.epochs=20",
         "modelyard train photos/ --workers 2",
+        "modelyard train photos/ --workers 8 --engine ray",
         "modelyard train texts/ --task language-model --name writer",
         "modelyard train novels.csv --task text-classification --target novel",
         "modelyard train novels.csv --task text-classification --target novel --base minilm@1",
@@ -71,6 +72,7 @@ def train(
     workers: Annotated[
         int | None, typer.Option(help="Processes that learn one network together, each with its part of every batch.")
     ] = None,
+    engine: Annotated[str, typer.Option(help="What starts them: local (this machine) or ray (the cluster that the settings name).")] = "",
     settings: Annotated[list[str], typer.Option("--set", help="FIELD=VALUE of the recipe, like learning.epochs=20.")] = [],  # noqa: B006
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end, or only queue the job.")] = True,
     as_json: Json = False,
@@ -83,6 +85,8 @@ def train(
         wanted = laid_over(wanted, {"kind": BASED.get(wanted.get("kind", ""), "adapter"), "base": base})
     if workers is not None:
         wanted = laid_over(wanted, {"learning": {"workers": workers}})
+    if engine:
+        wanted = laid_over(wanted, {"learning": {"engine": engine}})
     data = _data(file, wanted.pop("data", ""), recipe)
     model = name or wanted.pop("name", "") or str(wanted.get("base", "")).partition("@")[0] or model_name_for(data)
     wanted.pop("name", None)

@@ -105,7 +105,8 @@ class Dispatcher:
 def needs_of(limits: Limits, usual: Resources, workers: int = 1) -> Resources:
     """What a job with these limits holds: what it names, and else the usual part.
 
-    Cores and GPUs are those of each worker, who has at least one core; memory is the whole job's.
+    Cores and GPUs are those of each worker, who has at least one core; memory is the whole job's. Without workers of this machine it
+    takes the usual part of its cores, and no GPU.
     """
     cores = limits.cores * workers or max(usual.cores, workers if workers > 1 else 0)
     return Resources(cores, limits.memory_bytes or usual.memory_bytes, limits.gpus * workers)

@@ -17,7 +17,8 @@ Inputs = Callable[[Job], Mapping[str, str]]
 Rights = Callable[[Mapping[str, Any]], frozenset[Action]]
 """Spec as submitted → rights that its submitter needs besides ``develop``."""
 Workers = Callable[[Mapping[str, Any]], int]
-"""Spec as stored → how many processes share the work, each with the cores and GPUs that the job's limits name."""
+"""Spec as stored → how many processes of this machine share the work, each with the cores and GPUs that the job's limits name; 0 when
+other machines do it."""
 Facts = Callable[[Job], Mapping[str, Any]]
 """What an attempt's process is told beside the spec. Raises ModelyardError when the job may not go on."""
 Finish = Callable[[Job, Path, dict[str, Any]], dict[str, Any]]

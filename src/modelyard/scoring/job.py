@@ -9,8 +9,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +22,7 @@ import pyarrow as pa
 from modelyard.core.errors import InvalidData, JobFailed, ModelyardError
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array, Datatype
+from modelyard.engines.cluster import Cluster, on_ray
 from modelyard.registry.artifacts import check_path
 from modelyard.runtimes.base import LoadedModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
@@ -54,14 +56,13 @@ class Context(Protocol):
         """Tells how far the work is."""
 
 
-def run(context: Context, meter: Meter) -> dict[str, Any]:
+def run(context: Context, meter: Meter, cluster: Cluster) -> dict[str, Any]:
     """Gives ``file``, ``rows``, ``rows_per_second`` and ``resumed_shards``; the result is in ``output``.
 
     Raises ModelyardError with one sentence for whatever the owner can mend.
     """
     spec = msgspec.convert(context.spec, ScoringSpec)
-    model = RUNTIMES.get("onnx").load(_laid_out(context, spec), spec.entry, LoadOptions(threads=1, keep_memory=True))
-    try:
+    with _loaded(_laid_out(context, spec), spec, cluster) as model:
         types = column_types(model.signature, spec.reference)
         wanted = [*types, *(name for name in spec.keep if name not in types)]
         kept = {name: pa.string() for name in spec.keep if name not in types}
@@ -72,8 +73,6 @@ def run(context: Context, meter: Meter) -> dict[str, Any]:
             logger.info("%d shards are answered already", sum(done))
         answered = _Answering(model, spec, parts, meter, context.report)
         count = answered.run(source, done)
-    finally:
-        model.close()
     context.report("write", 0.96, "writing the result in the input's order")
     file, rows = write_result(parts, count, context.output, spec.form or source.form, partitioned=spec.partitioned)
     if source.rows >= 0 and rows != source.rows:
@@ -89,6 +88,20 @@ def run(context: Context, meter: Meter) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _loaded(folder: Path, spec: ScoringSpec, cluster: Cluster) -> Iterator[LoadedModel]:
+    """The model, here or on a cluster."""
+    if spec.engine == "ray":
+        with on_ray("modelyard.scoring.spread:spread", cluster)(cluster, folder, spec.entry, _cores()) as model:
+            yield model
+        return
+    model = RUNTIMES.get("onnx").load(folder, spec.entry, LoadOptions(threads=1, keep_memory=True))
+    try:
+        yield model
+    finally:
+        model.close()
+
+
 class _Answering:
     """Shards through the model, a few at a time."""
 
@@ -102,16 +115,16 @@ class _Answering:
     def run(self, source: Source, done: list[bool]) -> int:
         """How many shards there are."""
         began = time.perf_counter()
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        at_once = max(_cores(), self._model.concurrency)
         waiting: set[Future[int]] = set()
         count = 0
-        with ThreadPoolExecutor(cores) as threads:
+        with ThreadPoolExecutor(at_once) as threads:
             for number, batch, share in source.shards(done):
                 count = number + 1
                 if batch is None:
                     continue
                 waiting.add(threads.submit(self._answer, number, batch))
-                if len(waiting) >= _AHEAD * cores:
+                if len(waiting) >= _AHEAD * at_once:
                     waiting = self._settled(waiting)
                     self.seconds = time.perf_counter() - began
                     told = f"{self.rows:,} rows answered, {self.rows / max(self.seconds, 1e-9):,.0f} a second"
@@ -146,6 +159,11 @@ class _Answering:
             return work()
         except ModelyardError as error:
             raise InvalidData(f"The rows of shard {number} of {self._spec.filename} cannot be answered: {error.message}") from error
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _columns(outputs: dict[str, Array], signature: Signature) -> dict[str, pa.Array]:

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 Form = Literal["csv", "parquet"]
+Engine = Literal["local", "ray"]
 
 ROWS = 16_384
 """Of a shard: few enough that all cores end nearly together, as many as make a file for each cheap."""
@@ -36,3 +37,5 @@ class ScoringSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One archive with a file a shard, instead of one file."""
     rows: int = ROWS
     """Most rows of a shard."""
+    engine: Engine = "local"
+    """Whose cores compute: this machine's, or those of the Ray cluster that the settings name."""

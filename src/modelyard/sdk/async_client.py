@@ -228,7 +228,7 @@ class AsyncClient:
         """Answers every row of a CSV or Parquet file, or of the stored data set ``name@number``, in a job; its result goes to ``to``.
 
         ``version`` is a version or a deployment. ``options``: ``keep`` (columns beside the predictions), ``form`` (``csv`` or ``parquet``),
-        ``partitioned``. Raises JobFailed and DeadlineExceeded as ``train`` does.
+        ``partitioned``, ``engine`` (``local`` or ``ray``). Raises JobFailed and DeadlineExceeded as ``train`` does.
         """
         dataset = str(data)
         if await async_call(Path(data).exists):

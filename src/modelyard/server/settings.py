@@ -177,6 +177,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         float, Meta(ge=0, description="Time a cancelled job has to end by itself before it is killed.", extra=_SECONDS)
     ] = 5.0
 
+    ray_address: Annotated[
+        str,
+        Meta(
+            description="Ray cluster that work with the engine ray goes to, like 10.0.0.5:6379, with this machine as one of its nodes; "
+            "local starts one on this machine for each job and ends it with the job."
+        ),
+    ] = "local"
+    ray_wait_seconds: Annotated[float, Meta(gt=0, description="How long a job waits for room in the Ray cluster.", extra=_SECONDS)] = 60.0
     gpus: Annotated[
         str, Meta(description="Device ids of the GPUs that replicas may be given, with commas, as CUDA_VISIBLE_DEVICES takes them.")
     ] = ""

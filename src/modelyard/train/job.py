@@ -72,8 +72,11 @@ def _with_page(context: Context, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_alone(recipe: AnyRecipe) -> None:
-    if not isinstance(recipe, TableRecipe) and recipe.learning.workers > 1:
-        raise InvalidRequest("A search tries its recipes side by side, each in one process; set learning.workers to 1, or search nothing.")
+    if not isinstance(recipe, TableRecipe) and (recipe.learning.workers > 1 or recipe.learning.engine != "local"):
+        raise InvalidRequest(
+            "A search tries its recipes side by side, each in one process of this machine; set learning.workers to 1 and "
+            "learning.engine to local, or search nothing."
+        )
 
 
 def _loaded(reference: str, extra: str) -> Any:

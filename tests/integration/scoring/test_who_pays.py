@@ -6,6 +6,7 @@ from modelyard.core.access import Key
 from modelyard.core.errors import PermissionDenied
 from modelyard.core.jobs import Job
 from modelyard.core.principals import Principal, PrincipalKind
+from modelyard.engines.cluster import Cluster
 from modelyard.server.wiring.scoring import ScoreJobs
 from modelyard.store.database import Store
 
@@ -30,7 +31,7 @@ def people(store):
 
 def told(store, created_by):
     job = Job(id=1, workspace_id=1, kind="predict", spec={}, created_by=created_by)
-    return ScoreJobs(store, None, None).facts(job)["payer"]
+    return ScoreJobs(store, None, None, Cluster()).facts(job)["payer"]
 
 
 @pytest.mark.parametrize(("created_by", "has_key"), [("key:good", True), ("person:ana", False)])

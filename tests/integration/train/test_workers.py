@@ -1,17 +1,17 @@
 """Several processes that learn one network: what they make is what one process makes of batches that are as large together."""
 
+import sys
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
 from torch import nn
 
-from modelyard.core.errors import JobFailed
+from modelyard.core.errors import JobFailed, Unsupported
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
-from modelyard.train.networks.distributed.order import Order, read_order, write_order
-from modelyard.train.networks.lesson import Lesson, learn
+from modelyard.train.networks.distributed.order import Order, pack_order, read_order, unpack_order, write_order
+from modelyard.train.networks.lesson import Lesson, Site, learn
 from modelyard.train.networks.objectives import Classes
 from modelyard.train.networks.series_data import pose_series, scaling_for
 from modelyard.train.networks.series_job import lesson_for as series_lesson_for
@@ -24,45 +24,24 @@ from modelyard.train.trainers.base import Shape
 from modelyard.train.trainers.network import TRAINER
 from points import Fatal, Points, Poisoned
 from series import CLIMATE, FORECAST
+from workers import same, train_points
 
 pytestmark = pytest.mark.timeout(300)
 NOVELS = CLIMATE.with_name("novels.csv")
 
 
-def network():
-    """With batch norms, and with blocks large enough to be sharded by themselves."""
-    torch.manual_seed(3)
-    blocks = [nn.Sequential(nn.Linear(4, 400, bias=False), nn.BatchNorm1d(400), nn.ReLU()), nn.Sequential(nn.Linear(400, 300), nn.ReLU())]
-    return nn.Sequential(*blocks, nn.Linear(300, 2))
-
-
 @pytest.fixture
 def trained(tmp_path):
-    """Trains; the module, how it went, and what was reported."""
-
-    def _trained(name, train, **wanted):
-        learning = Learning.model_validate({"epochs": 3, "patience": None, "checkpoint_seconds": 0} | wanted)
-        told = []
-        lesson = Lesson(network(), Classes(), train, Points(50, seed=1), seed=1)
-        checkpoints = Checkpoints(tmp_path / name / "state", "f", learning.checkpoint_seconds)
-        scratch = tmp_path / name / "team"
-        fit = learn(lesson, learning, choose_device("auto"), checkpoints, scratch=scratch, report=lambda *said: told.append(said))
-        return lesson.module, fit, told
-
-    return _trained
-
-
-def same(module, other, **tolerance):
-    for name, value in module.state_dict().items():
-        torch.testing.assert_close(value, other.state_dict()[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+    return lambda name, train, **wanted: train_points(tmp_path / name, train, **wanted)
 
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_two_workers_end_as_one_process_with_twice_the_batch_also_when_one_is_killed(trained, tmp_path, sharded):
     """Killed where it is harder to go on: with shares of the network. That it goes on with the whole one is shown on the platform."""
-    alone, calm, _ = trained("alone", Points(101, shaking=0), batch_size=16, accumulation=2)
+    wanted = {"accumulation": 2, "optimizer": {"l1": 1e-3}}
+    alone, calm, _ = trained("alone", Points(101, shaking=0), batch_size=16, **wanted)
     fatal = Fatal(tmp_path / "mark", at=10, times=int(sharded), count=101, shaking=0)
-    together, fit, told = trained("two", fatal, batch_size=8, accumulation=2, workers=2, sharded=sharded)
+    together, fit, told = trained("two", fatal, batch_size=8, workers=2, sharded=sharded, **wanted)
     assert fatal.mark.exists() == sharded, "worker 1 was killed in the middle of an epoch"
     assert fit.resumed_at == int(sharded)
     same(together, alone, rtol=1e-4, atol=1e-5)
@@ -93,7 +72,7 @@ def test_texts_and_series_are_learned_by_two_as_by_one_with_twice_the_batch(made
         learning = Learning.model_validate({"epochs": 1, "batch_size": 128 // workers, "workers": workers})
         lesson, place = made(), tmp_path / str(workers)
         checkpoints = Checkpoints(place / "state", "f", 60)
-        fit = learn(lesson, learning, choose_device("auto"), checkpoints, scratch=place / "team", report=lambda *_: None)
+        fit = learn(lesson, learning, choose_device("auto"), checkpoints, site=Site(place / "team"), report=lambda *_: None)
         found.append((lesson.module, fit.history[0]))
     (alone, calm), (together, history) = found
     same(together, alone, rtol=1e-3, atol=1e-5)
@@ -124,13 +103,28 @@ def test_a_loss_that_is_no_number_is_not_tried_again(trained):
         trained("wild", Poisoned(101), batch_size=8, workers=2)
 
 
-def test_arrays_of_a_file_are_named_in_the_order_and_not_copied(tmp_path):
+def test_ray_is_asked_for_by_name_where_it_is_missing(trained, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for module in ("engines.ray_cluster", "train.networks.distributed.ray_post", "train.networks.distributed.ray_start"):
+        monkeypatch.delitem(sys.modules, f"modelyard.{module}", raising=False)
+    with pytest.raises(
+        Unsupported, match=r"The engine ray needs the Python package 'ray.*'; install it with: pip install 'modelyard\[ray\]'"
+    ):
+        trained("none", Points(101), batch_size=8, workers=2, engine="ray")
+
+
+def test_arrays_of_a_file_are_named_in_the_order_and_copied_for_other_machines(tmp_path):
     whole = np.lib.format.open_memmap(tmp_path / "a.npy", mode="w+", dtype=np.uint8, shape=(5000, 100))
     whole[:] = np.arange(500_000, dtype=np.uint32).reshape(5000, 100) % 251
     whole.flush()
     points = Points(10)
     points.mapped = whole[1234:4000]
     lesson = Lesson(nn.Linear(4, 2), Classes(), points, points, seed=0)
-    write_order(Order(lesson, Learning(), Checkpoints(tmp_path / "state", "f", 1), 1), tmp_path / "order")
+    order = Order(lesson, Learning(), Checkpoints(tmp_path / "state", "f", 1), 1)
+    write_order(order, tmp_path / "order")
     assert (tmp_path / "order").stat().st_size < 20_000
     np.testing.assert_array_equal(read_order(tmp_path / "order").lesson.train.mapped, whole[1234:4000])
+    parcel = pack_order(order)
+    assert len(parcel.head) < 20_000
+    (tmp_path / "a.npy").unlink()
+    np.testing.assert_array_equal(unpack_order(parcel).lesson.train.mapped, whole[1234:4000])

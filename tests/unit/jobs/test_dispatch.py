@@ -44,6 +44,8 @@ def test_a_job_of_several_workers_holds_what_each_of_them_may_use_and_a_core_eac
     job = bench.queue.submit(bench.actor, "train", {"workers": 3}, limits=Limits(cores=1.5, memory_bytes=7, gpus=1))
     assert made.needs(job) == Resources(4.5, 7, 3)
     assert made.needs(bench.queue.submit(bench.actor, "train", {"workers": 6})) == Resources(6.0, 200, 0)
+    elsewhere = bench.queue.submit(bench.actor, "train", {"workers": 0}, limits=Limits(cores=64, gpus=8))
+    assert made.needs(elsewhere) == Resources(2.0, 200, 0)
     assert made.needs(bench.queue.submit(bench.actor, "train", {})) == Resources(2.0, 200, 0)
     assert made.refuses(1, Limits(cores=3.0), 2) == ""
     assert made.refuses(1, Limits(cores=3.0), 3) == "needs more than the pool has: 9 cores of 8"

@@ -12,6 +12,7 @@ import pytest
 from integration.served import classifier
 from job_context import JobContext
 from modelyard.core.errors import InvalidData
+from modelyard.engines.cluster import Cluster
 from modelyard.scoring import job
 from modelyard.scoring.parts import Parts
 from modelyard.testing.fakes import Unmetered
@@ -44,7 +45,7 @@ def score(tmp_path):
             "dataset": "d@1",
         }
         context = JobContext(fixed | {"keep": ["id"], "rows": 700} | spec, place, {"data": path, "0": model})
-        result = job.run(context, Unmetered())
+        result = job.run(context, Unmetered(), Cluster())
         return context, result
 
     return _score

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modelyard.control.resuming import forget_old
 from modelyard.control.services import Services
+from modelyard.engines.cluster import Cluster
 from modelyard.engines.local import LocalEngine
 from modelyard.gate.authenticate import Authenticator
 from modelyard.gate.counters import Counters
@@ -161,12 +162,13 @@ def build(foundation: Foundation, handover: Handover, environment: Mapping[str, 
 def _kinds(foundation: Foundation, registry: Registry, deployments: DeploymentService) -> dict[str, JobKind]:
     settings, home, store, blobs = foundation.settings, foundation.home, foundation.store, foundation.blobs
     optimizing = OptimizeJobs(registry, blobs, store)
+    cluster = Cluster(address=settings.ray_address, wait_seconds=settings.ray_wait_seconds)
     return {
-        "train": TrainJobs(store, registry, deployments).kind(),
+        "train": TrainJobs(store, registry, deployments, cluster).kind(),
         "import": ImportJobs(registry, blobs, unconfined=settings.import_unconfined).kind(),
         "optimize": optimizing.kind(),
         "tune": TuneJobs(optimizing, cores()).kind(),
-        "predict": ScoreJobs(store, registry, blobs).kind(),
+        "predict": ScoreJobs(store, registry, blobs, cluster).kind(),
         "batch": BatchJobs(BatchFiles(home.batches), settings.batch_retention_seconds, settings.request_timeout_seconds + 10).kind(),
     }
 

@@ -14,6 +14,7 @@ from modelyard.core.errors import InvalidRequest, NotFound, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.jobs import Job
 from modelyard.core.models import WEIGHTS, Card, Dataset, Lineage, Reference, Version, check_name
+from modelyard.engines.cluster import LOCAL, Cluster
 from modelyard.jobs.kinds import JobKind
 from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
@@ -53,9 +54,17 @@ class TrainJobs:
     store: Store
     registry: Registry
     deployments: DeploymentService
+    cluster: Cluster
 
     def kind(self) -> JobKind:
-        return JobKind(run="modelyard.train.job:run", check=self.check, inputs=self.inputs, finish=self.finish, workers=_workers)
+        return JobKind(
+            run="modelyard.train.job:run",
+            check=self.check,
+            inputs=self.inputs,
+            finish=self.finish,
+            workers=self.workers,
+            facts=self.facts,
+        )
 
     def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
         """``{model?, dataset: "name[@number]", recipe, alias?, deploy?, card?, tags?}`` with the data set fixed by its digest.
@@ -90,6 +99,18 @@ class TrainJobs:
     def inputs(self, job: Job) -> Mapping[str, str]:
         files = job.spec.get("base", {}).get("files", {})
         return {"data": str(job.spec["dataset"]["digest"])} | {f"base.{at}": str(files[path]) for at, path in enumerate(sorted(files))}
+
+    def workers(self, spec: Mapping[str, Any]) -> int:
+        """Of this machine; none where others do the work."""
+        recipe = spec["recipe"]
+        learnings = [part.get("learning", {}) for part in (recipe, *recipe.get("settings", {}).values())]
+        if self.cluster.address != LOCAL and recipe.get("learning", {}).get("engine") == "ray":
+            return 0
+        return max(int(learning.get("workers", 1)) for learning in learnings)
+
+    def facts(self, job: Job) -> Mapping[str, Any]:
+        """Where a team of workers goes, and what each gets."""
+        return {"cluster": msgspec.to_builtins(msgspec.structs.replace(self.cluster, cores=job.limits.cores or 1.0, gpus=job.limits.gpus))}
 
     def _base(self, workspace_id: int, recipe: AdapterRecipe | EncoderRecipe) -> dict[str, Any]:
         """The version that is learned on from, fixed by its files; raises NotFound when there is none."""
@@ -128,12 +149,6 @@ class TrainJobs:
                 return None
             versions = session.versions.list(actor.workspace_id, model)
         return next((version for version in versions if version.lineage.job_id == job.id), None)
-
-
-def _workers(spec: Mapping[str, Any]) -> int:
-    recipe = spec["recipe"]
-    learnings = (part.get("learning", {}) for part in (recipe, *recipe.get("settings", {}).values()))
-    return max(int(learning.get("workers", 1)) for learning in learnings)
 
 
 def find_dataset(store: Store, workspace_id: int, wanted: Any) -> Dataset:

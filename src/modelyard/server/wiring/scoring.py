@@ -18,6 +18,7 @@ from modelyard.core.jobs import Job
 from modelyard.core.models import Dataset, Reference, Version, check_name
 from modelyard.core.plugins import load_string
 from modelyard.core.principals import PrincipalKind
+from modelyard.engines.cluster import Cluster
 from modelyard.gate.check import Gate, SnapshotHolder
 from modelyard.gate.counters import Counters
 from modelyard.gate.journal import Journal
@@ -26,7 +27,7 @@ from modelyard.jobs.kinds import JobKind
 from modelyard.jobs.worker import JobContext
 from modelyard.registry.service import Registry
 from modelyard.scoring.metering import Metered, Payer
-from modelyard.scoring.spec import ROWS, ScoringSpec
+from modelyard.scoring.spec import ROWS, Engine, ScoringSpec
 from modelyard.server.wiring.kinds import find_dataset
 from modelyard.store.blobs import Blobs
 from modelyard.store.database import Store
@@ -34,7 +35,7 @@ from modelyard.store.home import Home
 from modelyard.store.snapshot import SnapshotReader
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
-_PAYER = "payer"
+_PAYER, _CLUSTER = "payer", "cluster"
 _SEGMENT_BYTES = 64 << 10
 
 
@@ -48,6 +49,7 @@ class _Wanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     form: Literal["", "csv", "parquet"] = ""
     partitioned: bool = False
     rows: int = ROWS
+    engine: Engine = "local"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class ScoreJobs:
     store: Store
     registry: Registry
     blobs: Blobs
+    cluster: Cluster
 
     def kind(self) -> JobKind:
         return JobKind(
@@ -64,7 +67,7 @@ class ScoreJobs:
         )
 
     def check(self, workspace_id: int, spec: dict[str, Any]) -> dict[str, Any]:
-        """``{version, dataset, keep?, form?, partitioned?}``; what was checked already passes as it is.
+        """``{version, dataset, keep?, form?, partitioned?, engine?}``; what was checked already passes as it is.
 
         Raises InvalidRequest, NotFound, and Unsupported for models that are not ONNX.
         """
@@ -93,6 +96,7 @@ class ScoreJobs:
             form=wanted.form,
             partitioned=wanted.partitioned,
             rows=wanted.rows,
+            engine=wanted.engine,
         )
         return dict(msgspec.to_builtins(made))
 
@@ -101,7 +105,7 @@ class ScoreJobs:
         return {"data": spec.data} | {str(at): spec.files[path] for at, path in enumerate(sorted(spec.files))}
 
     def facts(self, job: Job) -> Mapping[str, Any]:
-        """Who pays: the key or person that submitted the job.
+        """Who pays: the key or person that submitted the job; and which cluster computes where one is asked for.
 
         Raises PermissionDenied when there is no such key or person any more.
         """
@@ -125,7 +129,7 @@ class ScoreJobs:
             deployments=frozenset(),
             principal_id=principal,
         )
-        return {_PAYER: msgspec.to_builtins(grant)}
+        return {_PAYER: msgspec.to_builtins(grant), _CLUSTER: msgspec.to_builtins(self.cluster)}
 
     def finish(self, job: Job, folder: Path, result: dict[str, Any]) -> dict[str, Any]:
         """Stores the result as the next version of a data set; a second time finds it."""
@@ -167,6 +171,7 @@ def run(context: JobContext) -> dict[str, Any]:
     """Answers a file in the job's process, through a gate of its own: the home's limits, snapshot and journal are those of workers."""
     home, clock = Home(context.folder.parents[1]), SystemClock()
     grant = msgspec.convert(context.spec.pop(_PAYER), Grant)
+    cluster = msgspec.convert(context.spec.pop(_CLUSTER), Cluster)
     spec = msgspec.convert(context.spec, ScoringSpec)
     reader, limiter = SnapshotReader(home.snapshot), Limiter(Counters(home.limits), clock)
     holder = SnapshotHolder(reader.load())
@@ -175,7 +180,9 @@ def run(context: JobContext) -> dict[str, Any]:
     try:
         # Loaded here: it reads tables through pyarrow, which a controller never loads.
         answer = load_string("modelyard.scoring.job:run")
-        found: dict[str, Any] = answer(context, Metered(gate, limiter, holder, reader, Payer(grant, spec.deployment, spec.version_id)))
+        found: dict[str, Any] = answer(
+            context, Metered(gate, limiter, holder, reader, Payer(grant, spec.deployment, spec.version_id)), cluster
+        )
         return found
     finally:
         journal.close()

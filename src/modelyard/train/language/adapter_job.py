@@ -76,7 +76,7 @@ def train(context: Context) -> dict[str, Any]:
     before = _judge(module, test_rows, recipe.seed)
     lesson = Lesson(module, LearnedTokens(), train_rows, validate_rows, recipe.seed)
     checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(recipe, context.spec)))
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "laying the adapter beside its base")
     module = module.to("cpu").eval()
     module.model.save_pretrained(work / "adapter")

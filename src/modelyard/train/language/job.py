@@ -79,7 +79,7 @@ def train(context: Context) -> dict[str, Any]:
     )
     lesson = Lesson(module, NextToken(), train_rows, validate_rows, recipe.seed)
     checkpoints = stages.checkpoints(learning, fingerprint)
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     module = module.to("cpu").eval()
     stages.report("export", 0.0, "making the graph that is served")
     save_folder(module, texts.tokenizer, recipe, work / "folder")

@@ -103,7 +103,7 @@ def _learn(recipe: EncoderRecipe, base: Base, problem: TextProblem, device: Devi
     kept = recipe.model_dump(mode="json", include={"lora", "longest", "seed", "test_size", "text", "target", "on_empty"})
     facts = [dict(base.files), kept, list(problem.classes), len(problem.train)]
     checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, facts))
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "making one graph of base, additions and head")
     module = module.to("cpu").eval()
     predicted = answers(module, test)

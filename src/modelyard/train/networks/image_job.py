@@ -121,7 +121,7 @@ def _learn(problem: ImageProblem, recipe: ImageRecipe, device: Device, stages: S
     logger.info("%s with %d weights on %s", TITLES[recipe.network.kind], weights, device.title)
     learning = recipe.learning
     checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(problem, recipe)))
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "making one graph from bytes to classes")
     module = lesson.module.to("cpu")
     predicted = _predict(module, ImageExamples(problem, problem.test, scaling, Augmentation()))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
 from modelyard.core.plugins import load_string
+from modelyard.engines.cluster import Cluster
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, choose_device
 from modelyard.train.networks.loop import Examples, Fit, Learner, Report, Step
@@ -27,14 +28,23 @@ class Lesson:
     seed: int
 
 
-def learn(lesson: Lesson, learning: Learning, device: Device, checkpoints: Checkpoints, *, scratch: Path, report: Report) -> Fit:
+class Site(NamedTuple):
+    """Where workers learn."""
+
+    folder: Path
+    """Of the team alone; it is gone afterwards."""
+    cluster: Cluster = Cluster()
+
+
+def learn(lesson: Lesson, learning: Learning, device: Device, checkpoints: Checkpoints, *, site: Site, report: Report) -> Fit:
     """Trains the lesson's module, which holds the weights of its best epoch then; with as many workers as the recipe says.
 
-    Raises what ``Learner.fit`` raises, and JobFailed when a worker was lost more often than the recipe allows.
+    Raises what ``Learner.fit`` raises, JobFailed when a worker was lost more often than the recipe allows, and Unavailable when a cluster
+    cannot be had.
     """
-    if learning.workers > 1:
+    if learning.workers > 1 or learning.engine == "ray":
         found: Fit = load_string("modelyard.train.networks.distributed.launch:learn_together")(
-            lesson, learning, checkpoints, scratch=scratch, report=report
+            lesson, learning, checkpoints, site=site, report=report
         )
         return found
     learner = Learner(lesson.module, lesson.objective, learning, device, checkpoints, seed=lesson.seed)

@@ -301,7 +301,9 @@ class Learner:
 
 
 def _size(module: nn.Module) -> Tensor:
-    return torch.stack([weight.abs().sum() for weight in module.parameters() if weight.ndim > 1 and weight.requires_grad]).sum()
+    sums = [weight.abs().sum() for weight in module.parameters() if weight.ndim > 1 and weight.requires_grad]
+    # Of weights that members share each has a part.
+    return torch.stack([part.full_tensor() if hasattr(part, "full_tensor") else part for part in sums]).sum()
 
 
 def _cut(rows: NDArray[np.intp], size: int, members: int = 1) -> list[NDArray[np.intp]]:

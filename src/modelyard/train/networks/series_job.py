@@ -123,7 +123,7 @@ def _learn(problem: SeriesProblem, scaling: WindowScaling, device: Device, stage
     weights = sum(weight.numel() for weight in lesson.module.parameters())
     logger.info("%s with %d weights on %s", title, weights, device.title)
     checkpoints = stages.checkpoints(learning, stages.fingerprint(learning, _facts(problem)))
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "making one graph from raw windows to answers")
     network = lesson.module.to("cpu")
     module = (Forecaster(scaling, network) if problem.forecasts else Reader(scaling, network, *scale_of(problem))).eval()

@@ -9,10 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
+from modelyard.engines.cluster import Cluster
 from modelyard.train.job import Context
 from modelyard.train.naming import model_name
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device
+from modelyard.train.networks.lesson import Site
 from modelyard.train.networks.loop import Fit
 from modelyard.train.recipes.learning import Learning
 
@@ -39,8 +43,7 @@ class Stages:
         self.dataset: Mapping[str, Any] = context.spec.get("dataset") or {}
         self.path: Path = context.inputs["data"]
         self.name = str(self.dataset.get("filename") or self.path.name)
-        self.scratch = context.folder / "team"
-        """Of the workers that learn."""
+        self.site = Site(context.folder / "team", msgspec.convert(context.spec.get("cluster", {}), Cluster))
         self.output = context.folder / "output"
         self.artifact, self.attachments = (self.output / part for part in ("artifact", "attachments"))
         for folder in (self.artifact, self.attachments):
@@ -94,6 +97,7 @@ def training_report(fit: Fit, device: Device, learning: Learning) -> dict[str, A
     return {
         "device": device.title,
         "workers": learning.workers,
+        "engine": learning.engine,
         "epochs": len(fit.history),
         "best_epoch": fit.best_epoch,
         "stopped_early": fit.stopped_early,

@@ -56,7 +56,7 @@ def _learn(recipe: TextRecipe, problem: TextProblem, device: Device, stages: Sta
     kept = recipe.model_dump(mode="json", include={"network", "tokens", "seed", "test_size", "text", "target", "on_empty"})
     fingerprint = stages.fingerprint(learning, [kept, list(problem.classes), len(problem.train)])
     checkpoints = stages.checkpoints(learning, fingerprint)
-    fit = learn(lesson, learning, device, checkpoints, scratch=stages.scratch, report=partial(stages.report, "learn"))
+    fit = learn(lesson, learning, device, checkpoints, site=stages.site, report=partial(stages.report, "learn"))
     stages.report("export", 0.0, "writing graph and tokenizer")
     module = lesson.module.to("cpu").eval()
     predicted = answers(module, TextExamples(problem, problem.test, tokenizer))

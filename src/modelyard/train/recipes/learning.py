@@ -64,6 +64,8 @@ class Learning(Part):
     """Time between two checkpoints, which a killed or cancelled job goes on from; 0 writes one after every step."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes that learn together, each with ``batch_size`` rows of every batch, and the cores and GPUs that the job's limits name."""
+    engine: Literal["local", "ray"] = "local"
+    """What starts the workers: PyTorch's launcher on this machine, or Ray Train, on the cluster that the platform's settings name."""
     sharded: bool = False
     """Whether each worker holds a share of weights, gradients and the optimizer's memory only: for networks too large for one of them."""
     restarts: int = Field(default=3, ge=0, le=100)

@@ -20,7 +20,7 @@ from modelyard.datasets.split import hold_out
 from modelyard.train.networks.architectures.tables import feedforward
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
-from modelyard.train.networks.lesson import Lesson
+from modelyard.train.networks.lesson import Lesson, Site
 from modelyard.train.networks.lesson import learn as learn_lesson
 from modelyard.train.networks.loop import Fit, Learner
 from modelyard.train.networks.objectives import Binary, Classes, Objective, Quantity, class_weights
@@ -48,6 +48,8 @@ class Network(Trainer):
         chosen = _read(settings)
         if chosen.loss not in {"auto", *_LOSSES[shape.task]}:
             raise InvalidRequest(f"The loss {chosen.loss!r} does not suit {shape.task}; use one of {', '.join(_LOSSES[shape.task])}.")
+        if chosen.learning.engine != "local":
+            raise InvalidRequest("A table's network is fitted many times over, which is not for a cluster; leave learning.engine at local.")
         if chosen.loss == "binary" and shape.classes != 2:
             raise InvalidRequest(f"The loss 'binary' is for two classes, and the target has {shape.classes}; use cross_entropy.")
 
@@ -156,7 +158,7 @@ def _taught(lesson: Lesson, learning: Learning) -> Fit:
         return learner.fit(lesson.train, lesson.validate, lambda *_: None)
     with tempfile.TemporaryDirectory(prefix="modelyard-") as folder:
         checkpoints = Checkpoints(Path(folder) / "state", "", learning.checkpoint_seconds)
-        return learn_lesson(lesson, learning, device, checkpoints, scratch=Path(folder) / "team", report=lambda *_: None)
+        return learn_lesson(lesson, learning, device, checkpoints, site=Site(Path(folder) / "team"), report=lambda *_: None)
 
 
 def _read(settings: Settings) -> TableNetwork:

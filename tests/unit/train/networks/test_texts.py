@@ -17,7 +17,7 @@ from modelyard.train.networks.architectures.bags import Bag
 from modelyard.train.networks.architectures.texts import TextNet
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
-from modelyard.train.networks.lesson import learn
+from modelyard.train.networks.lesson import Site, learn
 from modelyard.train.networks.text_artifact import answers, prove_texts, settings_for, write_text_model
 from modelyard.train.networks.text_data import TextExamples, learn_tokens, objective_for, pose_texts
 from modelyard.train.networks.text_job import lesson_for
@@ -207,7 +207,7 @@ def test_a_training_that_goes_on_makes_the_steps_it_would_have_made(tmp_path):
     def taught(folder, report):
         lesson = lesson_for(problem, problem.recipe, tokenizer)
         checkpoints = Checkpoints(tmp_path / folder, "f", 0)
-        fit = learn(lesson, problem.recipe.learning, device, checkpoints, scratch=tmp_path / "team", report=report)
+        fit = learn(lesson, problem.recipe.learning, device, checkpoints, site=Site(tmp_path / "team"), report=report)
         return fit, torch.cat([weight.detach().ravel() for weight in lesson.module.parameters()])
 
     def torn(share, _):

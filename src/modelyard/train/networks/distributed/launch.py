@@ -1,4 +1,4 @@
-"""Starts the processes of a team through PyTorch's elastic launcher, again when one is lost, and brings home what they learned."""
+"""Starts the processes of a team, through PyTorch's elastic launcher or Ray Train, and brings home what they learned."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-import torch
 from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from modelyard.core.errors import JobFailed, error_codes
-from modelyard.jobs.folder import JobFolder, Outcome
+from modelyard.engines.cluster import on_ray
+from modelyard.jobs.folder import JobFolder
 from modelyard.jobs.progress import ProgressTail
 from modelyard.train.cores import cores
 from modelyard.train.networks.checkpoint import Checkpoints
-from modelyard.train.networks.distributed.member import LEARNED, ORDER, REFUSALS, work
+from modelyard.train.networks.distributed.member import work
 from modelyard.train.networks.distributed.order import Order, write_order
-from modelyard.train.networks.lesson import Lesson
+from modelyard.train.networks.distributed.post import ORDER, FolderPost
+from modelyard.train.networks.lesson import Lesson, Site
 from modelyard.train.networks.loop import Fit, Report
 from modelyard.train.recipes.learning import Learning
 
@@ -40,28 +40,41 @@ _LOOK_S = 0.2
 _GRACE_S = 3
 
 
-def learn_together(lesson: Lesson, learning: Learning, checkpoints: Checkpoints, *, scratch: Path, report: Report) -> Fit:
-    """See ``lesson.learn``. ``scratch`` is a folder that is nobody else's; it is gone afterwards."""
+def learn_together(lesson: Lesson, learning: Learning, checkpoints: Checkpoints, *, site: Site, report: Report) -> Fit:
+    """See ``lesson.learn``."""
+    scratch = site.folder
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(mode=0o700, parents=True)
-    write_order(Order(lesson, learning, checkpoints, cores()), scratch / ORDER)
+    with _told(scratch, report):
+        _STARTS[learning.engine](Order(lesson, learning, checkpoints, cores()), site)
+    post = FolderPost(scratch)
+    refusal = post.refusal()
+    if refusal is not None:
+        raise error_codes()[refusal.code](refusal.error)
+    learned = post.learned()
+    shutil.rmtree(scratch)
+    lesson.module.load_state_dict(learned.weights)
+    lesson.module.eval()
+    return learned.fit
+
+
+def _start_here(order: Order, site: Site) -> None:
+    write_order(order, site.folder / ORDER)
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        with _told(scratch, report):
-            elastic_launch(_config(learning, scratch), work)(str(scratch))
+        elastic_launch(_config(order.learning, site.folder), work)(str(site.folder))
     except ChildFailedError as error:
-        raise JobFailed(_sentence(error, learning)) from None
+        raise JobFailed(_sentence(error, order.learning)) from None
     except SignalException:
         raise JobFailed("The training was asked to end; its last checkpoint is kept.") from None
-    for refused in sorted(scratch.glob(REFUSALS)):
-        outcome = msgspec.json.decode(refused.read_bytes(), type=Outcome)
-        raise error_codes()[outcome.code](outcome.error)
-    found = torch.load(scratch / LEARNED, map_location="cpu", weights_only=True)
-    shutil.rmtree(scratch)
-    lesson.module.load_state_dict(found["weights"])
-    lesson.module.eval()
-    return Fit(**found["fit"])
+
+
+def _start_on_ray(order: Order, site: Site) -> None:
+    on_ray("modelyard.train.networks.distributed.ray_start:start", site.cluster)(order, site)
+
+
+_STARTS = {"local": _start_here, "ray": _start_on_ray}
 
 
 def _config(learning: Learning, scratch: Path) -> LaunchConfig:

@@ -5,27 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from dataclasses import asdict
+import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import FileStore
 
 from modelyard.core.errors import ModelyardError
-from modelyard.jobs.folder import Outcome, write_atomically
-from modelyard.jobs.worker import JobContext
 from modelyard.train.networks.device import Device, choose_device
 from modelyard.train.networks.distributed.group import Group, ShardedGroup
-from modelyard.train.networks.distributed.order import Order, read_order
+from modelyard.train.networks.distributed.order import Order
+from modelyard.train.networks.distributed.post import FolderPost, Learned, Post
 from modelyard.train.networks.loop import Learner
 
 logger = logging.getLogger(__name__)
-ORDER, LEARNED = "order.pickle", "learned.pt"
-REFUSALS = "refusal-*.json"
-"""One of each member that refused: all see a loss that is no number."""
-STAGE = "learn"
+_FELT_S = 2
 _LOOPBACK = "lo" if sys.platform.startswith("linux") else "lo0"
 
 
@@ -34,22 +31,47 @@ def work(folder: str) -> None:
 
     A refusal is written down and ends all members quietly, because starting them again would change nothing.
     """
-    scratch, number = Path(folder), int(os.environ["RANK"])
-    logging.basicConfig(level=logging.INFO if number == 0 else logging.WARNING, stream=sys.stderr, format=f"worker {number}: %(message)s")
+    number = _speak()
     attempt = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     if attempt and number == 0:
         logger.warning(
             "A worker was lost; all start again from the last checkpoint (%s of %s)", attempt, os.environ["TORCHELASTIC_MAX_RESTARTS"]
         )
-    order = read_order(scratch / ORDER)
+    post = FolderPost(Path(folder))
+    order = post.order()
     device = _device(order)
-    _meet(device, scratch / f"meeting-{attempt}")
+    _meet(device, Path(folder) / f"meeting-{attempt}")
+    _attend(order, device, post)
+
+
+def work_among(config: Mapping[str, Any]) -> None:
+    """The same where the members have met already: what Ray Train runs in every process, with the ``post`` that its config names."""
+    _speak()
+    post: Post = config["post"]
+    order = post.order()
     try:
-        _learn(order, device, scratch)
-    except ModelyardError as error:
-        write_atomically(scratch / REFUSALS.replace("*", str(number)), msgspec.json.encode(Outcome(error=error.message, code=error.code)))
+        _attend(order, _device(order), post)
     except RuntimeError:
-        if not any(scratch.glob(REFUSALS)):  # else it is the others' leaving that is felt
+        time.sleep(_FELT_S)  # whoever was lost is to be noticed before those whom that leaves alone
+        raise
+
+
+def _speak() -> int:
+    """Lets the log say who speaks; this member's number."""
+    number = int(os.environ["RANK"])
+    logging.basicConfig(
+        level=logging.INFO if number == 0 else logging.WARNING, stream=sys.stderr, format=f"worker {number}: %(message)s", force=True
+    )
+    return number
+
+
+def _attend(order: Order, device: Device, post: Post) -> None:
+    try:
+        _learn(order, device, post)
+    except ModelyardError as error:
+        post.refuse(dist.get_rank(), error)
+    except RuntimeError:
+        if not post.refused():  # else it is the others' leaving that is felt
             logger.exception("ended with an error")
             raise
     finally:
@@ -59,7 +81,7 @@ def work(folder: str) -> None:
 def _device(order: Order) -> Device:
     device = choose_device(order.learning.precision)
     torch.set_num_threads(max(1, order.cores // order.learning.workers))
-    if device.kind == "cuda" and torch.cuda.device_count() >= order.learning.workers:
+    if device.kind == "cuda" and torch.cuda.device_count() >= int(os.environ["LOCAL_WORLD_SIZE"]):
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         return Device(f"cuda:{os.environ['LOCAL_RANK']}", device.half)
     return Device("cpu", device.half) if device.half is not torch.float16 else Device("cpu")
@@ -73,15 +95,14 @@ def _meet(device: Device, place: Path) -> None:
     dist.init_process_group(kind, store=FileStore(str(place), size), rank=int(os.environ["RANK"]), world_size=size)
 
 
-def _learn(order: Order, device: Device, scratch: Path) -> None:
+def _learn(order: Order, device: Device, post: Post) -> None:
     lesson, learning = order.lesson, order.learning
     team = ShardedGroup(device) if learning.sharded else Group(device)
     learner = Learner(lesson.module, lesson.objective, learning, device, order.checkpoints, seed=lesson.seed, team=team)
-    context = JobContext(spec={}, folder=scratch)
 
     def report(share: float, told: str) -> None:
         if team.rank == 0:
-            context.report(STAGE, share, told)
+            post.report(share, told)
 
     if team.rank == 0:
         title = "a share of the network" if learning.sharded else "the network"
@@ -89,6 +110,4 @@ def _learn(order: Order, device: Device, scratch: Path) -> None:
     fit = learner.fit(lesson.train, lesson.validate, report)
     weights = team.weights(learner.module)
     if team.rank == 0:
-        part = scratch / f"{LEARNED}.part"
-        torch.save({"weights": weights, "fit": asdict(fit)}, part)
-        part.replace(scratch / LEARNED)
+        post.deliver(Learned(weights, fit))

@@ -7,28 +7,61 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class _Sum(torch.autograd.Function):
-    """The sum over all members, whose gradient is the sum of their gradients."""
+class _Normalize(torch.autograd.Function):
+    """Values by channel, less their mean over all members and by their deviation: two exchanges, and PyTorch's own passes over the values.
+
+    Gives mean, variance and number of rows too.
+    """
 
     @staticmethod
-    def forward(context: Any, values: Tensor, group: dist.ProcessGroup) -> Tensor:
-        context.group = group
-        total = values.clone()
-        dist.all_reduce(total, group=group)
-        return total
+    def forward(context: Any, values: Tensor, weight: Tensor, bias: Tensor, how: tuple[float, dist.ProcessGroup]) -> tuple[Tensor, ...]:
+        epsilon, group = how
+        mean, variance, count = _statistics(values, group)
+        context.save_for_backward(values, weight, mean, variance, count)
+        context.epsilon, context.group = epsilon, group
+        context.mark_non_differentiable(mean, variance, count)
+        return functional.batch_norm(values, mean, variance, weight, bias, training=False, eps=epsilon), mean, variance, count
 
     @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        total = gradients[0].contiguous().clone()
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight, mean, variance, count = context.saved_tensors
+        epsilon, scale = context.epsilon, torch.rsqrt(variance + context.epsilon)
+        # What it would be with this member's sums alone, and then what the others' change in it.
+        found, along, sums = torch.ops.aten.native_batch_norm_backward(
+            gradients[0].contiguous(), values, weight, None, None, mean, scale, True, epsilon, [True, True, True]
+        )
+        own = torch.stack([along, sums])
+        total = own.clone()
         dist.all_reduce(total, group=context.group)
-        return total, None
+        change = scale * weight * (own / (values.numel() / len(mean)) - total / count)
+        found += functional.batch_norm(values, mean, variance, change[0], change[1], training=False, eps=epsilon)
+        return found, along, sums, None
+
+
+def _statistics(values: Tensor, group: dist.ProcessGroup) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, variance and number of the values of each channel, over all members.
+
+    Each sends its own mean and deviations from it, because sums of squares lose digits.
+    """
+    channels = values.shape[1]
+    rows = values.numel() / channels
+    own_variance, own_mean = torch.var_mean(values, [axis for axis in range(values.dim()) if axis != 1], correction=0)
+    table = values.new_zeros((group.size(), 2 * channels + 1))
+    table[group.rank()] = torch.cat([own_mean, own_variance * rows, values.new_full((1,), rows)])
+    dist.all_reduce(table, group=group)
+    means, squares, counts = torch.split(table, [channels, channels, 1], dim=1)
+    total = counts.sum()
+    mean = (means * counts).sum(0) / total
+    variance = (squares + counts * (means - mean).square()).sum(0) / total
+    return mean, variance, total
 
 
 class SharedBatchNorm(_BatchNorm):
-    """A batch norm that takes mean and variance over the rows of all members, one exchange a pass."""
+    """A batch norm that takes mean and variance over the rows of all members."""
 
     def __init__(self, own: _BatchNorm, group: dist.ProcessGroup) -> None:
         super().__init__(own.num_features, own.eps, own.momentum, own.affine, own.track_running_stats)
@@ -43,31 +76,14 @@ class SharedBatchNorm(_BatchNorm):
         if not self.training:
             return super().forward(input)
         self._check_input_dim(input)
-        axes = [axis for axis in range(input.dim()) if axis != 1]
-        shape = [1, -1, *[1] * (input.dim() - 2)]
         values = input.float()
-        mean, variance, count = self._statistics(values, axes)
+        weight = self.weight if self.affine else values.new_ones(self.num_features)
+        bias = self.bias if self.affine else values.new_zeros(self.num_features)
+        scaled, mean, variance, count = _Normalize.apply(values, weight, bias, (self.eps, self._group))  # type: ignore[no-untyped-call]
         with torch.no_grad():
             self._track(mean, variance, count)
-        scaled = (values - mean.reshape(shape)) * torch.rsqrt(variance + self.eps).reshape(shape)
-        if self.affine:
-            scaled = scaled * self.weight.reshape(shape) + self.bias.reshape(shape)
-        return scaled.to(input.dtype)
-
-    def _statistics(self, values: Tensor, axes: list[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Over all members: each sends its own mean and deviations from it, because sums of squares lose digits."""
-        own_mean = values.mean(axes)
-        around = values - own_mean.reshape([1, -1, *[1] * (values.dim() - 2)])
-        count = values.new_full((1,), values.numel() / values.shape[1])
-        table = values.new_zeros((self._group.size(), 2 * self.num_features + 1))
-        row = torch.arange(self._group.size(), device=values.device)[:, None] == self._group.rank()
-        table = torch.where(row, torch.cat([own_mean, around.square().sum(axes), count]), table)
-        found: Tensor = _Sum.apply(table, self._group)  # type: ignore[no-untyped-call]  # PyTorch's
-        means, squares, counts = torch.split(found, [self.num_features, self.num_features, 1], dim=1)
-        total = counts.sum()
-        mean = (means * counts).sum(0) / total
-        variance = (squares + counts * (means - mean).square()).sum(0) / total
-        return mean, variance, total.detach()
+        found: Tensor = scaled.to(input.dtype)
+        return found
 
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:

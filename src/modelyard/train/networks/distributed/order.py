@@ -7,9 +7,10 @@ import mmap
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.lesson import Lesson
@@ -34,10 +35,31 @@ def write_order(order: Order, place: Path) -> None:
     place.write_bytes(packed.getbuffer())
 
 
+class Parcel(NamedTuple):
+    """An order for other machines, with copies of its arrays beside it."""
+
+    head: bytes
+    arrays: list[NDArray[np.uint8]]
+
+
+def pack_order(order: Order) -> Parcel:
+    packed, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
+    _Packer(packed, protocol=pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(order)
+    return Parcel(packed.getvalue(), [np.frombuffer(buffer.raw(), np.uint8) for buffer in buffers])
+
+
+def unpack_order(parcel: Parcel) -> Order:
+    """What ``pack_order`` of the job made; its arrays are not copied again."""
+    return _checked(pickle.loads(parcel.head, buffers=parcel.arrays))  # noqa: S301 - from the job itself, over a cluster that it trusts
+
+
 def read_order(place: Path) -> Order:
     """What the job's own process wrote a moment ago; nobody else can write there."""
     with place.open("rb") as file:
-        order = _Reader(file).load()
+        return _checked(_Reader(file).load())
+
+
+def _checked(order: object) -> Order:
     if not isinstance(order, Order):
         raise TypeError("The file holds no order.")
     return order
@@ -49,6 +71,12 @@ class _Writer(pickle.Pickler):
         if not isinstance(value, np.memmap) or mapped is None or value.filename is None or not value.flags.c_contiguous:
             return None
         return str(value.filename), value.dtype.str, value.shape, _offset(value)
+
+
+class _Packer(pickle.Pickler):
+    def reducer_override(self, value: Any) -> Any:
+        """Arrays of files become arrays, because the files are on one machine only."""
+        return value.view(np.ndarray).__reduce_ex__(pickle.HIGHEST_PROTOCOL) if isinstance(value, np.memmap) else NotImplemented
 
 
 class _Reader(pickle.Unpickler):
