@@ -12,7 +12,7 @@ FORECAST = {
     "groups": "series",
     "window": 24,
     "horizon": 6,
-    "network": {"kind": "gru", "width": 8},
+    "network": {"kind": "lstm", "width": 8},
     "learning": {"epochs": 6, "batch_size": 128, "optimizer": {"learning_rate": 0.01}},
 }
 

@@ -160,8 +160,10 @@ TOGETHER = {"network": NETWORK | {"dropout": 0}, "learning": SLOW["learning"] | 
 
 
 def workers_of(pid):
-    """The processes that share a job's work."""
-    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
+    """The processes that share a job's work: forks of a child that is prepared for it, or on macOS children."""
+    children = {child: " ".join(child.cmdline()) for child in psutil.Process(pid).children()}
+    prepared = [child for child, command in children.items() if "forkserver" in command]
+    return [fork for child in prepared for fork in child.children()] or [child for child, told in children.items() if "spawn_main" in told]
 
 
 @pytest.mark.timeout(300)

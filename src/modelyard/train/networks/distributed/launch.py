@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import shutil
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -38,6 +40,10 @@ _LOUD = (
 """What tells of a lost worker in tracebacks of the launcher; the members' own are in the log, and the end is told in a sentence."""
 _LOOK_S = 0.2
 _GRACE_S = 3
+_START = "forkserver" if sys.platform == "linux" else "spawn"
+"""With a server of forks, PyTorch is imported once for all members, however often they are started."""
+_IMPORTED = ["modelyard.train.networks.distributed.member", "torch._dynamo"]
+"""By that server; optimizers import the second."""
 
 
 def learn_together(lesson: Lesson, learning: Learning, checkpoints: Checkpoints, *, site: Site, report: Report) -> Fit:
@@ -60,6 +66,7 @@ def learn_together(lesson: Lesson, learning: Learning, checkpoints: Checkpoints,
 
 def _start_here(order: Order, site: Site) -> None:
     write_order(order, site.folder / ORDER)
+    multiprocessing.set_forkserver_preload(_IMPORTED)
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
@@ -87,6 +94,7 @@ def _config(learning: Learning, scratch: Path) -> LaunchConfig:
         rdzv_endpoint=str(scratch / "rendezvous"),
         rdzv_configs={"store_type": "file"},
         max_restarts=learning.restarts,
+        start_method=_START,
         local_addr="127.0.0.1",
         shutdown_timeout=_GRACE_S,
     )
