@@ -127,6 +127,7 @@ def epoch(arguments) -> dict:
 def workers(arguments) -> dict:
     work = Work(arguments)
     rounds = []
+    _learned(work, 1, 1)  # what loads at the first training is nobody's epoch
     for _ in range(arguments.rounds):
         alone, together = (_timed(work, count) for count in (1, 2))
         rounds.append({"alone": alone, "together": together})
