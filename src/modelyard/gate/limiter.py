@@ -9,6 +9,7 @@ than that.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from modelyard.core.access import Grant
 from modelyard.core.clock import Clock, SystemClock
@@ -26,7 +27,7 @@ __all__ = ["Awaited", "Limiter", "Reservation"]
 Subject = tuple[Scope, int, int]
 """Scope, whose use is counted, and in which workspace, where that is not said by the subject: a person may be in several, and a shared
 deployment has limits of its owner, which bind everybody's calls, and of those it is shared with, which bind their own."""
-_BY_WORKSPACE = frozenset({Scope.PRINCIPAL, Scope.DEPLOYMENT, Scope.SHARE})
+_BY_WORKSPACE: Final = frozenset({Scope.PRINCIPAL, Scope.DEPLOYMENT, Scope.SHARE})
 
 
 def _subject_of(limit: ServedLimit) -> Subject:

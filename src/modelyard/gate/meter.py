@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from modelyard.core.errors import LimitExceeded, ModelyardError, Unavailable
 from modelyard.core.limits import LOCAL_WINDOWS, SHORT_NS, UNIT, Measure, ServedLimit, Standing, Window, window_bounds
 from modelyard.gate.counters import AMOUNT, ELSEWHERE, GRANTED, NEED, RECALL, REVISION, SPENT, TAKEN, WINDOW, Awaited, Counters
 
-FOREVER = 1 << 62
-_FAST_NS = 25_000_000
+FOREVER: Final = 1 << 62
+_FAST_NS: Final = 25_000_000
 """A lease that lasts less than this doubles the next one."""
-_LARGEST = 4096
+_LARGEST: Final = 4096
 """Calls that one lease may last for."""
-_SHARES = 2
+_SHARES: Final = 2
 """Near the limit no process takes more than this part of what it would get if all shared it."""
-_SOON = 1.0
+_SOON: Final = 1.0
 
 
 class Lease:

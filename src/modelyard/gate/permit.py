@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Final, Protocol
 
 from modelyard.core.cost import Cost
 from modelyard.core.errors import ModelyardError
@@ -15,11 +15,11 @@ from modelyard.gate.journal import Journal
 from modelyard.gate.reservation import Reservation
 from modelyard.store.records import Caller
 
-AGAIN_S = 0.02
+AGAIN_S: Final = 0.02
 """After this time a call that awaits units asks for them again."""
-PATIENCE_NS = 200_000_000
+PATIENCE_NS: Final = 200_000_000
 """So long it does so before it computes; then it is refused, and its caller comes again as told."""
-STREAM_PATIENCE_NS = 5_000_000_000
+STREAM_PATIENCE_NS: Final = 5_000_000_000
 """So long a stream that has begun does so: to be cut off costs its caller what was computed already."""
 
 

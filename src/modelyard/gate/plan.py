@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
+from typing import Final
 
 from modelyard.core.cost import Cost
 from modelyard.core.limits import Measure, Standings
 from modelyard.core.prices import Tariff
 from modelyard.gate.meter import Meter
 
-ONE_EACH = frozenset({Measure.REQUESTS, Measure.CONCURRENT})
+ONE_EACH: Final = frozenset({Measure.REQUESTS, Measure.CONCURRENT})
 """Measures of which every call uses one unit."""
-FORESEEN = frozenset({Measure.ROWS, Measure.TOKENS_IN, Measure.BYTES, Measure.MONEY})
+FORESEEN: Final = frozenset({Measure.ROWS, Measure.TOKENS_IN, Measure.BYTES, Measure.MONEY})
 """Measures of which more is known once a call is decoded."""
-_MOST_OF_A_CALL = 1 << 40
+_MOST_OF_A_CALL: Final = 1 << 40
 """What one call can add to a counter; more is a mistake of ours and must not overflow the rest."""
-_WEIGHT = 0.125
-_READ: dict[Measure, Callable[[Cost], int]] = {
+_WEIGHT: Final = 0.125
+_READ: Final[dict[Measure, Callable[[Cost], int]]] = {
     Measure.ROWS: attrgetter("rows"),
     Measure.TOKENS_IN: attrgetter("tokens_in"),
     Measure.TOKENS_OUT: attrgetter("tokens_out"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from modelyard.core.clock import Clock
 from modelyard.core.cost import Cost
@@ -12,7 +13,7 @@ from modelyard.gate.counters import Awaited
 from modelyard.gate.meter import Lease, Meter
 from modelyard.gate.plan import Plan, Varied
 
-_FRESH_NS = 2_000_000
+_FRESH_NS: Final = 2_000_000
 
 
 class Hands:

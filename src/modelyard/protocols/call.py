@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from typing import Protocol as Seam
 
 from modelyard.core.access import Grant
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NOBODY = Grant(workspace_id=0, key_id=0, public_id="", actions=frozenset(), deployments=frozenset())
+NOBODY: Final = Grant(workspace_id=0, key_id=0, public_id="", actions=frozenset(), deployments=frozenset())
 """The grant of a call to a health route, which needs no key."""
-UNRECORDED = (b"x-modelyard-unrecorded", b"1")
+UNRECORDED: Final = (b"x-modelyard-unrecorded", b"1")
 """Marks an answer to a call of which there is no usage record."""
-_ABORTED = 499
+_ABORTED: Final = 499
 """The status in the journal of a call whose client went away (nginx's number; HTTP has none)."""
 
 
@@ -325,7 +325,7 @@ def limit_headers(standings: tuple[Standing, ...]) -> list[tuple[bytes, bytes]]:
     return found
 
 
-_RATELIMIT = {
+_RATELIMIT: Final = {
     measure: tuple([f"x-ratelimit-{what}-{measure.value.replace('_', '-')}".encode() for what in ("limit", "remaining", "reset")])
     for measure in Measure
 }

@@ -9,15 +9,19 @@ import re
 import time
 from collections.abc import Mapping
 from random import getrandbits
-from typing import Protocol
+from typing import Final, Protocol
 
 from modelyard.core.errors import InvalidRequest
 
-_LENGTH, _HYPHEN, _HEXADECIMAL = 55, ord("-"), b"0123456789abcdef"
+_LENGTH: Final = 55
+_HYPHEN: Final = 45
+_HEXADECIMAL: Final = b"0123456789abcdef"
 """Of a ``traceparent``: two digits of a version, 32 of a trace, 16 of a span and two of flags, with hyphens between them."""
-_NO_TRACE, _NO_SPAN, _ODD = b"0" * 32, b"0" * 16, b"13579bdf"
-_TIMEOUT = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)?")
-_GRPC_UNITS = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M": 60_000_000_000, b"H": 3600_000_000_000}
+_NO_TRACE: Final = b"0" * 32
+_NO_SPAN: Final = b"0" * 16
+_ODD: Final = b"13579bdf"
+_TIMEOUT: Final = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s)?")
+_GRPC_UNITS: Final = {b"n": 1, b"u": 1_000, b"m": 1_000_000, b"S": 1_000_000_000, b"M": 60_000_000_000, b"H": 3600_000_000_000}
 
 
 class Waited(Protocol):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
+from typing import Final
 from typing import Protocol as Seam
 
 from modelyard.core.access import Action, Certificate, Grant
@@ -29,8 +30,8 @@ from modelyard.server.cors import let_read, preflight
 from modelyard.server.stages import EVERY, Observe, Stages
 from modelyard.serving.dataplane import DataPlane
 
-_LONGEST_ID = 128
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_LONGEST_ID: Final = 128
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 class Admission(Seam):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Final
 
 from modelyard.core.cost import Cost
 
-EVERY = 64
+EVERY: Final = 64
 """One call of so many is measured; a power of two."""
-STAGES = ("gate", "decode", "queue", "compute", "encode")
+STAGES: Final = ("gate", "decode", "queue", "compute", "encode")
 Observe = Callable[[str, dict[str, float]], None]
 """Takes the deployment of a measured prediction and seconds by stage."""
 

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from modelyard.observability.access_log import Access, AccessLog
 from modelyard.observability.exports import read_export, write_export
@@ -24,11 +24,11 @@ from modelyard.serving.tallies import Later
 from modelyard.store.scribe import Behind, at_once
 
 logger = logging.getLogger(__name__)
-FINE = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
+FINE: Final = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0)
 """Buckets of stages, which are shorter than whole requests."""
-PIECE_SECONDS = 0.02
+PIECE_SECONDS: Final = 0.02
 """How long notes gather: long enough to be worked off together, short enough not to hold up calls when they are."""
-_NAMELESS = frozenset({401, 403, 404, 405})
+_NAMELESS: Final = frozenset({401, 403, 404, 405})
 """Answers to names that may be made up: they would make endless label values."""
 
 
@@ -166,4 +166,4 @@ class Telemetry:
                 counter.add(labels, amount)
 
 
-_BOUNDS_US = [bound * 1e6 for bound in SECONDS]
+_BOUNDS_US: Final = [bound * 1e6 for bound in SECONDS]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,7 +21,7 @@ from modelyard.runtimes.base import GenerativeModel, LoadedModel
 from modelyard.runtimes.edge import attempt
 from modelyard.serving.statistics import CallStatistics
 
-_LEARN = 0.1
+_LEARN: Final = 0.1
 """Share of a new measurement in the running estimate."""
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
-from struct import pack
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import numpy as np
@@ -21,11 +20,13 @@ from modelyard.protocols.open_inference_rest.schemas import FAST, HEADER, AnyBod
 from modelyard.protocols.open_inference_rest.vectorized import FROM_BYTES, Reader
 from modelyard.serving.router import ServedView
 
-MAX_RANK = 32
-_NO_PARAMETERS: Parameters = {}
-_READER = Reader()
-_CODES = {NUMPY[datatype]: code for datatype, code in zip(FAST, "?BHIQbhiqefd", strict=True)}
+MAX_RANK: Final = 32
+_NO_PARAMETERS: Final[Parameters] = {}
+_READER: Final = Reader()
+_CODES: Final = {NUMPY[datatype]: code for datatype, code in zip(FAST, "?BHIQbhiqefd", strict=True)}
 """``struct``'s letters for dtypes."""
+_PACKERS: Final[dict[tuple[np.dtype[np.generic], int], Callable[..., bytes]]] = {}
+_FEW: Final = 256
 
 
 class Wish(msgspec.Struct):
@@ -93,10 +94,11 @@ def _fast_arrays(body: FastBody[Any], datatype: str) -> dict[str, Array] | None:
 
 def _array(data: list[Any], dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> Array:
     """Numbers as an array. Raises ValueError when they are not as many as the shape says, OverflowError for those that do not fit."""
-    if len(data) == prod(shape):
+    size = len(data)
+    if size == (shape[0] * shape[1] if len(shape) == 2 else prod(shape)):
         try:
             # Half the time that NumPy takes to look at each element, and it refuses what would become infinity.
-            return np.ndarray(shape, dtype, bytearray(pack(f"={len(data)}{_CODES[dtype]}", *data)))
+            return np.ndarray(shape, dtype, bytearray(_packer(dtype, size)(*data)))
         except struct.error:
             pass  # null stands among them
     with np.errstate(over="ignore"):
@@ -104,6 +106,16 @@ def _array(data: list[Any], dtype: np.dtype[np.generic], shape: tuple[int, ...])
     if dtype.kind == "f" and np.isinf(array).any():
         raise OverflowError
     return array
+
+
+def _packer(dtype: np.dtype[np.generic], size: int) -> Callable[..., bytes]:
+    """What writes so many numbers side by side; kept for the few sizes that rows have."""
+    known = _PACKERS.get((dtype, size))
+    if known is None:
+        if len(_PACKERS) >= _FEW:
+            _PACKERS.clear()
+        known = _PACKERS[dtype, size] = struct.Struct(f"={size}{_CODES[dtype]}").pack
+    return known
 
 
 def _convert(document: Any) -> AnyBody:

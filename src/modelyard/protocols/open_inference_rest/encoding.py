@@ -6,7 +6,7 @@ JSON has no NaN and no infinities: they are written as null, which is NaN when i
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -19,7 +19,7 @@ from modelyard.protocols.open_inference_rest.decoding import Decoded, Wish
 from modelyard.protocols.open_inference_rest.errors import JSON
 from modelyard.protocols.routing import Reply
 
-_ALIKE = {False: Wish(binary=False), True: Wish(binary=True)}
+_ALIKE: Final = {False: Wish(binary=False), True: Wish(binary=True)}
 
 
 def encode(name: str, decoded: Decoded, response: InferResponse) -> Reply:

@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from modelyard.core.access import Certificate
 from modelyard.core.exchange import Abort, Exchange
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from modelyard.server.fronts.http1 import Http1Front
 
 _log = logging.getLogger(__name__)
-_TURN = 32
+_TURN: Final = 32
 """Pipelined requests that one connection may have handled in one turn of the loop."""
 
 
@@ -34,7 +34,12 @@ class Phase(IntEnum):
     CLOSED = 5
 
 
-_IDLE, _HEAD, _BODY, _ANSWER, _LINGER, _CLOSED = Phase
+_IDLE: Final = Phase.IDLE
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+_ANSWER: Final = Phase.ANSWER
+_LINGER: Final = Phase.LINGER
+_CLOSED: Final = Phase.CLOSED
 
 
 class Connection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelyard.core.access import Certificate
 from modelyard.core.exchange import Abort, Fields, Headers
@@ -14,7 +14,7 @@ from modelyard.server.fronts.reply import BODILESS
 if TYPE_CHECKING:
     from modelyard.server.fronts.connection import Connection
 
-_JOIN_BYTES = 128 * 1024
+_JOIN_BYTES: Final = 128 * 1024
 """Up to this size head and body go out as one buffer; above, copying costs more than a second buffer."""
 
 
@@ -27,7 +27,10 @@ class Answer(IntEnum):
     ABORTED = 3  # nobody waits for it
 
 
-_OPEN, _STARTED, _DONE, _ABORTED = Answer.OPEN, Answer.STARTED, Answer.DONE, Answer.ABORTED
+_OPEN: Final = Answer.OPEN
+_STARTED: Final = Answer.STARTED
+_DONE: Final = Answer.DONE
+_ABORTED: Final = Answer.ABORTED
 
 
 class Http1Exchange:

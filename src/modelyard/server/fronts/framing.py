@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import httptools
 
@@ -18,15 +18,15 @@ from modelyard.server.fronts.limits import FrontConfig, Refused
 from modelyard.server.fronts.lines import KnownLines
 from modelyard.server.fronts.target import split_target
 
-METHODS = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
-_HOST = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:[]%!$&'()*+;="
-_REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) \S+ HTTP/(\d)\.(\d)")
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
-_UNUSUAL = frozenset({b"connection", b"expect", b"transfer-encoding"})
+METHODS: Final = {name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")}
+_HOST: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-_~:[]%!$&'()*+;="
+_REQUEST_LINE: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) \S+ HTTP/(\d)\.(\d)")
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+_TRAILER_LINE: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e\x80-\xff]*")
+_UNUSUAL: Final = frozenset({b"connection", b"expect", b"transfer-encoding"})
 """Fields of a head that change how the request is framed, or what becomes of the connection, from what is usual."""
-_CHUNK_LINE_BYTES = 1024
-_CHUNK_OVERHEAD = 256 * 1024
+_CHUNK_LINE_BYTES: Final = 1024
+_CHUNK_OVERHEAD: Final = 256 * 1024
 
 
 class _Parser(Protocol):
@@ -36,7 +36,7 @@ class _Parser(Protocol):
     def get_method(self) -> bytes: ...
 
 
-_new_parser = cast("Callable[[HeadReader], _Parser]", httptools.HttpRequestParser)
+_new_parser: Final = cast("Callable[[HeadReader], _Parser]", httptools.HttpRequestParser)
 
 
 class Head:

@@ -6,7 +6,7 @@ Of the last request the head is remembered: one that comes again, byte by byte, 
 from __future__ import annotations
 
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from modelyard.server.fronts.exchange import Http1Exchange
 from modelyard.server.fronts.framing import Body, ChunkedBody, Head, HeadReader, LengthBody
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelyard.server.fronts.connection import Connection
 
 
-_REMEMBERED = 2048
+_REMEMBERED: Final = 2048
 """Longer heads are read anew each time, rather than kept for each connection."""
 
 

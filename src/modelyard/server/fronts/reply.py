@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Final
 
 from modelyard.core.exchange import Fields, Headers
 
-BODILESS = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 304})
 """Statuses whose answer has no body."""
-OWN_HEADERS = frozenset({b"connection", b"content-length", b"date", b"transfer-encoding", b"keep-alive", b"upgrade", b"trailer"})
+OWN_HEADERS: Final = frozenset({b"connection", b"content-length", b"date", b"transfer-encoding", b"keep-alive", b"upgrade", b"trailer"})
 """Fields that only the front sets."""
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus if status >= 200}
-_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-_CONSTANTS = 512
-_JSON: Headers = ((b"content-type", b"application/json"),)
+_STATUS_LINES: Final = {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus if status >= 200
+}
+_TOKEN: Final = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_CONSTANTS: Final = 512
+_JSON: Final[Headers] = ((b"content-type", b"application/json"),)
 
 
 class ReplyEncoder:

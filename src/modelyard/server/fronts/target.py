@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from modelyard.server.fronts.limits import Refused
 
-_PLAIN_PATH = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"%?#\\")
-_PRINTABLE = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
-_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})?")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
-_KEPT = {b"2f": b"%2F", b"25": b"%25"}
+_PLAIN_PATH: Final = bytes(byte for byte in range(0x21, 0x7F) if byte not in b"%?#\\")
+_PRINTABLE: Final = bytes(byte for byte in range(0x21, 0x7F) if byte != 0x23)
+_ESCAPE: Final = re.compile(rb"%([0-9A-Fa-f]{2})?")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_ABSOLUTE: Final = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
+_KEPT: Final = {b"2f": b"%2F", b"25": b"%25"}
 
 
 def split_target(target: bytes, method: str, host: bytes | None) -> tuple[str, str]:
