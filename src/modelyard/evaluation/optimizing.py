@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from modelyard.evaluation.canvas import BAR, BEST, QUIET, Picture, open_frame, render, short
+from modelyard.evaluation.canvas import BAR, BEST, QUIET, Picture, by_size, open_frame, render, short
 
 _LARGEST = 420.0
 """Area of the largest dot."""
@@ -24,7 +24,10 @@ def tuning_picture(tried: Sequence[Mapping[str, Any]], objective_ms: float) -> P
             area = max(18.0, _LARGEST * row["size_bytes"] / largest)
             axes.scatter([row["p99_ms"]], [row["loss"]], s=area, color=colour, alpha=0.75 if row["best"] or at == 0 else 0.35, linewidths=0)
         axes.axvline(objective_ms, color=QUIET, linewidth=1.0, linestyle=":")
-        axes.set_xscale("log")
+        by_size(axes)
+        lost = [row["loss"] for row in tried]
+        room = max(0.005, 0.2 * (max(lost) - min(lost)))
+        axes.set_ylim(min(lost) - room, max(lost) + room)
         axes.set_xlabel("p99 of a call, ms (dotted: the objective)")
         axes.set_ylabel("quality lost")
         axes.set_title(f"Chosen: {tried[0]['title']}; dots are as large as the files", fontsize=9)
