@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import statistics
 import tempfile
 import time
@@ -74,6 +73,20 @@ class Work:
         return Learning.model_validate({"epochs": 1, "batch_size": 128, "patience": None} | more)
 
 
+class Clocked(ImageExamples):
+    """Writes down the processor time of its process at each batch that is learned from."""
+
+    def __init__(self, work: Work, place: Path) -> None:
+        super().__init__(work.problem, np.arange(work.count), work.scaling, Augmentation())
+        self._place = place
+
+    def batch(self, rows, random):
+        if random is not None:
+            with (self._place / f"{os.getpid()}.clock").open("a") as file:
+                file.write(f"{time.process_time()}\n")
+        return super().batch(rows, random)
+
+
 def bare(work: Work) -> None:
     """An epoch as one writes it: shuffle, scale, forward, backward, clip, step."""
     learning, module = work.learning(), work.module()
@@ -127,7 +140,6 @@ def epoch(arguments) -> dict:
 def workers(arguments) -> dict:
     work = Work(arguments)
     rounds = []
-    _learned(work, 1, 1)  # what loads at the first training is nobody's epoch
     for _ in range(arguments.rounds):
         alone, together = (_timed(work, count) for count in (1, 2))
         rounds.append({"alone": alone, "together": together})
@@ -142,30 +154,26 @@ def workers(arguments) -> dict:
 
 
 def _timed(work: Work, count: int) -> dict:
-    """The quickest of three epochs; one process is kept to one core, so that it takes one thread."""
+    """The quickest of three epochs, and the processor time of a process in the last two; one process is kept to one core, so that it takes
+    one thread.
+    """
     there = os.sched_getaffinity(0)
     os.sched_setaffinity(0, set(sorted(there)[:count]))
     try:
-        (_, _, short), (seconds, whole, long) = (_learned(work, count, epochs) for epochs in (1, 3))
+        learning = work.learning(epochs=3, batch_size=128 // count, workers=count)
+        with tempfile.TemporaryDirectory() as folder:
+            place, began = Path(folder), time.perf_counter()
+            lesson = Lesson(work.module(), Classes(), Clocked(work, place), work.examples(np.arange(256)), 0)
+            checkpoints = Checkpoints(place / "state", "f", 1e9)
+            fit = learn(lesson, learning, choose_device("auto"), checkpoints, site=Site(place / "team"), report=lambda *_: None)
+            whole = time.perf_counter() - began
+            clocks = [[float(line) for line in path.read_text().split()] for path in place.glob("*.clock")]
     finally:
         os.sched_setaffinity(0, there)
-    return {"epoch": min(seconds), "start": whole - sum(seconds), "processor": (long - short) / 2 / count}
-
-
-def _learned(work: Work, count: int, epochs: int) -> tuple[list[float], float, float]:
-    """Seconds of each epoch, of the whole, and of processors."""
-    learning = work.learning(epochs=epochs, batch_size=128 // count, workers=count)
-    lesson = Lesson(work.module(), Classes(), work.examples(np.arange(work.count)), work.examples(np.arange(256)), 0)
-    with tempfile.TemporaryDirectory() as folder:
-        began, used, place = time.perf_counter(), _processor(), Path(folder)
-        checkpoints = Checkpoints(place / "state", "f", 1e9)
-        fit = learn(lesson, learning, choose_device("auto"), checkpoints, site=Site(place / "team"), report=lambda *_: None)
-        return [entry["seconds"] for entry in fit.history], time.perf_counter() - began, _processor() - used
-
-
-def _processor() -> float:
-    """Seconds that this process and those it waited for have used."""
-    return sum(found.ru_utime + found.ru_stime for found in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    seconds = [entry["seconds"] for entry in fit.history]
+    steps = len(clocks[0]) // 3
+    used = max((clock[-1] - clock[steps]) / (2 * steps - 1) * steps for clock in clocks)
+    return {"epoch": min(seconds), "start": whole - sum(seconds), "processor": used}
 
 
 def main() -> None:
