@@ -8,7 +8,9 @@ from pydoc_data.topics import topics
 
 import openai
 import pytest
+import yaml
 
+from example_scripts import run_example
 from job_context import quick_pictures  # noqa: F401  # a fixture
 from modelyard.core.errors import JobFailed, NotFound
 from modelyard.sdk.client import Client
@@ -22,6 +24,12 @@ TINY = {
     "window": 32,
     "learning": {"epochs": 6, "batch_size": 16, "optimizer": {"learning_rate": 0.01}},
     "samples": {"count": 3, "tokens": 12},
+}
+TAUGHT = {
+    "kind": "adapter",
+    "lora": {"rank": 16, "dropout": 0},
+    "window": 64,
+    "learning": {"epochs": 30, "batch_size": 4, "patience": None, "optimizer": {"learning_rate": 0.02}},
 }
 
 
@@ -49,18 +57,24 @@ def texts(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def version(platform, client, texts):
-    flags = [part for name, value in _flat(TINY) for part in ("--set", f"{name}={value}")]
-    platform.run("train", str(texts), "--task", "language-model", "--name", "writer", *flags)
+def told(platform, texts, tmp_path_factory):
+    """What the example says: it learns a language, then (LoRA) to answer one thing, and asks for that."""
+    place = tmp_path_factory.mktemp("talk")
+    pairs = [{"prompt": f"What is topic {at}?", "completion": "A yard keeps models."} for at in range(40)]
+    (place / "talk.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (place / "model.yaml").write_text(yaml.safe_dump(TINY | {"kind": "language_model"}))
+    (place / "taught.yaml").write_text(yaml.safe_dump(TAUGHT))
+    return run_example(platform, "write_and_adapt", texts, "talk.jsonl", "What is topic 7?", "model.yaml", "taught.yaml", folder=place)
+
+
+@pytest.fixture(scope="module")
+def version(client, told):
     return client.models.version("writer@1")
 
 
-def _flat(fields, before=""):
-    for name, value in fields.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{before}{name}.")
-        else:
-            yield f"{before}{name}", value
+@pytest.fixture(scope="module")
+def adapted(client, told):
+    return client.models.version("writer@2")
 
 
 def attachment(client, name):
@@ -89,27 +103,14 @@ def test_what_was_learned_is_told_with_its_interval_and_its_samples(client, vers
 
 
 def test_the_official_client_talks_to_it(platform, client, version):
-    client.deploy("writer@1", "writer", timeout=120)
+    client.deploy("writer@1", "untaught", timeout=120)
     with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=platform.admin_key, max_retries=20) as asked:
-        said = asked.chat.completions.create(model="writer", messages=[{"role": "user", "content": "What is it?"}], max_tokens=6)
+        said = asked.chat.completions.create(model="untaught", messages=[{"role": "user", "content": "What is it?"}], max_tokens=6)
         assert said.usage.completion_tokens >= 1
         assert said.choices[0].message.role == "assistant"
-        written = asked.completions.create(model="writer", prompt="The statement", max_tokens=6, temperature=0)
+        written = asked.completions.create(model="untaught", prompt="The statement", max_tokens=6, temperature=0)
         assert written.usage.prompt_tokens >= 2
         assert isinstance(written.choices[0].text, str)
-
-
-@pytest.fixture(scope="module")
-def adapted(platform, client, version, tmp_path_factory):
-    """Taught to answer one thing."""
-    talk = tmp_path_factory.mktemp("talk") / "talk.jsonl"
-    pairs = [{"prompt": f"What is topic {at}?", "completion": "A yard keeps models."} for at in range(40)]
-    talk.write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
-    wanted = {"learning": {"epochs": 30, "batch_size": 4, "patience": "null", "optimizer": {"learning_rate": 0.02}}, "window": 64}
-    wanted["lora"] = {"rank": 16, "dropout": 0}
-    flags = [part for name, value in _flat(wanted) for part in ("--set", f"{name}={value}")]
-    platform.run("train", str(talk), "--task", "language-model", "--base", "writer@1", *flags)
-    return client.models.version("writer@2")
 
 
 def test_an_adapter_becomes_a_child_that_knows_more_than_its_base(version, adapted):
@@ -123,12 +124,8 @@ def test_an_adapter_becomes_a_child_that_knows_more_than_its_base(version, adapt
     assert "adapter/adapter_model.safetensors" in {file.path for file in adapted.artifact.files}
 
 
-def test_the_child_answers_what_it_was_taught(platform, client, adapted):
-    client.deploy("writer@2", "taught", timeout=120)
-    with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=platform.admin_key, max_retries=20) as asked:
-        question = [{"role": "user", "content": "What is topic 7?"}]
-        said = asked.chat.completions.create(model="taught", messages=question, max_tokens=30, temperature=0)
-    assert "keeps models" in said.choices[0].message.content
+def test_the_child_answers_what_it_was_taught(told):
+    assert "keeps models" in told.partition("What is topic 7?\n")[2]
 
 
 def test_a_base_without_weights_or_layers_is_refused_in_a_sentence(client, adapted, texts):
