@@ -49,7 +49,7 @@ PICTURES: dict[str, tuple[Taken, ...]] = {
     "classify-texts": (Taken("confusion", "novels@1 confusion_matrix.png"),),
     "choose-columns": (Taken("selection", "chosen@1 selection.png"),),
     "search-recipes": (Taken("coordinates", "searched@1 search_coordinates.png"), Taken("importance", "searched@1 search_importance.png")),
-    "make-a-model-smaller": (Taken("family", "network@3 family.png"),),
+    "make-a-model-smaller": (Taken("family", "network@3 family.png"), Taken("tuning", "tuned.json tuning.png")),
     "read-a-report": (Taken("page", "smaller.html"), Taken("family", "family.svg")),
     "make-a-small-language-model": (Taken("learning", "writer@1 learning_curves.png"),),
     "adapt-a-language-model": (Taken("learning", "writer@2 learning_curves.png"),),

@@ -22,7 +22,8 @@ def tuning_picture(tried: Sequence[Mapping[str, Any]], objective_ms: float) -> P
         for at, row in enumerate(tried):
             colour = BEST if at == 0 else BAR if row["best"] else QUIET
             area = max(18.0, _LARGEST * row["size_bytes"] / largest)
-            axes.scatter([row["p99_ms"]], [row["loss"]], s=area, color=colour, alpha=0.75 if row["best"] or at == 0 else 0.35, linewidths=0)
+            seen, above = (0.75, 3) if at == 0 else (0.75, 2) if row["best"] else (0.35, 1)
+            axes.scatter([row["p99_ms"]], [row["loss"]], s=area, color=colour, alpha=seen, zorder=above, linewidths=0)
         axes.axvline(objective_ms, color=QUIET, linewidth=1.0, linestyle=":")
         by_size(axes)
         lost = [row["loss"] for row in tried]
