@@ -107,10 +107,10 @@ RUNTIME = OriginalRuntime()
 
 
 def as_declared(spec: TensorSpec, found: Mapping[str, Any]) -> Array:
-    """One output with the datatype that its signature gives it."""
+    """One output with the datatype that its signature gives it; a copy, because the model may write to what it gave."""
     array = np.asarray(found[spec.name])
     if spec.datatype is not Datatype.BYTES:
-        return np.ascontiguousarray(array.astype(NUMPY[spec.datatype], copy=False))
+        return np.array(array, NUMPY[spec.datatype], order="C")
     made = np.empty(array.size, object)
     made[:] = [item if isinstance(item, str | bytes) else str(item) for item in array.ravel().tolist()]
     return made.reshape(array.shape)

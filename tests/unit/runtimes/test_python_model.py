@@ -36,6 +36,52 @@ def test_rows_are_given_one_by_one_as_python_values(tmp_path):
     assert not model.joins
 
 
+@pytest.mark.parametrize("given", ["self.kept", "{'output': self.kept}", "self.kept[:]"])
+def test_what_a_call_gave_is_its_own_although_the_class_writes_to_it_again(tmp_path, given):
+    model = load(
+        tmp_path,
+        f"""
+        import numpy as np
+
+        class Model:
+            signature = {{"inputs": {{"x": "FP64"}}, "outputs": {{"output": "FP64"}}}}
+            kept = np.zeros(2)
+            def predict_batch(self, x):
+                self.kept[:] = x
+                return {given}
+        """,
+    )
+    first = model.infer({"x": np.array([1.0, 2.0])})
+    model.infer({"x": np.array([3.0, 4.0])})
+    assert first["output"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(("kind", "answer", "said"), [("FP32", "1", [1.0]), ("INT64", "True", [1]), ("BOOL", "False", [False])])
+def test_pythons_own_values_become_what_is_declared(tmp_path, kind, answer, said):
+    model = load(
+        tmp_path,
+        f"""
+        class Model:
+            signature = {{"inputs": {{"x": "FP64"}}, "outputs": {{"output": "{kind}"}}}}
+            def predict(self, x):
+                return {answer}
+        """,
+    )
+    found = model.infer({"x": np.array([1.0])})["output"]
+    assert found.tolist() == said
+    assert found.dtype == model.signature.outputs[0].datatype.name.replace("FP", "float").replace("INT", "int").replace("BOOL", "bool")
+
+
+def test_a_fraction_is_no_whole_number(tmp_path):
+    code = """
+        class Model:
+            def predict(self, x: float) -> int:
+                return x
+        """
+    with pytest.raises(Internal):
+        load(tmp_path, code).infer({"x": np.array([1.5])})
+
+
 def test_predict_batch_gets_whole_arrays_and_may_write_to_them(tmp_path):
     model = load(
         tmp_path,
