@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -33,10 +34,10 @@ def report(
     with connected() as client:
         found = client.models.version(reference)
         place = output or Path(f"{found.model}-{found.number}.html")
-        _write(place, lambda file: client.models.report(found.reference, file))
+        _write(place, partial(client.models.report, found.reference))
         drawn = [file.path for file in found.attachments if Path(file.path).suffix in _PICTURES] if pictures else []
         for path in drawn:
-            _write((pictures or Path()) / path, lambda file, path=path: client.models.attachment(found.reference, path, file))
+            _write((pictures or Path()) / path, partial(client.models.attachment, found.reference, path))
     note(f"Wrote {place}; open it in a browser.")
     if pictures:
         note(f"{len(drawn)} pictures are in {pictures}.")
