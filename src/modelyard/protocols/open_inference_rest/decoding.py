@@ -22,7 +22,7 @@ from modelyard.serving.router import ServedView
 
 MAX_RANK: Final = 32
 _NO_PARAMETERS: Final[Parameters] = {}
-_READER: Final = Reader()
+_READER = Reader()
 _CODES: Final = {NUMPY[datatype]: code for datatype, code in zip(FAST, "?BHIQbhiqefd", strict=True)}
 """``struct``'s letters for dtypes."""
 _PACKERS: Final[dict[tuple[np.dtype[np.generic], int], Callable[..., bytes]]] = {}

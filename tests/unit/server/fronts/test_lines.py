@@ -68,9 +68,9 @@ def test_a_head_of_known_lines_and_plain_values_needs_no_grammar(monkeypatch):
     reader = HeadReader(FrontConfig())
     first = reader.read(head(b"X-Id: 1-f", b"Content-Length: 7"))
     lines = KnownLines()
-    lines.learn(head(b"X-Id: 1-f", b"Content-Length: 7"), ("POST", "/a", ""), first.headers)
+    lines.learn(head(b"X-Id: 1-f", b"Content-Length: 7"), (b"POST", "/a", ""), first.headers)
     assert lines.read(head(b"X-Id: 2-e", b"Content-Length: 8")) == (
-        ("POST", "/a", ""),
+        (b"POST", "/a", ""),
         {b"host": b"a", b"x-id": b"2-e", b"content-length": b"8"},
     )
     assert reader.read(head(b"Content-Length: 12", b"X-Id: 3")).length == 12
@@ -91,13 +91,13 @@ def test_a_head_of_known_lines_and_plain_values_needs_no_grammar(monkeypatch):
 )
 def test_what_is_not_known_has_to_be_found_out(other):
     lines = KnownLines()
-    lines.learn(head(b"X-Id: 1-f"), ("POST", "/a", ""), {b"host": b"a", b"x-id": b"1-f"})
+    lines.learn(head(b"X-Id: 1-f"), (b"POST", "/a", ""), {b"host": b"a", b"x-id": b"1-f"})
     assert lines.read(other) is None
 
 
 def test_lines_of_a_head_with_a_folded_field_are_not_taken_in():
     lines = KnownLines()
-    lines.learn(head(b"X: 1", b" 2"), ("POST", "/a", ""), {b"host": b"a", b"x": b"1 2"})
+    lines.learn(head(b"X: 1", b" 2"), (b"POST", "/a", ""), {b"host": b"a", b"x": b"1 2"})
     assert lines.read(head(b"X: 1")) is None
 
 
@@ -106,7 +106,7 @@ def test_many_different_lines_cost_no_memory():
     for number in range(3000):
         value = b"%d" % number
         lines.learn(
-            b"GET /%b HTTP/1.1\r\nHost: a\r\nX: _%b\r\n\r\n" % (value, value), ("GET", "/", ""), {b"host": b"a", b"x": b"_" + value}
+            b"GET /%b HTTP/1.1\r\nHost: a\r\nX: _%b\r\n\r\n" % (value, value), (b"GET", "/", ""), {b"host": b"a", b"x": b"_" + value}
         )
     assert len(lines._fields) <= 1024
     assert len(lines._openings) <= 1024
