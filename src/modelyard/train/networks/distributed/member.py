@@ -49,11 +49,7 @@ def work_among(config: Mapping[str, Any]) -> None:
     _speak()
     post: Post = config["post"]
     order = post.order()
-    try:
-        _attend(order, _device(order), post)
-    except RuntimeError:
-        time.sleep(_FELT_S)  # whoever was lost is to be noticed before those whom that leaves alone
-        raise
+    _attend(order, _device(order), post)
 
 
 def _speak() -> int:
@@ -73,6 +69,7 @@ def _attend(order: Order, device: Device, post: Post) -> None:
     except RuntimeError:
         if not post.refused():  # else it is the others' leaving that is felt
             logger.exception("ended with an error")
+            time.sleep(_FELT_S)  # whoever was lost is to be noticed before those whom that leaves alone
             raise
     finally:
         dist.destroy_process_group()
