@@ -76,7 +76,7 @@ USAGE_GROUPS = ("deployment", "key", "version", "protocol", "kind", "status")
 """By what usage can be split."""
 
 
-class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class UsageRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Sums over one period. What was not asked to be split is empty."""
 
     start_ns: int

@@ -18,7 +18,6 @@ from modelyard.store.usage_sums import DAY, MONTH, TOLD, WHOLE, Wanted
 
 DIMENSIONS = dict(zip(USAGE_GROUPS, ("deployment_id", "key_id", "version_id", "protocol", "kind", "status"), strict=True))
 PERIODS = {UsageStep.MINUTE: 1, UsageStep.HOUR: 60, UsageStep.DAY: DAY, UsageStep.MONTH: MONTH, UsageStep.ALL: WHOLE}
-_ORDER = attrgetter("start_ns", "workspace", *USAGE_GROUPS)
 MOST_ROWS = 50_000
 """In one answer; an export has no such bound."""
 
@@ -62,7 +61,8 @@ class UsageQuery:
             found += page
             if len(found) > MOST_ROWS:
                 raise InvalidRequest(f"This answer has more than {MOST_ROWS} rows; ask for a shorter time or longer steps, or export it.")
-        return sorted(found, key=_ORDER)
+        # What was not asked to be split is the same in all rows.
+        return sorted(found, key=attrgetter("start_ns", "workspace", *(name for name in USAGE_GROUPS if name in wish.by)))
 
     def pages(self, wish: UsageWish) -> Iterator[list[UsageRow]]:
         """The same in pieces, ordered by time only, for any length. Holds a read transaction while it is iterated.

@@ -268,6 +268,13 @@ class StoreStateContract(FreshStore):
                 found = [tuple(row) for page in session.usage.sums(wanted) for row in page]
                 assert found == [(*group, calls) for group, calls in sorted(expected.items())], (since, until, period, by)
 
+    @pytest.mark.parametrize("period", [WHOLE, MONTH, DAY])
+    def test_usage_of_one_month_is_told_by_any_period(self, session: Session, period: int) -> None:
+        session.usage.add([UsageMinute(workspace_id=7, minute=DAY, key_id=key, calls=2 + key) for key in (0, 1, 1)])
+        wanted = Wanted(workspace_id=7, period=period, by=("key_id",), sums=("calls",))
+        start = DAY if period == DAY else 0
+        assert [tuple(row) for page in session.usage.sums(wanted) for row in page] == [(start, 0, 2), (start, 1, 6)]
+
     def test_usage_and_cursor_are_undone_together(self, store: Store) -> None:
         def fold() -> None:
             with store.write() as session:
