@@ -11,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
 
-from modelyard.core.errors import NotFound, did_you_mean
+from modelyard.core.errors import NotFound, Unsupported, did_you_mean
 
 T = TypeVar("T")
 
@@ -23,6 +23,19 @@ def load_string(reference: str) -> Any:
     """
     module, _, name = reference.partition(":")
     return getattr(import_module(module), name)
+
+
+def load_extra(reference: str, extra: str, who: str) -> Any:
+    """As ``load_string``, for what needs libraries of one of Modelyard's extras.
+
+    Raises Unsupported, saying that ``who`` needs the missing package and which extra brings it.
+    """
+    try:
+        return load_string(reference)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("modelyard"):
+            raise
+        raise Unsupported(f"{who} needs the Python package {error.name!r}; install it with: pip install 'modelyard[{extra}]'") from error
 
 
 class PluginTable(Generic[T]):

@@ -9,8 +9,7 @@ from typing import Any
 
 import msgspec
 
-from modelyard.core.errors import Unsupported
-from modelyard.core.plugins import load_string
+from modelyard.core.plugins import load_extra
 
 LOCAL = "local"
 _ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
@@ -45,11 +44,4 @@ def on_ray(reference: str, cluster: Cluster) -> Any:
     """
     if "ray" not in sys.modules:
         os.environ.update(_read_at_load(cluster.address))
-    try:
-        return load_string(reference)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("modelyard"):
-            raise
-        raise Unsupported(
-            f"The engine ray needs the Python package {error.name!r}; install it with: pip install 'modelyard[ray]'"
-        ) from error
+    return load_extra(reference, "ray", "The engine ray")

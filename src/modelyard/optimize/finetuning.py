@@ -7,8 +7,7 @@ from typing import Any
 
 from onnx import ModelProto
 
-from modelyard.core.errors import Unsupported
-from modelyard.core.plugins import load_string
+from modelyard.core.plugins import load_extra
 from modelyard.optimize.base import Work
 from modelyard.optimize.finetune.region import why_not
 
@@ -35,14 +34,7 @@ class Finetuning:
 
         ``step`` counts how often it is done within a pass, for the notes. Raises Unsupported without PyTorch.
         """
-        try:
-            finetune: Any = load_string("modelyard.optimize.finetune.learn:finetune")
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("modelyard"):
-                raise
-            raise Unsupported(
-                f"Fine-tuning needs the Python package {error.name!r}; install it with: pip install 'modelyard[torch]'"
-            ) from error
+        finetune: Any = load_extra("modelyard.optimize.finetune.learn:finetune", "torch", "Fine-tuning")
         tuned, facts = finetune(model, work, self.epochs)
         work.notes.setdefault("finetuning", []).append({"step": step, "epochs": self.epochs} | facts)
         made: ModelProto = tuned

@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Protocol
 
-from modelyard.core.errors import InvalidRequest, Unsupported
-from modelyard.core.plugins import load_string
+from modelyard.core.errors import InvalidRequest
+from modelyard.core.plugins import load_extra
 from modelyard.evaluation.page import FILE, report_page
 from modelyard.train.recipes.parse import AnyRecipe, parse_recipe, plan_of
 from modelyard.train.recipes.table import TableRecipe
@@ -80,11 +80,4 @@ def _check_alone(recipe: AnyRecipe) -> None:
 
 
 def _loaded(reference: str, extra: str) -> Any:
-    try:
-        return load_string(reference)
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("modelyard"):
-            raise
-        raise Unsupported(
-            f"This training needs the Python package {error.name!r}; install it with: pip install 'modelyard[{extra}]'"
-        ) from error
+    return load_extra(reference, extra, "This training")

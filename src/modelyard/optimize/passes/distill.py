@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from onnx import ModelProto
 
-from modelyard.core.errors import InvalidRequest, Unsupported, did_you_mean
-from modelyard.core.plugins import load_string
+from modelyard.core.errors import InvalidRequest, did_you_mean
+from modelyard.core.plugins import load_extra
 from modelyard.optimize.base import Work
 
 _NUMBERS = ("temperature", "mixing", "dropout", "epochs", "rate")
@@ -28,14 +28,7 @@ class Distill:
         return ""
 
     def run(self, work: Work) -> ModelProto:
-        try:
-            distill: Any = load_string("modelyard.optimize.distillation:distill")
-        except ModuleNotFoundError as error:
-            if (error.name or "").startswith("modelyard"):
-                raise
-            raise Unsupported(
-                f"Distillation needs the Python package {error.name!r}; install it with: pip install 'modelyard[train,torch]'"
-            ) from error
+        distill: Any = load_extra("modelyard.optimize.distillation:distill", "train,torch", "Distillation")
         made: ModelProto = distill(work, dict(self.student))
         return made
 
