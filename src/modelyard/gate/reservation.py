@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,24 +17,24 @@ from modelyard.gate.plan import Plan, Varied
 _FRESH_NS: Final = 2_000_000
 
 
-class Hands:
+class Hands(ABC):
     """What a reservation needs of the limiter that made it: its base, so that a compiled call finds it without asking by name."""
 
     def __init__(self, words: memoryview[int], clock: Clock) -> None:
         self.words = words
         self.now, self.time_ns = clock.monotonic_ns, clock.time_ns
 
+    @abstractmethod
     def draw(self, meter: Meter, need: int, now: int) -> Lease:
         """A lease with at least ``need`` units in hand; raises LimitExceeded or Awaited."""
-        raise NotImplementedError
 
+    @abstractmethod
     def give_back(self, meter: Meter) -> None:
         """Puts idle units where others find them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def watch(self, meter: Meter) -> None:
         """Sees to it that units which came back into hand do not lie idle there."""
-        raise NotImplementedError
 
 
 class Held:

@@ -64,7 +64,7 @@ def head(*lines):
     return b"\r\n".join([b"POST /a HTTP/1.1", b"Host: a", *lines, b"", b""])
 
 
-def test_a_head_of_known_lines_and_plain_values_needs_no_grammar(monkeypatch):
+def test_a_head_of_known_lines_and_plain_values_needs_no_grammar():
     reader = HeadReader(FrontConfig())
     first = reader.read(head(b"X-Id: 1-f", b"Content-Length: 7"))
     lines = KnownLines()
