@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from modelyard.core import plugins
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.train import job
 from modelyard.train.naming import model_name
@@ -16,7 +17,7 @@ def test_a_missing_library_names_the_extra(tmp_path, monkeypatch):
     def missing(_):
         raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
 
-    monkeypatch.setattr(job, "load_string", missing)
+    monkeypatch.setattr(plugins, "load_string", missing)
     with pytest.raises(Unsupported, match=r"'sklearn'; install it with: pip install 'modelyard\[train\]'"):
         job.run(SimpleNamespace(spec={"recipe": {"target": "y"}}, folder=tmp_path, inputs={"data": tmp_path}, report=print))
 
