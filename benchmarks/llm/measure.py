@@ -117,7 +117,7 @@ class Stream:
                     self.first, begun = time.perf_counter() - began, True
                 kept = (kept + data)[-4096:]
                 self.used += data.count(b"data:")  # about a token each, for whoever is cut off before usage is told
-            assert b'"error"' not in kept, kept
+            assert b'{"error"' not in kept, kept  # a text may well be "error"
             if told := re.findall(rb'"completion_tokens": ?(\d+)', kept):
                 self.used = int(told[-1])
         finally:

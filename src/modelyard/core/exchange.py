@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
-from typing import Protocol
+
+from mypy_extensions import mypyc_attr
 
 from modelyard.core.access import Certificate
 
@@ -23,7 +24,8 @@ class Abort(Enum):
     TIMED_OUT = "the front's own time limit ran out"
 
 
-class Exchange(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Exchange(ABC):
     """A request that is whole (head and body read, framing checked) and its answer.
 
     A front makes one for each request and calls the handler with it, on the event loop. The handler answers once, at once or

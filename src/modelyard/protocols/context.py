@@ -91,8 +91,9 @@ def _read_trace(context: Context, value: bytes) -> None:
         return
     context.trace, context.parent = trace.decode(), parent.decode()
     context.sampled = value[54] in _ODD
-    context.span = f"{getrandbits(64) or 1:016x}"  # unlike others' is enough: it protects nothing, and asking the system costs a call more
-    context.told = b"00-%b-%b-%b" % (trace, context.span.encode(), b"01" if context.sampled else b"00")
+    # Unlike others' is enough: it protects nothing, and asking the system costs a call more.
+    context.span = span = (getrandbits(64) or 1).to_bytes(8, "big").hex()
+    context.told = b"".join((b"00-", trace, b"-", span.encode(), b"-01" if context.sampled else b"-00"))
 
 
 def _timeout_ns(value: bytes) -> int:

@@ -88,6 +88,11 @@ class Telemetry:
         waiting = self._waiting
         if not waiting:
             self._later(PIECE_SECONDS, self.flush)
+        context = call.context
+        trace = span = parent = ""
+        sampled = False
+        if context is not None:
+            trace, span, parent, sampled = context.trace, context.span, context.parent, context.sampled
         entry = Access(
             time.time_ns(),
             exchange.method,
@@ -104,10 +109,11 @@ class Telemetry:
             cost.rows,
             cost.queue_us,
             cost.compute_us,
+            trace,
+            span,
+            parent,
+            sampled,
         )
-        context = call.context
-        if context is not None and context.trace:
-            entry.trace, entry.span, entry.parent, entry.sampled = context.trace, context.span, context.parent, context.sampled
         waiting.append(entry)
 
     def flush(self) -> None:

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from modelyard.core import policy
@@ -113,7 +112,7 @@ class ResponseCache:
     def _keep(self, key: bytes, answer: InferResponse) -> InferResponse:
         """A copy of the answer, kept where there is room: arrays of answers may be parts of a whole batch's."""
         outputs = {name: _own(array) for name, array in answer.outputs.items()}
-        copy = msgspec.structs.replace(answer, outputs=outputs, queue_us=0, compute_us=0, cached=True)
+        copy = answer.again(outputs)
         size = _OVERHEAD + sum([_size(array) for array in outputs.values()])
         if size <= self._wanted.max_bytes:
             if key in self._entries:
@@ -132,7 +131,7 @@ def _answer(call: Waiting, kept: InferResponse) -> None:
     """Answers with what was computed for another call; the time it waited counts as waiting."""
     now_ns = time.monotonic_ns()
     call.statistics.success(1, call.rows, call.arrived_ns, now_ns, now_ns)
-    call.done(msgspec.structs.replace(kept, queue_us=(now_ns - call.arrived_ns) // 1000))
+    call.done(kept.again(kept.outputs, (now_ns - call.arrived_ns) // 1000))
 
 
 def _key(prefix: bytes, call: Waiting) -> bytes:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from mypy_extensions import mypyc_attr
+
 from modelyard.core.deployments import DeploymentState
 from modelyard.core.errors import ModelyardError, NotFound, Unsupported, did_you_mean
 from modelyard.core.generation import Cancel, Emit, GenerateRequest
@@ -33,6 +35,7 @@ class Starting(Protocol):
         """How far the furthest of them is, in a word."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class DataPlane:
     """What this worker serves now. Belongs to the event loop; the reconciler puts, replaces and removes deployments.
 

@@ -9,12 +9,12 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import Final, NamedTuple
 
-import msgspec
 import numpy as np
 
 from modelyard.core.errors import ModelyardError, Unsupported
 from modelyard.core.generation import Cancel, Emit, GenerateRequest, TokenChunk
-from modelyard.core.inference import InferDone, InferRequest, Run, Share
+from modelyard.core.inference import InferDone, InferRequest
+from modelyard.core.runs import Run, Share
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
 from modelyard.runtimes.base import GenerativeModel, LoadedModel
@@ -25,17 +25,26 @@ _LEARN: Final = 0.1
 """Share of a new measurement in the running estimate."""
 
 
-class Waiting(msgspec.Struct, eq=False):
+class Waiting:
     """One call on its way through a replica; its inputs fit the signature."""
 
-    inputs: dict[str, Array]
-    outputs: tuple[str, ...]
-    rows: int
-    arrived_ns: int
-    request: InferRequest
-    """Its deadline may still be moved, when the client goes away."""
-    statistics: CallStatistics
-    done: InferDone
+    __slots__ = ("arrived_ns", "done", "inputs", "outputs", "request", "rows", "statistics")
+
+    def __init__(  # noqa: PLR0917  # on every call's path, where keywords cost time
+        self,
+        inputs: dict[str, Array],
+        outputs: tuple[str, ...],
+        rows: int,
+        arrived_ns: int,
+        request: InferRequest,
+        statistics: CallStatistics,
+        done: InferDone,
+    ) -> None:
+        self.inputs, self.outputs, self.rows, self.arrived_ns = inputs, outputs, rows, arrived_ns
+        self.request = request
+        """Its deadline may still be moved, when the client goes away."""
+        self.statistics = statistics
+        self.done = done
 
 
 class Timing(NamedTuple):

@@ -14,6 +14,7 @@ from modelyard.core.inference import InferResponse
 from modelyard.core.signature import Signature
 from modelyard.protocols.call import Call
 from modelyard.protocols.routing import RouteTable
+from modelyard.serving.dataplane import DataPlane
 
 
 class FakeExchange(Exchange):
@@ -69,15 +70,14 @@ class FakeView:
         return str(self.number)
 
 
-class FakePlane:
+class FakePlane(DataPlane):
     """Serves one function as deployment of workspace 1."""
 
     def __init__(self, signature, compute, *, name="demo", versions=(1, 3), labels=None, ready=True):
+        super().__init__()
         self.signature, self.compute, self.name = signature, compute, name
         self.versions, self.labels, self.is_ready = versions, labels or {"champion": 3}, ready
         self.requests = []
-        self.sticky, self.starting = {}, {}
-        self.guarded = {}
 
     def names(self, workspace_id):
         return [self.name] if workspace_id == 1 else []

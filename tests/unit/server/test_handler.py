@@ -13,6 +13,7 @@ from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.open_inference_rest.errors import error_reply
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.server.handler import Handler
+from modelyard.serving.dataplane import DataPlane
 from modelyard.testing.fakes import MemoryExchange, OpenGate
 from unit.protocols.fakes import FakePlane
 
@@ -215,10 +216,9 @@ def test_a_client_that_leaves_stops_what_has_not_begun(send):
     assert request.deadline_ns == 1
 
 
-class _SlowPlane:
-    sticky = guarded = starting = {}  # noqa: RUF012
-
+class _SlowPlane(DataPlane):
     def __init__(self, waiting):
+        super().__init__()
         self._waiting = waiting
 
     def infer(self, workspace_id, deployment, request, done):

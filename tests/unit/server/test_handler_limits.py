@@ -78,10 +78,8 @@ class RowsReserved:
         return self.stands or Standings(())
 
 
-class ThreeRows:
+class ThreeRows(DataPlane):
     """A data plane that finds three rows in any call."""
-
-    sticky = guarded = starting = {}  # noqa: RUF012
 
     def infer(self, workspace_id, deployment, request, done):
         try:

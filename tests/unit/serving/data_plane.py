@@ -54,8 +54,10 @@ def rows(*values):
     return np.array([[value, value] for value in values], np.float32)
 
 
-def call(plane, inputs, *, workspace=1, name="demo", **more):
+def call(plane, inputs, *, workspace=1, name="demo", admit=None, **more):
     """A future with the outcome of a call, error or response."""
     future = asyncio.get_running_loop().create_future()
-    plane.infer(workspace, name, InferRequest(inputs, **more), future.set_result)
+    request = InferRequest(inputs, **more)
+    request.admit = admit
+    plane.infer(workspace, name, request, future.set_result)
     return future

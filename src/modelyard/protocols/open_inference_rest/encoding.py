@@ -12,7 +12,8 @@ import numpy as np
 import orjson
 
 from modelyard.core.errors import Unsupported
-from modelyard.core.inference import InferResponse, Run, Share
+from modelyard.core.inference import InferResponse
+from modelyard.core.runs import Run, Share
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import Array, Datatype, encode_tensor
 from modelyard.protocols.open_inference_rest.decoding import Decoded, Wish

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from modelyard.core.access import Certificate
-from modelyard.core.exchange import Abort, Fields, Headers
+from modelyard.core.exchange import Abort, Exchange, Fields, Headers
 from modelyard.server.fronts.framing import Head
 from modelyard.server.fronts.reply import BODILESS
 
@@ -33,8 +33,8 @@ _DONE: Final = Answer.DONE
 _ABORTED: Final = Answer.ABORTED
 
 
-class Http1Exchange:
-    """An ``Exchange``, but not by inheritance: where it is compiled it has no base that is not.
+class Http1Exchange(Exchange):
+    """See ``Exchange``.
 
     ``persistent`` and ``old`` (HTTP/1.0) say how the answer must be framed.
     """
@@ -43,34 +43,24 @@ class Http1Exchange:
         "_bodiless",
         "_chunked",
         "_connection",
-        "aborted",
         "answer",
-        "body",
-        "headers",
-        "method",
         "old",
-        "on_abort",
-        "path",
-        "peer",
         "persistent",
-        "query",
-        "received_ns",
-        "secure",
     )
 
     def __init__(self, connection: Connection, head: Head, body: bytes, received_ns: int) -> None:
         self.method = head.method
         self.path = head.path
         self.query = head.query
-        self.headers: Mapping[bytes, bytes] = head.headers
+        self.headers = head.headers
         self.persistent = head.persistent
         self.old = head.old
         self.body = body
         self.received_ns = received_ns
         self.peer = connection.peer
         self.secure = connection.secure
-        self.aborted: Abort | None = None
-        self.on_abort: Callable[[Abort], None] | None = None
+        self.aborted = None
+        self.on_abort = None
         self.answer = _OPEN
         self._connection = connection
 
@@ -103,15 +93,17 @@ class Http1Exchange:
         else:
             tail = encoder.old_keep_tail if self.old else encoder.keep_tail
         self.answer = _DONE
-        rest = b""
-        for field in own:
-            rest += b"%b: %b\r\n" % field
+        parts = [head]
+        for name, value in own:
+            parts += (name, b": ", value, b"\r\n")
         if more:
-            rest += encoder.fields(more)
+            parts.append(encoder.fields(more))
+        parts.append(tail)
         if type(body) is bytes and self.method != "HEAD" and status not in BODILESS and len(body) < _JOIN_BYTES:
-            connection.write(b"%b%b%b%d\r\n\r\n%b" % (head, rest, tail, len(body), body))
+            parts += (str(len(body)).encode(), b"\r\n\r\n", body)
+            connection.write(b"".join(parts))
         else:
-            self._respond_parts(status, head + rest + tail, body)
+            self._respond_parts(status, b"".join(parts), body)
         connection.answered(self)
 
     def _respond_parts(self, status: int, head: bytes, body: bytes | Sequence[bytes | memoryview]) -> None:

@@ -12,6 +12,7 @@ from modelyard.core.inference import InferResponse
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype, encode_tensor
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL
+from modelyard.serving.dataplane import DataPlane
 from modelyard.serving.router import ServedView
 from unit.protocols.fakes import FakeExchange, drive, drive_exchange
 
@@ -20,17 +21,16 @@ def spec(name, datatype=Datatype.FP32, shape=(-1, 2)):
     return TensorSpec(name=name, datatype=datatype, shape=shape)
 
 
-class Plane:
+class Plane(DataPlane):
     """Deployment ``demo`` of one function, computed at once."""
 
-    accepting = True
-
     def __init__(self, signature, compute=None):
+        super().__init__()
+        self.accepting = True
         self.signature = signature
         self.compute = compute or (lambda inputs: dict(zip([out.name for out in signature.outputs], inputs.values(), strict=False)))
         self.is_ready = True
         self.requests = []
-        self.sticky, self.starting = {}, {}
 
     def names(self, workspace_id):
         return ["demo", "other"]

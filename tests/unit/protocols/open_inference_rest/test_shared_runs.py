@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from modelyard.core.inference import InferRequest, InferResponse, Run, Share
+from modelyard.core.inference import InferRequest, InferResponse
+from modelyard.core.runs import Run, Share
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Datatype, datatype_of
 from modelyard.protocols.open_inference_rest.decoding import Decoded
