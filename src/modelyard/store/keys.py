@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,8 @@ from modelyard.store.settings import STATE, SettingsTable
 from modelyard.store.tables import keys
 
 Keys = list[Key]
+_AT_ONCE = 500
+"""Keys that one statement names."""
 
 
 class KeysTable:
@@ -76,8 +79,13 @@ class KeysTable:
 
     def used(self, minutes: Mapping[int, int]) -> None:
         """Remembers when keys were used last, by id; only ever later than before. Workers need not know."""
+        together: defaultdict[int, list[int]] = defaultdict(list)
         for identity, time_ns in minutes.items():
-            self._connection.execute(update(keys).where(keys.c.id == identity, keys.c.used_ns < time_ns).values(used_ns=time_ns))
+            together[time_ns].append(identity)
+        for time_ns, identities in together.items():
+            for at in range(0, len(identities), _AT_ONCE):
+                some = keys.c.id.in_(identities[at : at + _AT_ONCE])
+                self._connection.execute(update(keys).where(some, keys.c.used_ns < time_ns).values(used_ns=time_ns))
 
     def _change(self, key: Key, **values: Any) -> Key:
         made = msgspec.structs.replace(key, revision=key.revision + 1, **values)

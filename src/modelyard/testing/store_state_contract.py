@@ -164,6 +164,15 @@ class StoreStateContract(FreshStore):
             with pytest.raises(AlreadyExists):
                 session.keys.add(taken)
 
+    def test_keys_remember_the_latest_time_that_they_were_used(self, session: Session) -> None:
+        early, late, never = (session.keys.add(key(name, name[-1])).id for name in ("ka", "kb", "kc"))
+        state = session.settings.count("state")
+        session.keys.used({early: 60, late: 120, 4711: 60})
+        session.keys.used({early: 120, late: 60} | dict.fromkeys(range(10_000, 11_000), 60))
+        assert {found.id: found.used_ns for found in session.keys.list(1)} == {early: 120, late: 120, never: 0}
+        assert session.settings.count("state") == state
+        session.keys.used({})
+
     def test_keys_and_deployments_move_the_state(self, session: Session) -> None:
         seen = [session.settings.count("state")]
         for change in (
