@@ -31,11 +31,14 @@ class TestRepeatingModel(GenerationContract):
 
 
 class TestRepeatingModelInAReplica(GenerationContract):
+    """Its answers leave by the replica's loop, or by the model's own thread after each step."""
+
     samples = grammars = False
 
-    @pytest.fixture
-    def model(self) -> Iterator[GenerativeModel]:
-        model = SocketGenerativeModel(RepeatingModel(step_s=0.001, context_length=256))
+    @pytest.fixture(params=["by_the_loop", "by_the_step"])
+    def model(self, request: pytest.FixtureRequest) -> Iterator[GenerativeModel]:
+        inner = RepeatingModel(step_s=0.001, context_length=256, tells_steps=request.param == "by_the_step")
+        model = SocketGenerativeModel(inner)
         yield model
         model.close()
 
@@ -99,7 +102,7 @@ def server(vllm_model: tuple[Path, Path]) -> Iterator[Server]:  # noqa: F811
 
 @pytest.fixture(scope="module")
 def real_server(decoder_folder: Path) -> Iterator[Server]:  # noqa: F811
-    """vLLM itself, where VLLM_PROGRAM names one; ``make vllm`` makes one that computes without a GPU."""
+    """vLLM itself, where VLLM_PROGRAM names one; ``modelyard install vllm --device cpu`` makes one."""
     program = os.environ.get("VLLM_PROGRAM") or pytest.skip("there is no vLLM here: VLLM_PROGRAM names none")
     server = Server(program, decoder_folder, {"max-model-len": 256, "dtype": "float32", "enforce-eager": True})
     server.wait(600)

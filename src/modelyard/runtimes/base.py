@@ -98,6 +98,10 @@ class GenerativeModel(LoadedModel):
     """Tokens of prompt and answer together."""
     has_template: bool
     """Whether it can be asked with messages."""
+    stepped: Callable[[], None] | None = None
+    """Set by whoever serves the model: what was emitted waits until this is called. A runtime that does so, on its own thread, after each
+    step and before it waits or computes, says ``tells_steps``; of others each chunk is taken as it comes."""
+    tells_steps: bool = False
 
     @abstractmethod
     def generate(self, request: GenerateRequest, emit: Emit) -> Cancel:

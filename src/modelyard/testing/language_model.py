@@ -50,11 +50,14 @@ class _Generation:
 
 
 class RepeatingModel(GenerativeModel):
-    """Repeats the words of its prompt, again and again; ``step_s`` is how long a step takes. ``steps`` counts what was computed."""
+    """Repeats the words of its prompt, again and again; ``step_s`` is how long a step takes. ``steps`` counts what was computed. With
+    ``tells_steps`` what a step gave is told of as an engine does it.
+    """
 
     has_template = True
 
-    def __init__(self, step_s: float = 0.0, context_length: int = 512) -> None:
+    def __init__(self, step_s: float = 0.0, context_length: int = 512, *, tells_steps: bool = False) -> None:
+        self.tells_steps = tells_steps
         self.context_length = context_length
         self.step_s = step_s
         self.steps = 0
@@ -99,15 +102,22 @@ class RepeatingModel(GenerativeModel):
                 closed = self._closed
             for generation in arrived:
                 self._admit(generation)
+            self._tell()
             if closed:
                 for generation in self._running:
                     generation.emit(Unavailable(CLOSED, retry_after=1.0))
                 break
             self._step()
+            self._tell()
         with self._wake:
             arrived, self._arriving = self._arriving, []
         for generation in arrived:
             generation.emit(Unavailable(CLOSED, retry_after=1.0))
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.tells_steps and self.stepped is not None:
+            self.stepped()
 
     def _admit(self, generation: _Generation) -> None:
         try:

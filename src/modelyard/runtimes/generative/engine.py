@@ -28,6 +28,7 @@ CLOSED = "The model is being unloaded; try again shortly."
 QUIET_S, MOST_GATHERING_S, GATHERING_SHARE = 0.002, 0.01, 0.05
 """An idle engine waits for further calls while they come so close to each other, this long at most, and no longer than this share of the
 time that a prompt takes: calls that were sent at once arrive one by one, and the rest would wait until the first one's prompt is computed.
+Where no two calls were there at once since it was idle the last time, it waits for nobody.
 """
 
 
@@ -45,6 +46,8 @@ class EngineOptions:
 class Engine(GenerativeModel):
     """A generative model from a decoder and a codec."""
 
+    tells_steps = True
+
     def __init__(self, decoder: Decoder, codec: TextCodec, options: EngineOptions | None = None) -> None:
         self.context_length = decoder.context_length
         self.has_template = codec.has_template
@@ -59,6 +62,8 @@ class Engine(GenerativeModel):
         self._closed = False
         self._prompt_s = 0.0
         """What the last step with prompts took."""
+        self._most_open = 0
+        """Calls that were there at once, since the engine was idle."""
         self._wake = threading.Condition()
         # Long prompts and large grammars take their time, which must be no running generation's.
         self._prepare = ThreadPoolExecutor(1, thread_name_prefix="tokenize")
@@ -77,6 +82,7 @@ class Engine(GenerativeModel):
                 refusal = Unavailable("Too many calls wait for this model; try again shortly.", retry_after=1.0)
             else:
                 self._open += 1
+                self._most_open = max(self._most_open, self._open)
                 self._prepare.submit(self._prepared, generation)
         if refusal is not None:
             generation.fail(refusal)
@@ -104,20 +110,31 @@ class Engine(GenerativeModel):
         while self._take_arrivals():
             self._drop_ended()
             self._admit()
+            self._tell()
             pieces = self._plan()
             if pieces:
                 self._compute(pieces)
+                self._tell()
         for sequence in (*self._running, *self._waiting):
             sequence.generation.fail(Unavailable(CLOSED, retry_after=1.0))
+        self._tell()
         self._decoder.close()
+
+    def _tell(self) -> None:
+        """What was emitted leaves now: once the next step computes on all cores, whoever sends it would wait for one."""
+        if self.stepped is not None:
+            attempt(self.stepped)
 
     def _take_arrivals(self) -> bool:
         """Waits for something to do; False when the engine is closed."""
         with self._wake:
             idle = not (self._running or self._waiting)
+            company = self._most_open > 1
+            if idle:
+                self._most_open = self._open
             while not (self._arrived or self._running or self._waiting or self._closed):
                 self._wake.wait()
-            if idle:
+            if idle and company:
                 self._gather()
             arrived, self._arrived = self._arrived, deque()
             closed = self._closed

@@ -65,8 +65,12 @@ class ReplicaServer:
         )
         self._links: set[_Link] = set()
         self._generated: deque[tuple[_Link, int, TokenChunk | ModelyardError]] = deque()
-        self._handing = False
+        self._handing = threading.Lock()
+        """Held while something of it is sent, so that each call's chunks keep their order."""
+        self._woken = False
         """Whether the loop is about to send what was generated."""
+        if self._model is not None and self._model.tells_steps:
+            self._model.stepped = self._hand_over
         self._counting = threading.Lock()
         self._idle = asyncio.Event()
         self.draining = False
@@ -142,24 +146,31 @@ class ReplicaServer:
 
         def emit(item: TokenChunk | ModelyardError) -> None:
             self._generated.append((link, call, item))
-            if not self._handing:  # an engine gives what it made of one step at once: the loop is woken once for all of it
-                self._handing = True
-                self._loop.call_soon_threadsafe(self._hand_over)
+            if not (model.tells_steps or self._woken):
+                self._woken = True
+                self._loop.call_soon_threadsafe(self._wake)
 
-        link.generating[call] = model.generate(request, emit)
+        with self._handing:  # its end is not handed over before its beginning is known
+            link.generating[call] = model.generate(request, emit)
+        if self._generated:
+            self._hand_over()
+
+    def _wake(self) -> None:
+        self._woken = False  # first, so that what comes from now on wakes the loop again
+        self._hand_over()
 
     def _hand_over(self) -> None:
-        """Sends what was generated since the last time, at once to each worker."""
-        self._handing = False  # first, so that what comes from now on wakes the loop again
-        frames: dict[_Link, list[Buffer]] = {}
-        while self._generated:
-            link, call, item = self._generated.popleft()
-            frames.setdefault(link, []).extend(_frame_of(call, item))
-            if isinstance(item, ModelyardError) or item.last:
-                link.generating.pop(call, None)
-                self._ended()
-        for link, parts in frames.items():
-            link.write([b"".join(parts)])
+        """Sends what was generated since the last time, at once to each worker; from any thread."""
+        with self._handing:
+            frames: dict[_Link, list[Buffer]] = {}
+            while self._generated:
+                link, call, item = self._generated.popleft()
+                frames.setdefault(link, []).extend(_frame_of(call, item))
+                if isinstance(item, ModelyardError) or item.last:
+                    link.generating.pop(call, None)
+                    self._ended()
+            for link, parts in frames.items():
+                link.write([b"".join(parts)])
 
     def health(self, link: _Link, frame: Frame) -> None:
         """Answers with the state; where asked, after the model has computed its trial behind all calls that wait."""
