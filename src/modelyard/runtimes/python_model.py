@@ -77,12 +77,15 @@ class PythonModel(LoadedModel):
         self.joins = self._batch is not None
         self._names = tuple(spec.name for spec in signature.outputs)
         self._scalars = _scalars(signature)
+        self._dtype = NUMPY[signature.outputs[0].datatype]
+        self._columns = _columns(signature)
         self._where = f"{kind.__name__}.{'predict_batch' if self._batch is not None else 'predict'}"
 
     def infer(self, inputs: dict[str, Array]) -> dict[str, Array]:
         if self._instance is None:
             raise Unavailable("This version was unloaded; try again.")
-        inputs = {spec.name: texts_of(inputs[spec.name], spec) for spec in self.signature.inputs if spec.name in inputs}
+        if not self._columns:
+            inputs = {spec.name: texts_of(inputs[spec.name], spec) for spec in self.signature.inputs if spec.name in inputs}
         try:
             if self._batch is not None:
                 # Copies, because user code may write to them.
@@ -104,17 +107,21 @@ class PythonModel(LoadedModel):
                 logger.exception("%s.close failed", type(instance).__name__)
 
     def _rows(self, inputs: dict[str, Array]) -> dict[str, Array]:
-        if self._single is None:
+        single, names = self._single, self._columns
+        if single is None:
             raise Unavailable("This version was unloaded; try again.")
-        rows = next(iter(inputs.values())).shape[0]
-        columns = {name: _as_python(array) for name, array in inputs.items()}
-        answers = [self._single(**{name: column[row] for name, column in columns.items()}) for row in range(rows)]
+        # The usual cases take a few steps: between one call and the next the model waits for all that is done here.
+        if names:
+            answers = [single(**dict(zip(names, row, strict=True))) for row in zip(*[inputs[name].tolist() for name in names], strict=True)]
+        else:
+            columns = {name: _as_python(array) for name, array in inputs.items()}
+            answers = [
+                single(**{name: column[row] for name, column in columns.items()}) for row in range(len(next(iter(columns.values()))))
+            ]
         if self._scalars and self._scalars.issuperset(map(type, answers)):
-            # The usual case in a few steps: between one call and the next the model waits for all that is done here.
-            spec = self.signature.outputs[0]
-            return {spec.name: np.array(answers, NUMPY[spec.datatype])}
+            return {self._names[0]: np.array(answers, self._dtype)}
         found = [self._named(answer) for answer in answers]
-        return {spec.name: self._array(spec, [item.get(spec.name) for item in found], rows) for spec in self.signature.outputs}
+        return {spec.name: self._array(spec, [item.get(spec.name) for item in found], len(answers)) for spec in self.signature.outputs}
 
     def _whole(self, answer: Any) -> dict[str, Array]:
         named = self._named(answer)
@@ -284,6 +291,12 @@ def _scalars(signature: Signature) -> frozenset[type]:
     if len(signature.outputs) != 1 or len(signature.outputs[0].shape) != 1:
         return frozenset()
     return _TAKES.get(NUMPY[signature.outputs[0].datatype].kind, frozenset())
+
+
+def _columns(signature: Signature) -> tuple[str, ...]:
+    """Names of the inputs, where all are there in every call and each is one number a row; else none."""
+    plain = all(not spec.optional and len(spec.shape) == 1 and spec.datatype is not Datatype.BYTES for spec in signature.inputs)
+    return tuple(spec.name for spec in signature.inputs) if plain else ()
 
 
 def _as_python(array: Array) -> list[Any]:

@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from math import ceil
 from pathlib import Path
 from typing import Protocol
 
@@ -21,13 +22,18 @@ from modelyard.core.errors import DeadlineExceeded, ModelyardError, Unavailable
 from modelyard.core.frames import DRAINING, Ask, Failure, Frame, Op, Ran, tensors_of
 from modelyard.core.generation import Cancel, Emit, GenerateRequest
 from modelyard.core.tensors import Array
-from modelyard.serving.replica import Outcome, Result, Waiting, join, rows_are_alike, split
+from modelyard.serving.replica import Outcome, Result, Waiting, join, may_batch, rows_are_alike, split
 from modelyard.serving.replicas.generation import RemoteGeneration
 from modelyard.serving.replicas.link import ReplicaLink
 from modelyard.serving.replicas.places import Places, ReplicaState
 
-AHEAD = 1
-"""Calls sent to a replica beyond those it computes, so that it need not wait for the next."""
+BRIDGED_US = 10_000.0
+"""Of computing that is sent to a replica ahead, so that it need not wait for the next call: the way of an answer to its caller and of the
+next call back takes no longer, mostly, although others use the cores."""
+MOST_AHEAD = 4
+"""Runs sent ahead, at most. It is one where rows of several calls are computed together: those that wait here form larger batches."""
+_LEARN = 0.1
+"""Share of a new measurement in the running estimate."""
 FRESH_NS = 50_000_000
 """How long what a replica last said of its other callers is believed."""
 
@@ -58,6 +64,9 @@ class RemoteReplica:
     def __init__(self, version: ServedVersion) -> None:
         self.signature = version.signature
         self.uniform = rows_are_alike(version.signature)
+        self._joined = version.profile.row_independent and may_batch(version.signature)
+        self._run_us = version.profile.single_us
+        """What a run takes."""
         self.freed: Callable[[], None] = lambda: None
         self.ready_ns = 0
         """When one last became ready after none was."""
@@ -83,14 +92,22 @@ class RemoteReplica:
 
     def concurrent(self, _most: int) -> int:
         """Runs that may be under way now, those that are included."""
-        free = sum([_free(link) for link in self._links.values() if link.usable])
+        ahead = self._ahead
+        free = sum([_free(link, ahead) for link in self._links.values() if link.usable])
         return len(self._runs) + max(0, free - len(self._held))
 
     def size(self, inputs: dict[str, Array], rows: int) -> int:
         return rows if self.uniform else sum([array.size for array in inputs.values()])
 
-    def learn(self, _size: int, _taken_us: float) -> None:
-        """Nothing depends on how long runs take."""
+    def learn(self, _size: int, taken_us: float) -> None:
+        self._run_us += (taken_us - self._run_us) * (_LEARN if self._run_us else 1.0)
+
+    @property
+    def _ahead(self) -> int:
+        """Runs that a replica is sent beyond those it computes."""
+        if self._joined or not self._run_us:
+            return 1
+        return max(1, min(MOST_AHEAD, ceil(BRIDGED_US / self._run_us)))
 
     def begin(
         self, batch: list[Waiting], _size: int, _inline_us: float, _executor: Executor | None, ended: Callable[[Result], None]
@@ -232,9 +249,9 @@ class RemoteReplica:
         self._generations.discard(generation)
 
 
-def _free(link: ReplicaLink) -> int:
+def _free(link: ReplicaLink, ahead: int) -> int:
     hello = link.hello
-    return max(0, hello.concurrency + AHEAD - len(link.calls)) if hello is not None else 0
+    return max(0, hello.concurrency + ahead - len(link.calls)) if hello is not None else 0
 
 
 def _load(link: ReplicaLink, now_ns: int) -> int:

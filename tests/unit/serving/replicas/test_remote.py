@@ -147,6 +147,26 @@ def test_no_more_is_sent_than_a_replica_computes_and_one_ahead(tmp_path):
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("taken_us", "independent", "sent"),
+    [(100.0, False, 1 + 4), (5_000.0, False, 1 + 2), (60_000.0, False, 1 + 1), (100.0, True, 1 + 1)],
+)
+def test_short_runs_are_sent_further_ahead_where_calls_are_not_joined(tmp_path, taken_us, independent, sent):
+    async def main():
+        gate = Gate()
+        async with ends(tmp_path, signature(), profile=Profile(row_independent=independent), max_rows=1) as both:
+            server = await both.start("a", gated(gate))
+            both.remote.learn(1, taken_us)
+            waiting = [call(both.plane, ONE) for _ in range(10)]
+            await until(lambda: server.outstanding == sent)
+            await asyncio.sleep(0.02)
+            assert (server.outstanding, both.batcher.waiting) == (sent, 10 - sent)
+            gate.go.set()
+            assert len(await asyncio.gather(*waiting)) == 10
+
+    run(main)
+
+
 def test_calls_of_a_replica_that_dies_are_computed_once_more_elsewhere(tmp_path):
     async def main():
         gate, other = Gate(), doubling()
