@@ -175,6 +175,8 @@ def test_the_asynchronous_client_streams_many_at_once(live):
         ({"messages": USER, "model": "other"}, openai.NotFoundError, "no deployment 'other'"),
         ({"messages": USER, "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 5}}}},
          openai.BadRequestError, "JSON schema cannot be used"),
+        ({"messages": USER, "max_tokens": 0}, openai.BadRequestError, "max_tokens is 0"),
+        ({"messages": USER, "functions": [{"name": "weather"}]}, openai.BadRequestError, "send tools"),
         ({"messages": USER, "tool_choice": "required"}, openai.BadRequestError, "there are no tools"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
          openai.BadRequestError, "reads text only"),
@@ -185,6 +187,29 @@ def test_what_is_wrong_is_said_in_one_sentence(client, asked, kind, said):
         client.chat.completions.create(**{"model": "demo", **asked})
     assert set(caught.value.response.json()["error"]) == {"message", "type", "param", "code"}
     assert caught.value.response.headers["x-request-id"]
+
+
+def test_an_answer_of_no_tokens_is_not_the_prompt(client):
+    with pytest.raises(openai.BadRequestError, match="max_output_tokens is 0"):
+        client.responses.create(model="demo", input="Say something.", max_output_tokens=0)
+    with pytest.raises(openai.BadRequestError, match="max_tokens is 0"):
+        client.completions.create(model="demo", prompt="one two", max_tokens=0)
+
+
+def test_what_is_null_is_as_if_it_were_not_said(live):
+    none = dict.fromkeys(
+        ("stream", "stream_options", "n", "stop", "seed", "temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias")
+    )
+    chat = none | dict.fromkeys(("logprobs", "top_logprobs", "tools", "tool_choice", "functions", "response_format", "max_tokens"))
+    completion = none | dict.fromkeys(("logprobs", "echo", "suffix", "best_of"))
+    response = dict.fromkeys(("stream", "instructions", "temperature", "top_p", "text", "tools", "metadata", "previous_response_id"))
+    for path, body in (
+        ("chat/completions", {**chat, "messages": USER, "max_completion_tokens": 2}),
+        ("completions", {**completion, "prompt": "one two", "max_tokens": 2}),
+        ("responses", {**response, "input": "Say something.", "max_output_tokens": 2}),
+    ):
+        answer = live.client.post(f"/v1/{path}", json={"model": "demo", **body})
+        assert answer.status_code == 200, answer.text
 
 
 def test_a_version_is_named_behind_the_deployment(client):

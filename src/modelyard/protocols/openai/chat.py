@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from modelyard.core.errors import InvalidRequest
+from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.generation import FinishReason, GenerateRequest, TokenChunk, TokenLogprob
 from modelyard.protocols.call import Call
 from modelyard.protocols.generating import SSE, begin, generate, gone, whole
@@ -22,6 +22,8 @@ def chat(call: Call) -> None:
     asked = read(call, ChatRequest)
     if not asked.messages:
         raise InvalidRequest("There are no messages; send at least one.")
+    if asked.functions or asked.function_call:
+        raise Unsupported("functions and function_call are an older form that is not supported; send tools and tool_choice.")
     tools = Tools(asked.tools, asked.tool_choice)
     request = GenerateRequest(
         messages=plain_messages(asked.messages),

@@ -50,8 +50,6 @@ def _prompts(asked: CompletionRequest) -> list[Prompt]:
 
 def _request(asked: CompletionRequest, prompt: Prompt) -> GenerateRequest:
     most = USUAL_TOKENS if asked.max_tokens is None else asked.max_tokens
-    if most == 0:
-        raise InvalidRequest("max_tokens is 0; ask for at least one token. To count tokens use /tokenize.")
     text = prompt if isinstance(prompt, str) else None
     return GenerateRequest(
         prompt=text,

@@ -21,7 +21,7 @@ from modelyard.protocols.texts import column, count_tokens, embedding_tensors, s
 def embeddings(call: Call) -> None:
     """``POST /v1/embeddings``."""
     asked = read(call, EmbeddingRequest)
-    if asked.encoding_format not in {"float", "base64"}:
+    if asked.encoding_format not in {None, "float", "base64"}:
         raise InvalidRequest(f"There is no encoding_format {asked.encoding_format!r}; use float or base64.")
     version = call.params.get("version", "")
     view = call.choose(version)

@@ -14,7 +14,7 @@ from modelyard.core.generation import FinishReason, GenerateRequest, Sampling
 from modelyard.protocols.call import Call
 from modelyard.protocols.generating import SSE, Choice, begin, generate, gone, whole
 from modelyard.protocols.openai.errors import JSON, stream_error
-from modelyard.protocols.openai.schemas import ResponsesRequest, grammar_of, plain_messages, read
+from modelyard.protocols.openai.schemas import ResponsesRequest, grammar_of, plain_messages, read, some
 from modelyard.protocols.openai.tools import Said, Tools
 
 
@@ -28,7 +28,7 @@ def responses(call: Call) -> None:
         messages=plain_messages(_messages(asked)),
         tools=tools.offered,
         must_call=tools.forced,
-        sampling=Sampling(max_tokens=asked.max_output_tokens, temperature=asked.temperature, top_p=asked.top_p),
+        sampling=Sampling(max_tokens=some(asked.max_output_tokens, "max_output_tokens"), temperature=asked.temperature, top_p=asked.top_p),
         grammar=tools.grammar() or grammar_of((asked.text or {}).get("format")),
     )
     request.check()

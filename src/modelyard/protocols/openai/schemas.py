@@ -22,7 +22,7 @@ class Sampled(msgspec.Struct, kw_only=True):
     """What chat completions and completions share."""
 
     model: str = ""
-    stream: bool = False
+    stream: bool | None = None
     stream_options: StreamOptions | None = None
     n: int | None = None
     stop: str | list[str] | None = None
@@ -32,19 +32,20 @@ class Sampled(msgspec.Struct, kw_only=True):
     top_k: int | None = None
     min_p: float | None = None
     max_tokens: int | None = None
-    min_tokens: int = 0
+    min_tokens: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
-    ignore_eos: bool = False
+    ignore_eos: bool | None = None
     logit_bias: dict[int, float] | None = None
 
     def sampling(self, most: int | None) -> Sampling:
-        """How tokens are chosen, ``most`` of them."""
+        """How tokens are chosen, ``most`` of them; raises InvalidRequest for none."""
+        some(most, "max_tokens")
         stops = [self.stop] if isinstance(self.stop, str) else self.stop or []
         return Sampling(
             max_tokens=most,
-            min_tokens=self.min_tokens,
+            min_tokens=self.min_tokens or 0,
             temperature=self.temperature,
             top_p=self.top_p,
             top_k=self.top_k,
@@ -53,7 +54,7 @@ class Sampled(msgspec.Struct, kw_only=True):
             frequency_penalty=self.frequency_penalty or 0.0,
             repetition_penalty=self.repetition_penalty,
             stop=tuple(stops),
-            ignore_end=self.ignore_eos,
+            ignore_end=bool(self.ignore_eos),
             seed=self.seed,
             logit_bias=self.logit_bias or {},
         )
@@ -72,6 +73,8 @@ class ChatRequest(Sampled, kw_only=True):
     top_logprobs: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    functions: list[Any] | None = None
+    function_call: Any = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
@@ -82,7 +85,7 @@ class CompletionRequest(Sampled, kw_only=True):
 
     prompt: str | list[str | int | list[int]] = ""
     logprobs: int | None = None
-    echo: bool = False
+    echo: bool | None = None
     suffix: str | None = None
     best_of: int | None = None
 
@@ -92,7 +95,7 @@ class EmbeddingRequest(msgspec.Struct, kw_only=True):
 
     input: str | list[str | int | list[int]]
     model: str = ""
-    encoding_format: str = "float"
+    encoding_format: str | None = None
     dimensions: int | None = None
 
 
@@ -102,7 +105,7 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     input: str | list[dict[str, Any]]
     model: str = ""
     instructions: str | None = None
-    stream: bool = False
+    stream: bool | None = None
     temperature: float | None = None
     top_p: float | None = None
     max_output_tokens: int | None = None
@@ -120,6 +123,13 @@ def read(call: Call, kind: type[T]) -> T:
         return msgspec.json.decode(call.body, type=kind)
     except msgspec.DecodeError as error:
         raise InvalidRequest(f"The request cannot be read: {error}.") from None
+
+
+def some(most: int | None, name: str) -> int | None:
+    """How many tokens an answer may have. Raises InvalidRequest for none: a generation of none gives its prompt."""
+    if most == 0:
+        raise InvalidRequest(f"{name} is 0; ask for at least one token. To count tokens use /tokenize.")
+    return most
 
 
 def grammar_of(form: dict[str, Any] | None) -> Grammar | None:
