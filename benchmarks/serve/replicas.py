@@ -115,7 +115,14 @@ def slow_rate(platform: RunningPlatform, client: Client, folder: Path, seconds: 
     for thread in threads:
         thread.join()
     rate = len(idle) / (time.perf_counter() - began)
-    return {"alone_per_s": alone_rate, "served_per_s": rate, "share": rate / alone_rate, "idle_p50_ms": statistics.median(idle) * 1000}
+    return {
+        "alone_per_s": alone_rate,
+        "served_per_s": rate,
+        "share": rate / alone_rate,
+        "idle_p50_ms": statistics.median(idle) * 1000,
+        "idle_mean_ms": statistics.mean(idle[4:]) * 1000,
+        "late_share": sum(value > 0.001 for value in idle[4:]) / len(idle),  # its next call was not there, or something else ran
+    }
 
 
 def cold(platform: RunningPlatform, client: Client) -> dict[str, float]:

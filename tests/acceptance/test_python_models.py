@@ -300,3 +300,35 @@ def test_a_hostile_model_reaches_nothing_but_its_own_files(platform: RunningPlat
     eventually(lambda: attempt("call", management) == "None", 60, "a replica that may call others replaces the first")
     assert [attempt("read", secret), attempt("local", "/run/any.sock"), attempt("run")] == [refused] * 3
     client.deployments.delete("hostile")
+
+
+def test_a_replica_over_its_memory_is_ended_alone_and_another_takes_its_place(
+    platform: RunningPlatform, client: Client, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.py"
+    code = """
+    import time
+
+    class Model:
+        repeatable = False
+
+        def predict(self, x: float) -> float:
+            kept = []
+            while x < -1000:
+                kept.append(bytearray(b"x" * (8 << 20)))  # as much as it is let
+                time.sleep(0.005)
+            return x
+    """
+    path.write_text(textwrap.dedent(code))
+    client.push(path, "greedy")
+    client.deployments.put("greedy", ["greedy@1"], policy={"replicas": {"min": 1, "max": 1, "memory_bytes": 256 << 20}})
+    client.deployments.wait("greedy", timeout=60)
+    headers = {"authorization": f"Bearer {platform.admin_key}"}
+
+    def call(value: float) -> httpx.Response:
+        body = {"inputs": [{"name": "x", "shape": [1], "datatype": "FP64", "data": [value]}]}
+        return httpx.post(f"{platform.inference}/v2/models/greedy/infer", json=body, headers=headers, timeout=60)
+
+    assert call(1).json()["outputs"][0]["data"] == [1]
+    assert (died := call(-9999)).status_code == 503, died.text
+    assert call(2).json()["outputs"][0]["data"] == [2]
