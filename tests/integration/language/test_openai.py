@@ -123,6 +123,23 @@ def test_a_function_is_called_when_it_must_be(client):
     assert client.chat.completions.create(model="demo", messages=again, tools=[TOOL], max_tokens=2).choices[0].message.content
 
 
+def test_of_many_functions_some_may_be_allowed(client):
+    other = {"type": "function", "function": {"name": "other", "parameters": TOOL["function"]["parameters"]}}
+    named = {"type": "function", "function": {"name": "weather"}}
+    asked = {"messages": USER, "tools": [other, TOOL], "max_tokens": 60}
+    for seed in range(3):
+        choice = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}}
+        answer = client.chat.completions.create(model="demo", **asked, tool_choice=choice, seed=seed)
+        assert answer.choices[0].message.tool_calls[0].function.name == "weather"
+    flat = [{"type": "function", **one["function"]} for one in (other, TOOL)]
+    choice = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "other"}]}
+    answer = client.responses.create(model="demo", input="Go.", tools=flat, tool_choice=choice, max_output_tokens=60)
+    assert answer.output[0].name == "other"
+    choice = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "nothing"}]}
+    with pytest.raises(openai.BadRequestError, match="'nothing', which is not among the tools"):
+        client.responses.create(model="demo", input="Go.", tools=flat, tool_choice=choice)
+
+
 def test_completions_continue_prompts(client):
     answer = client.completions.create(model="demo", prompt=["one two", "three"], max_tokens=4, temperature=0, logprobs=1, echo=False)
     assert len(answer.choices) == 2
@@ -176,6 +193,7 @@ def test_the_asynchronous_client_streams_many_at_once(live):
         ({"messages": USER, "response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": 5}}}},
          openai.BadRequestError, "JSON schema cannot be used"),
         ({"messages": USER, "max_tokens": 0}, openai.BadRequestError, "max_tokens is 0"),
+        ({"messages": USER, "modalities": ["text", "audio"]}, openai.BadRequestError, "answers are text only"),
         ({"messages": USER, "functions": [{"name": "weather"}]}, openai.BadRequestError, "send tools"),
         ({"messages": USER, "tool_choice": "required"}, openai.BadRequestError, "there are no tools"),
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
@@ -194,6 +212,12 @@ def test_an_answer_of_no_tokens_is_not_the_prompt(client):
         client.responses.create(model="demo", input="Say something.", max_output_tokens=0)
     with pytest.raises(openai.BadRequestError, match="max_tokens is 0"):
         client.completions.create(model="demo", prompt="one two", max_tokens=0)
+
+
+@pytest.mark.parametrize("asked", [{"previous_response_id": "resp_1"}, {"conversation": "conv_1"}, {"background": True}])
+def test_what_would_have_to_be_kept_is_refused(client, asked):
+    with pytest.raises(openai.BadRequestError, match="nothing is kept between calls"):
+        client.responses.create(model="demo", input="Say something.", **asked)
 
 
 def test_what_is_null_is_as_if_it_were_not_said(live):

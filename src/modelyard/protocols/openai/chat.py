@@ -24,6 +24,8 @@ def chat(call: Call) -> None:
         raise InvalidRequest("There are no messages; send at least one.")
     if asked.functions or asked.function_call:
         raise Unsupported("functions and function_call are an older form that is not supported; send tools and tool_choice.")
+    if set(asked.modalities or ()) - {"text"}:
+        raise Unsupported(f"modalities asks for {', '.join(map(repr, asked.modalities or ()))}; answers are text only.")
     tools = Tools(asked.tools, asked.tool_choice)
     request = GenerateRequest(
         messages=plain_messages(asked.messages),

@@ -21,8 +21,11 @@ from modelyard.protocols.openai.tools import Said, Tools
 def responses(call: Call) -> None:
     """``POST /v1/responses``."""
     asked = read(call, ResponsesRequest)
-    if asked.previous_response_id:
-        raise Unsupported("previous_response_id is not supported, because responses are not kept; send the conversation as input.")
+    for name in ("previous_response_id", "conversation", "prompt", "background"):
+        if getattr(asked, name):
+            raise Unsupported(
+                f"{name} is not supported, because nothing is kept between calls; send the conversation as input and wait for the answer."
+            )
     tools = Tools(asked.tools, asked.tool_choice)
     request = GenerateRequest(
         messages=plain_messages(_messages(asked)),

@@ -77,6 +77,7 @@ class ChatRequest(Sampled, kw_only=True):
     function_call: Any = None
     parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
+    modalities: list[str] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
 
 
@@ -114,6 +115,9 @@ class ResponsesRequest(msgspec.Struct, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     metadata: dict[str, str] | None = None
     previous_response_id: str | None = None
+    conversation: Any = None
+    prompt: Any = None
+    background: bool | None = None
     parallel_tool_calls: bool | None = None
 
 

@@ -24,6 +24,8 @@ class Tools:
 
     def __init__(self, tools: Sequence[Tool] | None, choice: str | Mapping[str, Any] | None) -> None:
         self.all = tuple([_function(tool) for tool in tools or ()])
+        if isinstance(choice, Mapping) and choice.get("type") == "allowed_tools":
+            choice = self._allow(choice)
         names = [tool["function"]["name"] for tool in self.all]
         self.forced: tuple[str, ...] = ()
         """One of these must be called."""
@@ -40,6 +42,18 @@ class Tools:
         elif choice not in {None, "auto", "none"}:
             raise InvalidRequest(f"There is no tool_choice {choice!r}; use auto, none, required or a function.")
         self.offered: tuple[dict[str, Any], ...] = () if choice == "none" else self.all
+
+    def _allow(self, choice: Mapping[str, Any]) -> str:
+        """Leaves the tools that may be called now; whether one must be. The responses API writes the choice flat."""
+        inner = choice.get("allowed_tools", choice)
+        listed = inner.get("tools") if isinstance(inner, Mapping) else None
+        if not isinstance(listed, list) or not all(isinstance(tool, Mapping) for tool in listed):
+            raise InvalidRequest("A tool_choice of type allowed_tools needs a list of tools.")
+        allowed = {_function(tool)["function"]["name"] for tool in listed}
+        if unknown := allowed.difference(tool["function"]["name"] for tool in self.all):
+            raise InvalidRequest(f"tool_choice names the function {min(unknown)!r}, which is not among the tools.")
+        self.all = tuple([tool for tool in self.all if tool["function"]["name"] in allowed])
+        return str(inner.get("mode", "auto"))
 
     def grammar(self) -> Grammar | None:
         """What an answer that must call a function looks like: one JSON object with its name and arguments."""
