@@ -107,7 +107,8 @@ def set_price(
     if as_json:
         print_json(made)
     else:
-        print(f"From {when(made.effective_ns)} on {made.deployment or 'every other deployment'} costs {_rates(made)}.")
+        priced = " in ".join(filter(None, (version, made.deployment or "every deployment without a price of its own")))
+        print(f"From {when(made.effective_ns)} on {priced} costs {_rates(made)}.")
 
 
 @prices.command("list", epilog=examples("modelyard prices list"))

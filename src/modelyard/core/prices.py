@@ -23,7 +23,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     deployment: str
     """Its name; empty for every deployment of the workspace that has no price of its own."""
     version_id: int = 0
-    """0 for every version that has no price of its own."""
+    """0 for every version that has no price of its own. One without a deployment is priced wherever it answers."""
     currency: str
     call: int = 0
     """For each call that is answered."""
@@ -87,18 +87,16 @@ class Tariff:
     def __init__(self, prices: Iterable[Price], workspace_id: int, deployment: str) -> None:
         """``prices`` in the order in which they take effect."""
         self._own: dict[int, list[Price]] = {}
-        self._general: list[Price] = []
+        self._general: dict[int, list[Price]] = {}
         for price in prices:
-            if price.workspace_id != workspace_id:
-                continue
-            if price.deployment == deployment:
-                self._own.setdefault(price.version_id, []).append(price)
-            elif not price.deployment:
-                self._general.append(price)
+            if price.workspace_id == workspace_id and price.deployment in {"", deployment}:
+                (self._own if price.deployment else self._general).setdefault(price.version_id, []).append(price)
 
     def price(self, version_id: int, time_ns: int) -> Price | None:
-        """What is in force for a version: its own price, else the deployment's, else the workspace's."""
-        for prices in (self._own.get(version_id), self._own.get(0), self._general):
+        """What is in force for a version: the deployment's own price of it, else the deployment's; else, of prices that name no
+        deployment, that of the version, else that of all.
+        """
+        for prices in (self._own.get(version_id), self._own.get(0), self._general.get(version_id), self._general.get(0)):
             found = price_at(prices, time_ns) if prices else None
             if found is not None:
                 return found
@@ -106,7 +104,10 @@ class Tariff:
 
     def call(self, time_ns: int) -> int:
         """What any call costs for being one: the highest, while its version is not known."""
-        found = [price_at(prices, time_ns) for prices in self._own.values()] or [price_at(self._general, time_ns)]
+        possible = list(self._own.values())
+        if price_at(self._own.get(0, []), time_ns) is None:
+            possible += self._general.values()
+        found = [price_at(prices, time_ns) for prices in possible]
         return max([price.entry for price in found if price is not None], default=0)
 
     def of(self, cost: Cost, time_ns: int) -> int:

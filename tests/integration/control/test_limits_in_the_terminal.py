@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+import modelyard
 from management import ADMIN
 from modelyard.cli.main import main
 
@@ -58,3 +60,17 @@ def test_prices_are_set_and_shown(cli) -> None:
     assert [price["call"] for price in found] == [1500, 1_000_000]
     assert found[1]["effective_ns"] - found[0]["effective_ns"] > 29 * 86400 * 10**9
     assert "(others)" in cli("prices", "list")[1]
+
+
+def test_a_price_says_what_it_is_for(cli, url: str, model_file: Path) -> None:
+    with modelyard.connect(url, ADMIN) as client:
+        client.push(model_file, "adder")
+        client.deploy("adder@1", "shop", wait=False)
+    for options, told in (
+        ((), "on every deployment without a price of its own costs"),
+        (("--deployment", "shop"), "on shop costs"),
+        (("--version", "adder@1"), "on adder@1 in every deployment without a price of its own costs"),
+        (("--version", "adder@1", "--deployment", "shop"), "on adder@1 in shop costs"),
+    ):
+        assert told in cli("prices", "set", "--currency", "USD", "--call", "1", *options)[1]
+    assert "no version 'adder@2'" in cli("prices", "set", "--currency", "USD", "--version", "adder@2")[2]

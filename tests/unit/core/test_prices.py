@@ -51,6 +51,22 @@ def test_a_version_has_its_own_price_else_the_deployments_else_the_workspaces():
     assert Tariff(prices, 3, "iris").of(Cost(), 5) == 0
 
 
+def test_a_version_that_is_priced_without_a_deployment_costs_that_wherever_no_deployment_says_otherwise():
+    prices = [price(deployment="", version_id=7, call=4), price(deployment="", call=1), price(call=2)]
+    other, iris = Tariff(prices, 1, "other"), Tariff(prices, 1, "iris")
+    assert [other.of(Cost(version_id=version), 5) for version in (7, 8)] == [4, 1]
+    assert [iris.of(Cost(version_id=version), 5) for version in (7, 8)] == [2, 2]
+    assert (other.call(5), iris.call(5)) == (4, 2)
+    assert Tariff(prices[:1], 1, "other").of(Cost(version_id=8), 5) == 0
+
+
+def test_before_a_deployments_own_price_holds_a_call_is_expected_to_cost_what_the_workspaces_says():
+    prices = [price(deployment="", call=5), price(call=2, effective_ns=10)]
+    tariff = Tariff(prices, 1, "iris")
+    assert [(tariff.call(time), tariff.of(Cost(), time)) for time in (9, 10)] == [(5, 5), (2, 2)]
+    assert Tariff([price(deployment="", call=5), price(version_id=7, call=2)], 1, "iris").call(5) == 5
+
+
 def test_a_price_holds_from_its_time_on():
     tariff = Tariff([price(call=1, effective_ns=10), price(call=2, effective_ns=20)], 1, "iris")
     assert [tariff.of(Cost(), time) for time in (9, 10, 19, 20)] == [0, 1, 1, 2]

@@ -153,6 +153,16 @@ def test_the_general_price_is_for_deployments_without_one_of_their_own(store, cl
     assert told(bill(store, clock)) == [("odd", "call", 10, 2, 20), ("shop", "call", 5, 5, 25), ("shop", "explanation", 4, 7, 28)]
 
 
+def test_a_version_that_is_priced_without_a_deployment_is_billed_so_wherever_no_deployment_says_otherwise(store, clock):
+    price(store, 0, "", call=2)
+    price(store, 0, "", version_id=7, call=100)
+    price(store, 0, call=5)
+    for version, calls in ((7, 1), (8, 10)):
+        use(store, BEGIN, calls=calls, version_id=version)
+        use(store, BEGIN, deployment=2, calls=calls, version_id=version)
+    assert sorted(told(bill(store, clock))) == [("odd", "call", 1, 100, 100), ("odd", "call", 10, 2, 20), ("shop", "call", 11, 5, 55)]
+
+
 def test_where_minutes_are_gone_a_change_counts_from_the_next_full_hour_and_nothing_twice(store, clock):
     price(store, 0, call=1)
     price(store, BEGIN + DAY + 90, call=10)
