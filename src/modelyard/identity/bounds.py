@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import msgspec
 
-from modelyard.core.access import Action, Grant
+from modelyard.core.access import Action, Grant, Key
 from modelyard.core.durations import LONGEST
 from modelyard.core.errors import InvalidRequest, PermissionDenied
 
@@ -64,6 +64,27 @@ def check_within(new: NewKey, grant: Grant, now_ns: int) -> None:
         raise PermissionDenied(f"Your key is for use from {', '.join(grant.networks)} only; name networks inside of them.")
     if grant.expires_ns and not 0 < new.expires_seconds <= (grant.expires_ns - now_ns) / 1e9:
         raise PermissionDenied("Your key expires; a key that it creates must expire no later.")
+
+
+def check_reach(key: Key, grant: Grant) -> None:
+    """Raises PermissionDenied for a key that may do or call what the holder of ``grant`` may not: it is not the holder's to change."""
+    covered = not grant.deployments or (key.deployments and grant.deployments.issuperset(key.deployments))
+    if not covered or not grant.actions.issuperset(key.actions):
+        raise PermissionDenied(f"Key {key.public_id!r} has rights that yours lacks, so it is not yours to change; ask whoever holds them.")
+
+
+def check_lent(key: Key, grant: Grant) -> None:
+    """The same, and for a key that may be used from where the holder of ``grant`` may not, or outlasts it.
+
+    For what lets somebody use the key: another secret of it, or a certificate that stands for it.
+    """
+    check_reach(key, grant)
+    if grant.networks and not (key.networks and all(_inside(network, grant.networks) for network in key.networks)):
+        raise PermissionDenied(
+            f"Key {key.public_id!r} may be used from elsewhere than {', '.join(grant.networks)}, and yours may not; use one that may."
+        )
+    if grant.expires_ns and not 0 < key.expires_ns <= grant.expires_ns:
+        raise PermissionDenied(f"Key {key.public_id!r} outlasts yours, which expires; use one that lasts as long.")
 
 
 def _inside(network: str, those: tuple[str, ...]) -> bool:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from modelyard.core.access import Certificate, Grant, Key
 from modelyard.core.bindings import FINGERPRINT, SUBJECT, Binding, parse_binding
 from modelyard.core.clock import Clock
-from modelyard.core.errors import Conflict, NotFound, PermissionDenied
+from modelyard.core.errors import Conflict, NotFound
 from modelyard.core.events import Actor
+from modelyard.identity.bounds import check_lent, check_reach
 from modelyard.identity.keys import grant_of, within_rights
 from modelyard.store.database import Session, Store
 
@@ -18,13 +19,14 @@ class CertificateService:
         self._store, self._clock = store, clock
 
     def bind(self, actor: Actor, public_id: str, certificate: str, within: Grant) -> Binding:
-        """Lets a certificate stand for a key that has no more rights than ``within``.
+        """Lets a certificate stand for a key that reaches no further than ``within``.
 
         Raises InvalidRequest, NotFound, PermissionDenied, Conflict for a certificate that stands for a valid key already.
         """
         written = parse_binding(certificate)
         with self._store.write() as session:
-            key = _need(session, actor.workspace_id, public_id, within)
+            key = _need(session, actor.workspace_id, public_id)
+            check_lent(key, within)
             if not self._valid(key):
                 raise Conflict(f"Key {public_id!r} is revoked or has expired; bind the certificate to a valid one.")
             held = session.certificates.find(written)
@@ -42,7 +44,8 @@ class CertificateService:
         """The certificate stands for the key no more. Raises NotFound, PermissionDenied, InvalidRequest."""
         written = parse_binding(certificate)
         with self._store.write() as session:
-            key = _need(session, actor.workspace_id, public_id, within)
+            key = _need(session, actor.workspace_id, public_id)
+            check_reach(key, within)
             held = session.certificates.find(written)
             if held is None or held.key_id != key.id:
                 raise NotFound(f"Key {public_id!r} is not bound to that certificate.")
@@ -68,11 +71,8 @@ class CertificateService:
         return not key.revoked_ns and not 0 < key.expires_ns <= self._clock.time_ns()
 
 
-def _need(session: Session, workspace_id: int, public_id: str, within: Grant) -> Key:
+def _need(session: Session, workspace_id: int, public_id: str) -> Key:
     key = session.keys.get(workspace_id, public_id)
     if key is None:
         raise NotFound(f"There is no key {public_id!r}.")
-    covered = not within.deployments or (key.deployments and within.deployments.issuperset(key.deployments))
-    if not covered or not within.actions.issuperset(key.actions):
-        raise PermissionDenied(f"Key {public_id!r} has rights that yours lacks, so yours cannot lend it to a certificate.")
     return key

@@ -21,7 +21,7 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.principals import Principal
-from modelyard.identity.bounds import NewKey, check_new, check_overlap, check_within
+from modelyard.identity.bounds import NewKey, check_lent, check_new, check_overlap, check_within
 from modelyard.identity.roster import find_member
 from modelyard.store.database import Session, Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
@@ -58,7 +58,7 @@ class KeyService:
                 _check_principal(session, within.workspace_id, principal_id, new)
             return add_key(session, actor, within.workspace_id, principal_id, new, self._clock.time_ns())
 
-    def for_person(self, person: Principal, workspace: str, hours: float, address: str) -> tuple[Key, str]:
+    def for_person(self, person: Principal, workspace: str, hours: float, visitor: Actor) -> tuple[Key, str]:
         """A short-lived key of a person who has just signed in, with all that the person may do in a workspace; without a name, in
         the only one of which it is a member. Raises NotFound, InvalidRequest.
         """
@@ -71,7 +71,7 @@ class KeyService:
                 told = ", ".join(found.name for found in named) or "none"
                 raise InvalidRequest(f"Say in which workspace the key shall work; yours are: {told}.")
             actions = tuple(_may(session, named[0].id, person.id))
-            actor = Actor(name=f"person:{person.name}", workspace_id=named[0].id, address=address)
+            actor = msgspec.structs.replace(visitor, name=f"person:{person.name}", workspace_id=named[0].id)
             new = NewKey(label="sign-in", actions=actions, expires_seconds=hours * 3600)
             return add_key(session, actor, named[0].id, person.id, new, self._clock.time_ns())
 
@@ -90,13 +90,15 @@ class KeyService:
     def rotate(self, actor: Actor, public_id: str, overlap_seconds: float, within: Grant) -> tuple[Key, str]:
         """Gives a key a new secret; the one before works for ``overlap_seconds`` more. Id, limits and usage stay the key's.
 
-        A key that expires is valid from now for as long as it was made for, though not beyond the grant of whoever asks.
-        Raises NotFound, InvalidRequest, Conflict for a key that has ended, or whose last rotation is not over.
+        A key that expires is valid from now for as long as it was made for, though not beyond ``within``, the grant of whoever asks.
+        Raises NotFound, InvalidRequest, PermissionDenied for a key that reaches beyond that, Conflict for one that has ended, or whose
+        last rotation is not over.
         """
         check_overlap(overlap_seconds)
         now = self._clock.time_ns()
         with self._store.write() as session:
             key = _need(session, within.workspace_id, public_id)
+            check_lent(key, within)
             if key.revoked_ns or 0 < key.expires_ns <= now:
                 raise Conflict(f"Key {public_id!r} is not valid any more, so it cannot be rotated; create another.")
             if overlap_seconds and key.previous_digest and key.previous_until_ns > now:

@@ -3,8 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelyard.core.access import ALL_ACTIONS, Action, Key, Role
-from modelyard.core.clock import ManualClock
-from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, Unauthenticated
 from modelyard.core.events import Actor
 from modelyard.core.principals import Membership, Principal, PrincipalKind
@@ -12,27 +10,10 @@ from modelyard.gate.authenticate import Authenticator
 from modelyard.identity.bounds import NewKey, check_within
 from modelyard.identity.first import administrator, bootstrap
 from modelyard.identity.keys import KeyService, grant_of, masked, secret_digest
-from modelyard.store.database import Store
 
 ACTOR = Actor(name="key:boss", workspace_id=1)
 GIVEN = "a-given-admin-key-0123456789"
 DAY_NS = 86_400_000_000_000
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    store = Store.open(f"sqlite:///{tmp_path / 'test.db'}", clock)
-    store.migrate()
-    with store.write() as session:
-        for name in ("iris", "churn"):
-            session.deployments.add(Deployment(id=0, workspace_id=1, name=name, targets=(Target(model="m", version="1"),)))
-    yield store
-    store.close()
 
 
 class Keys(KeyService):

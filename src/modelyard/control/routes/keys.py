@@ -13,8 +13,7 @@ from modelyard.control.schemas import NewKeyBody, RotationBody
 from modelyard.control.services import Services
 from modelyard.core.access import Action, Key
 from modelyard.core.api import IssuedKey, KeyView
-from modelyard.core.errors import PermissionDenied
-from modelyard.identity.bounds import NewKey
+from modelyard.identity.bounds import NewKey, check_reach
 
 router = APIRouter(prefix="/api/v1/keys", tags=["keys"])
 Issuer = Annotated[Caller, Depends(Needs(Action.KEYS))]
@@ -34,7 +33,6 @@ def listed(caller: Issuer) -> Response:
 @router.post("/{key_id}/rotate", summary="Gives a key another secret, shown this once", responses=returns(IssuedKey))
 def rotated(caller: Issuer, key_id: str, body: RotationBody) -> Response:
     """The secret before works on for as long as the body says. Limits, usage and the key's id stay."""
-    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id))
     return shown_once(caller, rotate(caller, key_id, body), 200)
 
 
@@ -74,16 +72,8 @@ def revoke(caller: Caller, key_id: str) -> None:
 
     Raises NotFound, PermissionDenied, Conflict for the last administrator's key.
     """
-    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id))
+    check_reach(caller.services.keys.get(caller.workspace_id, key_id), caller.grant)
     caller.services.keys.revoke(caller.actor, key_id)
-
-
-def check_reach(caller: Caller, key: Key) -> None:
-    """Raises PermissionDenied for a key that has more rights than the caller's own."""
-    grant = caller.grant
-    within = not grant.deployments or (key.deployments and grant.deployments.issuperset(key.deployments))
-    if not within or not grant.actions.issuperset(key.actions):
-        raise PermissionDenied(f"Key {key.public_id!r} has rights that yours lacks, so it is not yours to change; ask whoever holds them.")
 
 
 def shown_once(caller: Caller, issued: IssuedKey, status: int) -> Response:

@@ -9,13 +9,14 @@ from fastapi import APIRouter, Depends, Response
 
 from modelyard.control.access import Caller, Needs
 from modelyard.control.answers import DONE, answer, done, returns
-from modelyard.control.routes.keys import check_reach, issue, rotate, shown_once, views, wanted
+from modelyard.control.routes.keys import issue, rotate, shown_once, views, wanted
 from modelyard.control.routes.usage import Wished
 from modelyard.control.schemas import NewKeyBody, RotationBody
 from modelyard.core.access import Action
 from modelyard.core.api import IssuedKey, KeyView, Me
 from modelyard.core.errors import PermissionDenied
 from modelyard.core.usage import UsageRow
+from modelyard.identity.bounds import check_reach
 from modelyard.ledger.query import UsageQuery
 
 router = APIRouter(prefix="/api/v1/me", tags=["self-service"])
@@ -68,13 +69,13 @@ def create(caller: Oneself, body: NewKeyBody) -> Response:
 
 @router.post("/keys/{key_id}/rotate", summary="Gives a key of one's own another secret", responses=returns(IssuedKey))
 def rotated(caller: Oneself, key_id: str, body: RotationBody) -> Response:
-    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id, caller.grant.principal_id))
+    caller.services.keys.get(caller.workspace_id, key_id, caller.grant.principal_id)  # whose else it is, it is not there
     return shown_once(caller, rotate(caller, key_id, body), 200)
 
 
 @router.delete("/keys/{key_id}", summary="Ends a key of one's own", status_code=204, responses=DONE)
 def revoked(caller: Oneself, key_id: str) -> Response:
-    check_reach(caller, caller.services.keys.get(caller.workspace_id, key_id, caller.grant.principal_id))
+    check_reach(caller.services.keys.get(caller.workspace_id, key_id, caller.grant.principal_id), caller.grant)
     caller.services.keys.revoke(caller.actor, key_id)
     caller.services.propagate()
     return done()
