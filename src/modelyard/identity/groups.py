@@ -17,14 +17,14 @@ from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 _UNUSABLE = re.compile(r"[^A-Za-z0-9._@+-]+")
 
 
-def admitted(session: Session, provider: Provider, claims: dict[str, Any], address: str) -> Principal:
+def admitted(session: Session, provider: Provider, claims: dict[str, Any], visitor: Actor) -> Principal:
     """The person whom ``claims`` are about, made when it comes for the first time, with the roles that its groups have now.
 
     Somebody is known by issuer and subject alone: an address or a name that a provider tells never leads to another's account.
     Only workspaces that the provider's rules name are touched.
     """
     person = session.principals.of_subject(provider.issuer, str(claims["sub"]))
-    actor = Actor(name=f"provider:{provider.name}", workspace_id=DEFAULT_WORKSPACE_ID, address=address)
+    actor = msgspec.structs.replace(visitor, name=f"provider:{provider.name}", workspace_id=DEFAULT_WORKSPACE_ID)
     if person is None:
         person = session.principals.add(
             Principal(

@@ -121,8 +121,9 @@ class OpenIdService:
         sealed = self._vault.seal(msgspec.json.encode(attempt).decode(), _PLACE)
         return f"{at}{'&' if urlsplit(at).query else '?'}{urlencode(asked)}", sealed
 
-    def finish(self, name: str, cookie: str, state: str, code: str, address: str) -> Principal:
-        """Who came back from the provider: known, or made now, with the roles that the groups say.
+    def finish(self, name: str, cookie: str, state: str, code: str, visitor: Actor) -> Principal:
+        """Who came back from the provider: known, or made now, with the roles that the groups say. Of ``visitor`` address and request
+        are known.
 
         Raises Unauthenticated for whatever does not fit, PermissionDenied for somebody without any role, Unavailable.
         """
@@ -131,7 +132,7 @@ class OpenIdService:
         found = self._discovered(provider)
         claims = self._claims(provider, found, self._token(provider, found, attempt, code), attempt.nonce)
         with self._store.write() as session:
-            person = admitted(session, provider, claims, address)
+            person = admitted(session, provider, claims, visitor)
         if person.disabled_ns:
             raise PermissionDenied("This person is disabled here; ask an administrator.")
         with self._store.read() as session:

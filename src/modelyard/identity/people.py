@@ -1,7 +1,9 @@
 """People of the platform, their passwords and their sessions; each change with its audit row in the same transaction.
 
 A password is hashed with argon2id. Wrong ones block the name for a time that doubles with each, whoever sends them, and an unknown
-name costs as much time as a wrong password and gets the same answer.
+name costs as much time as a wrong password, gets the same answers and is blocked alike.
+
+Whoever signs in is nobody yet: methods are given a ``visitor``, an actor of whom address and request are known.
 """
 
 from __future__ import annotations
@@ -15,18 +17,17 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from modelyard.core.clock import Clock
-from modelyard.core.errors import AlreadyExists, Conflict, InvalidRequest, LimitExceeded, NotFound, Unauthenticated
+from modelyard.core.errors import AlreadyExists, Conflict, InvalidRequest, NotFound, Unauthenticated
 from modelyard.core.events import Actor
 from modelyard.core.principals import Principal, PrincipalKind
 from modelyard.core.sign_in import Invitation, Password, Person, Session
+from modelyard.identity.attempts import Attempts, blocked_until, check_block
 from modelyard.store.database import Session as StoreSession
 from modelyard.store.database import Store
 from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
 SHORTEST_PASSWORD = 12
 LONGEST_PASSWORD = 256
-FREE_FAILURES = 5
-LONGEST_BLOCK_S = 3600
 INVITATION_S = 3 * 86400
 SESSION_S = 12 * 3600
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._@+-]{0,198}[A-Za-z0-9])?")
@@ -41,6 +42,7 @@ class PeopleService:
         self._store, self._clock = store, clock
         self._hasher = hasher or PasswordHasher()
         self._decoy = self._hasher.hash(secrets.token_hex(16))
+        self._attempts = Attempts()
 
     def list(self) -> People:
         with self._store.read() as session:
@@ -92,18 +94,19 @@ class PeopleService:
             session.audit.append(actor, "person.disable" if disabled else "person.enable", name)
             return Person.of(made)
 
-    def set_password(self, token: str, password: str, address: str = "") -> None:
-        """Sets the password of whoever was invited with ``token``, which works once. Raises Unauthenticated, InvalidRequest."""
-        _check_password(password)
-        hashed, now = self._hasher.hash(password), self._clock.time_ns()
-        with self._store.write() as session:
-            known = session.sign_in.of_link(_digest(token))
-            person = session.principals.get(known.principal_id) if known is not None else None
-            if known is None or person is None or person.disabled_ns or known.link_until_ns <= now:
-                raise Unauthenticated("The one-time token is wrong, used or too old; ask an administrator for another.")
-            self._store_password(session, person, hashed, address)
+    def set_password(self, token: str, password: str, visitor: Actor) -> None:
+        """Sets the password of whoever was invited with ``token``, which works once.
 
-    def change_password(self, principal_id: int, old: str, new: str, address: str = "") -> None:
+        Raises Unauthenticated, InvalidRequest, Unavailable.
+        """
+        _check_password(password)
+        with self._store.read() as session:
+            self._invitee(session, token)  # whoever has no token has nothing hashed
+        hashed = self._hashed(password)
+        with self._store.write() as session:
+            self._store_password(session, self._invitee(session, token), hashed, visitor)
+
+    def change_password(self, principal_id: int, old: str, new: str, actor: Actor) -> None:
         """Raises Unauthenticated for a wrong old one, LimitExceeded while the name is blocked, InvalidRequest for a weak new one."""
         _check_password(new)
         with self._store.read() as session:
@@ -111,15 +114,15 @@ class PeopleService:
         if person is None:
             raise Unauthenticated(_WRONG)
         self._verified(person.name, old)
-        hashed = self._hasher.hash(new)
+        hashed = self._hashed(new)
         with self._store.write() as session:
-            self._store_password(session, person, hashed, address)
+            self._store_password(session, person, hashed, actor)
 
-    def sign_in(self, name: str, password: str, address: str) -> Principal:
-        """The person of this name and password. Raises Unauthenticated, LimitExceeded while the name is blocked."""
+    def sign_in(self, name: str, password: str, visitor: Actor) -> Principal:
+        """The person of this name and password. Raises Unauthenticated, LimitExceeded while the name is blocked, Unavailable."""
         person = self._verified(name, password)
         with self._store.write() as session:
-            session.audit.append(Actor(name=f"person:{name}", workspace_id=DEFAULT_WORKSPACE_ID, address=address), "person.sign-in", name)
+            session.audit.append(_here(visitor, person), "person.sign-in", name)
         return person
 
     def exists(self, name: str) -> bool:
@@ -156,17 +159,21 @@ class PeopleService:
             session.sign_in.close(session_id)
 
     def _verified(self, name: str, password: str) -> Principal:
-        now = self._clock.time_ns()
-        with self._store.read() as session:
-            person = session.principals.named(DEFAULT_WORKSPACE_ID, PrincipalKind.PERSON, name)
-            known = session.sign_in.password(person.id) if person is not None else None
-        if known is not None and known.blocked_until_ns > now:
-            wait = (known.blocked_until_ns - now) / 1e9
-            raise LimitExceeded(f"Too many wrong passwords for this name; wait {wait:.0f} seconds.", retry_after=wait)
-        usable = known.hash if known is not None and known.hash and person is not None and not person.disabled_ns else ""
-        right = self._matches(usable or self._decoy, password) and bool(usable)
-        if known is not None:
-            self._note(known, right, now)
+        with self._attempts.turn(name):
+            now = self._clock.time_ns()
+            with self._store.read() as session:
+                person = session.principals.named(DEFAULT_WORKSPACE_ID, PrincipalKind.PERSON, name)
+                known = session.sign_in.password(person.id) if person is not None else None
+            if known is not None:
+                check_block(known.blocked_until_ns, now)
+            else:
+                self._attempts.check_unknown(name, now)
+            usable = known.hash if known is not None and known.hash and person is not None and not person.disabled_ns else ""
+            right = self._matches(usable or self._decoy, password) and bool(usable)
+            if known is not None:
+                self._note(known, right, self._clock.time_ns())
+            else:
+                self._attempts.failed_unknown(name, self._clock.time_ns())
         if not right or person is None:
             raise Unauthenticated(_WRONG)
         return person
@@ -177,21 +184,30 @@ class PeopleService:
         except (VerificationError, InvalidHashError):
             return False
 
+    def _hashed(self, password: str) -> str:
+        with self._attempts.hashing():
+            return self._hasher.hash(password)
+
     def _note(self, known: Password, right: bool, now_ns: int) -> None:
         if right and not known.failures:
             return
         with self._store.write() as session:
             current = session.sign_in.password(known.principal_id) or known
             failures = 0 if right else current.failures + 1
-            wait = min(LONGEST_BLOCK_S, 2 ** min(failures - FREE_FAILURES, 20)) if failures > FREE_FAILURES else 0
-            until = now_ns + wait * 1_000_000_000 if wait else 0
+            until = blocked_until(failures, now_ns)
             session.sign_in.put_password(msgspec.structs.replace(current, failures=failures, blocked_until_ns=until))
 
-    def _store_password(self, session: StoreSession, person: Principal, hashed: str, address: str) -> None:
+    def _invitee(self, session: StoreSession, token: str) -> Principal:
+        known = session.sign_in.of_link(_digest(token))
+        person = session.principals.get(known.principal_id) if known is not None else None
+        if known is None or person is None or person.disabled_ns or known.link_until_ns <= self._clock.time_ns():
+            raise Unauthenticated("The one-time token is wrong, used or too old; ask an administrator for another.")
+        return person
+
+    def _store_password(self, session: StoreSession, person: Principal, hashed: str, visitor: Actor) -> None:
         session.sign_in.put_password(Password(principal_id=person.id, hash=hashed, set_ns=self._clock.time_ns()))
         session.sign_in.close_all(person.id)
-        actor = Actor(name=f"person:{person.name}", workspace_id=DEFAULT_WORKSPACE_ID, address=address)
-        session.audit.append(actor, "person.password", person.name)
+        session.audit.append(_here(visitor, person), "person.password", person.name)
 
     def _invited(self, session: StoreSession, person: Principal) -> Invitation:
         token, until = secrets.token_urlsafe(32), self._clock.time_ns() + INVITATION_S * 1_000_000_000
@@ -203,6 +219,11 @@ class PeopleService:
 def _check_password(password: str) -> None:
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD or len(set(password)) < 5:
         raise InvalidRequest(f"A password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters, of which at least five differ.")
+
+
+def _here(visitor: Actor, person: Principal) -> Actor:
+    """A visitor who has turned out to be somebody, in the workspace whose log tells of people."""
+    return msgspec.structs.replace(visitor, name=f"person:{person.name}", workspace_id=DEFAULT_WORKSPACE_ID)
 
 
 def _need(session: StoreSession, name: str) -> Principal:

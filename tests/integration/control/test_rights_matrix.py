@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -264,11 +264,14 @@ def said(value: Any, role: str) -> Any:
     return [said(item, role) for item in value] if isinstance(value, list) else value
 
 
-def call(http: httpx.Client, secret: str, route: str, line: Line, names: dict[str, str], role: str) -> httpx.Response:
+def call(
+    http: httpx.Client, secret: str, route: str, line: Line, names: dict[str, str], role: str, request_id: str = "matrix"
+) -> httpx.Response:
     method = route.partition(" ")[0]
     body = said(line.body, role)
     sent = {"content": body} if isinstance(body, bytes) else {"json": body} if body is not None else {}
-    return http.request(method, path_of(route, names), params=said(line.query, role), headers={"authorization": f"Bearer {secret}"}, **sent)
+    headers = {"authorization": f"Bearer {secret}", "x-request-id": request_id}
+    return http.request(method, path_of(route, names), params=said(line.query, role), headers=headers, **sent)
 
 
 def test_every_route_answers_every_role_as_the_table_says(platform: Platform, http: httpx.Client) -> None:
@@ -342,3 +345,49 @@ def test_only_an_administrator_acts_in_another_workspace(platform: Platform, htt
             assert answer.status_code == (200 if role == "admin" and name == "other" else 404), (role, name)
     headers = {"authorization": f"Bearer {world.keys['admin']}", "x-modelyard-workspace": "other"}
     assert [found["name"] for found in http.get("/api/v1/models", headers=headers).json()] == ["m-foreign"]
+
+
+UNTOLD = {
+    "PUT /api/v1/uploads",  # bytes that nothing refers to yet
+    "PATCH /api/v1/uploads/{digest}",
+    "POST /api/v1/seal",  # stores nothing
+    "POST /api/v1/plan",  # changes nothing
+}
+"""What is sent and is no change of anything."""
+OTHERWISE = {
+    "PATCH /api/v1/workspaces/{name}": ({"name": "renamed"}, {"workspace": "third"}),
+    "DELETE /api/v1/workspaces/{name}": (None, {"workspace": "fourth"}),
+    "PUT /api/v1/members/{name}": ({"roles": ["auditor"]}, {}),
+    "PUT /api/v1/deployments/{name}": ({"targets": [{"model": "m-admin", "version": "1", "weight": 7}]}, {}),
+    "POST /api/v1/people/{name}/invite": (None, {"people": "p-admin"}),
+    "PATCH /api/v1/people/{name}": ({"disabled": True}, {"people": "p-admin"}),
+}
+"""Bodies and names with which routes change something of which the table asks what is so already, or is not there."""
+
+
+def test_every_change_is_in_the_audit_log_with_who_from_where_and_in_which_request(platform: Platform, http: httpx.Client) -> None:
+    world, wrong, done = World(platform), [], set()
+    with world.services.store.write() as session:
+        for name in ("third", "fourth"):
+            session.workspaces.create(name)
+    names = world.names["admin"]
+    for number, (route, line) in enumerate(LINES.items()):
+        body, others = OTHERWISE.get(route, (line.body, {}))
+        if route == "DELETE /api/v1/keys/{key_id}":  # its own is revoked by then
+            others = {"key_id": world.names["owner"]["key_id"]}
+        answer = call(http, world.keys["admin"], route, replace(line, body=body), names | others, "admin", f"r-{number}")
+        if answer.status_code < 300 and not route.startswith("GET") and route not in UNTOLD:
+            done.add(route)
+    assert done >= OTHERWISE.keys()
+    whose = f"key:{world.keys['admin'].split('_')[1]}"
+    with world.services.store.read() as session:
+        # One that was removed has its last row in the log of whoever removed it.
+        spaces = [workspace.id for workspace in session.workspaces.list()]
+        rows = [event for workspace_id in spaces for event in session.audit.events(workspace_id)]
+        assert [session.audit.first_broken(workspace_id) for workspace_id in spaces] == [0] * len(spaces)
+    for number, route in enumerate(LINES):
+        told = {(event.actor, event.address) for event in rows if event.request_id == f"r-{number}"}
+        if told - {("workspace:default", "")} != ({(whose, "127.0.0.1")} if route in done else set()):
+            wrong.append(f"{route} is told as {told}")
+    assert not wrong, "\n".join(wrong)
+    assert len(done) > 30

@@ -17,8 +17,10 @@ from modelyard.control.schemas import ChangedPasswordBody, NewPasswordBody, Sign
 from modelyard.control.services import Services
 from modelyard.core.api import IssuedKey
 from modelyard.core.errors import InvalidRequest, LimitExceeded, PermissionDenied, Unauthenticated
+from modelyard.core.events import Actor
 from modelyard.core.principals import Principal
 from modelyard.core.sign_in import SignedIn
+from modelyard.store.workspaces import DEFAULT_WORKSPACE_ID
 
 router = APIRouter(prefix="/api/v1", tags=["sign-in"])
 Anybody = Annotated[Caller, Depends(Needs())]
@@ -31,7 +33,7 @@ def sign_in(request: Request, body: SignInBody) -> Response:
     """The session is in a cookie; every change needs the header ``x-csrf-token``. Wrong passwords block the name for a while."""
     services = _services(request)
     with _telling(request, body.name):
-        person = services.people.sign_in(body.name, body.password, peer(request))
+        person = services.people.sign_in(body.name, body.password, _visitor(request))
     return _session(request, person)
 
 
@@ -40,8 +42,8 @@ def sign_in_for_key(request: Request, body: SignInKeyBody) -> Response:
     """For the command line: a key of one's own with all rights of one's roles in the workspace, valid for hours."""
     services = _services(request)
     with _telling(request, body.name):
-        person = services.people.sign_in(body.name, body.password, peer(request))
-    issued = services.keys.for_person(person, body.workspace, body.hours, peer(request))
+        person = services.people.sign_in(body.name, body.password, _visitor(request))
+    issued = services.keys.for_person(person, body.workspace, body.hours, _visitor(request))
     services.propagate()
     return shown_key(services, *issued)
 
@@ -49,7 +51,7 @@ def sign_in_for_key(request: Request, body: SignInKeyBody) -> Response:
 @router.post("/sign-in/password", summary="Sets a password with a one-time token", status_code=204, responses=DONE)
 def set_password(request: Request, body: NewPasswordBody) -> Response:
     with _telling(request, ""):
-        _services(request).people.set_password(body.token, body.password, peer(request))
+        _services(request).people.set_password(body.token, body.password, _visitor(request))
     return done()
 
 
@@ -74,7 +76,7 @@ def finished(
         if error or not code or not state:
             raise Unauthenticated(f"The provider did not sign you in ({error[:80] or 'no code came back'}); begin again.")
         cookie = request.cookies.get(ATTEMPT, "")
-        person = _services(request).openid.finish(provider, cookie, state, code, peer(request))
+        person = _services(request).openid.finish(provider, cookie, state, code, _visitor(request))
     response = _session(request, person)
     response.delete_cookie(ATTEMPT, path=_HERE)
     return response
@@ -96,7 +98,7 @@ def change_password(caller: Anybody, body: ChangedPasswordBody) -> Response:
     """Every session ends, this one too."""
     if not caller.session_id:
         raise InvalidRequest("A password is changed in a session; sign in first.")
-    caller.services.people.change_password(caller.grant.principal_id, body.old, body.new, caller.actor.address)
+    caller.services.people.change_password(caller.grant.principal_id, body.old, body.new, caller.actor)
     return done()
 
 
@@ -116,6 +118,11 @@ def _session(request: Request, person: Principal) -> Response:
     response.set_cookie(SESSION, secret, path="/", httponly=True, samesite="lax", secure=request.url.scheme == "https")
     response.headers["cache-control"] = "no-store"
     return response
+
+
+def _visitor(request: Request) -> Actor:
+    """Whoever asks, before it is somebody."""
+    return Actor(name="nobody", workspace_id=DEFAULT_WORKSPACE_ID, address=peer(request), request_id=request.state.request_id)
 
 
 def _services(request: Request) -> Services:
