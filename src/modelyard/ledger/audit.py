@@ -148,6 +148,8 @@ class Checker:
         self._heads, self._trust = heads, trust
         self.events = 0
         self._last = 0
+        self._gone = self._told = 0
+        """How many rows heads count more than there are, and how many broken links there were at the last head."""
 
     def check(self, events: Iterable[AuditEvent]) -> list[AuditFinding]:
         """Everything found, oldest row first, up to ``MOST_FINDINGS``. Rows are read once."""
@@ -168,13 +170,27 @@ class Checker:
                 findings.append(_finding(AuditFault.CHANGED, event, "was changed after it was written."))
             if event.previous_hash != (before.hash if before else ""):
                 links.append((event, before))
-            wrong = [head for head in due.pop(event.id, []) if (head.hash, head.events) != (event.hash, self.events)]
-            findings += [_finding(AuditFault.CHANGED, event, f"or rows before it are not those signed {_when(head)}.") for head in wrong]
+            findings += self._unlike(event, due.pop(event.id, []), len(links))
             before = event
         self._last = before.id if before else 0
         findings += [_broken_link(event, previous, places) for event, previous in links]
         findings += [self._missing(event_id, heads[-1]) for event_id, heads in due.items()]
         return sorted(findings, key=lambda finding: finding.event_id)[:MOST_FINDINGS]
+
+    def _unlike(self, event: AuditEvent, heads: Sequence[AuditHead], broken: int) -> Iterator[AuditFinding]:
+        """What does not fit where the log was signed; ``broken`` links were found so far.
+
+        Where rows are gone, every later head counts more of them than there are. That is told once, and not at all where the link that
+        broke with them says so.
+        """
+        for head in heads:
+            if head.hash != event.hash:
+                yield _finding(AuditFault.CHANGED, event, f"is not the one that was signed {_when(head)}.")
+            elif head.events - self.events != self._gone:
+                self._gone = head.events - self.events
+                if broken == self._told:
+                    yield _finding(AuditFault.REMOVED, event, f"had {head.events - 1} rows before it when it was signed {_when(head)}.")
+            self._told = broken
 
     def _is_sound(self, head: AuditHead) -> bool:
         if head.signer not in self._trust:

@@ -155,6 +155,41 @@ def test_the_audit_log_cannot_be_changed_however_it_was_made(store, table, fresh
         session.connection.execute(
             text("INSERT INTO audit_heads (workspace_id, event_id, events, hash, signer, signature) VALUES (1, 1, 1, '', '', '')")
         )
-    for statement in (f"UPDATE {table} SET hash = 'x'", f"DELETE FROM {table}"):
-        with pytest.raises(Conflict), store.write() as session:
-            session.connection.execute(text(statement))
+    names = ", ".join(column["name"] for column in inspect(store.engine).get_columns(table))
+    for statement in (
+        f"UPDATE {table} SET hash = 'x'",
+        f"DELETE FROM {table}",
+        *(REPLACING if store.engine.dialect.name == "sqlite" else CLEARING),
+    ):
+        with pytest.raises(Conflict, match=r"does not fit|exists already"), store.write() as session:
+            session.connection.execute(text(statement.format(table=table, names=names)))
+    with store.read() as session:
+        assert session.audit.first_broken(1) == 0
+        assert [len(session.audit.list(1)), len(session.audit.heads(1))] == [1, 1]
+
+
+REPLACING = (
+    "INSERT OR REPLACE INTO {table} ({names}) SELECT {names} FROM {table}",
+    "REPLACE INTO {table} ({names}) SELECT {names} FROM {table}",
+    "INSERT INTO {table} ({names}) SELECT {names} FROM {table} WHERE true ON CONFLICT (id) DO UPDATE SET hash = 'x'",
+)
+"""SQLite's ways to put a row in the place of another."""
+CLEARING = (
+    "TRUNCATE {table}",
+    "TRUNCATE {table} CASCADE",
+    "INSERT INTO {table} ({names}) SELECT {names} FROM {table} ON CONFLICT (id) DO UPDATE SET hash = 'x'",
+)
+"""PostgreSQL's ways around rows."""
+
+
+def test_sqlite_replaces_no_row_of_the_audit_log_under_another_number(sqlite_url):
+    store = Store.open(sqlite_url, ManualClock())
+    store.migrate()
+    with store.write() as session:
+        session.audit.append(Actor(name="ana", workspace_id=1), "a.b", "x")
+    names = [column["name"] for column in inspect(store.engine).get_columns("audit") if column["name"] != "id"]
+    with pytest.raises(Conflict), store.write() as session:
+        session.connection.execute(
+            text(f"INSERT OR REPLACE INTO audit (id, {', '.join(names)}) SELECT id + 100, {', '.join(names)} FROM audit")
+        )
+    store.close()

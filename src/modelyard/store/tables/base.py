@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, MetaData, Text
 
-HEAD = "0015"
+HEAD = "0016"
 """The newest migration: what a fresh database is stamped with."""
 
 metadata = MetaData(
