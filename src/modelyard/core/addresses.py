@@ -76,6 +76,22 @@ class Proxies:
                 return address
         return peer
 
+    @staticmethod
+    def scheme(headers: Mapping[bytes, bytes]) -> str:
+        """What a proxy that is trusted says its client speaks with it, ``http`` or ``https``; empty when it says neither."""
+        forwarded = headers.get(b"forwarded")
+        if forwarded is not None:
+            said = _pair(_last(forwarded.decode("latin-1")), "proto")
+        else:
+            said = _last(headers.get(b"x-forwarded-proto", b"").decode("latin-1"))
+        said = said.strip().lower()
+        return said if said in {"http", "https"} else ""
+
+
+def _last(text: str) -> str:
+    """What the proxy nearest to us has added to a list."""
+    return text.rpartition(",")[2]
+
 
 def within(address: str, those: Iterable[Network]) -> bool:
     """Whether an address is in one of some networks; text that is no address is in none.
@@ -96,15 +112,15 @@ def _chain(headers: Mapping[bytes, bytes]) -> list[str]:
     forwarded = headers.get(b"forwarded")
     if forwarded is not None:
         elements = forwarded.decode("latin-1").split(",")[-_LONGEST_CHAIN:]
-        return [_named(element) for element in elements]
+        return [_pair(element, "for") for element in elements]
     value = headers.get(b"x-forwarded-for")
     return value.decode("latin-1").split(",")[-_LONGEST_CHAIN:] if value else []
 
 
-def _named(element: str) -> str:
+def _pair(element: str, wanted: str) -> str:
     for pair in element.split(";"):
         name, _, value = pair.strip().partition("=")
-        if name.lower() == "for":
+        if name.lower() == wanted:
             return value.strip('"')
     return ""
 

@@ -7,11 +7,13 @@ import stat
 import subprocess
 import sys
 import time
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
 from modelyard.testing.platform import running_platform
+from servers.oidc import running_provider
 
 
 def access_lines(platform):
@@ -61,8 +63,31 @@ def test_the_address_is_the_client_s_when_a_trusted_proxy_says_so(tmp_path):
         assert {event["address"] for event in events if event["action"] == "key.create" and event["address"]} == {"203.0.113.9"}
 
 
+def sent_to_sign_in(platform, issuer):
+    """Where people shall come back to, and their cookie, when a proxy says that they came by TLS to a name."""
+    admin = {"authorization": f"Bearer {platform.admin_key}"}
+    httpx.put(f"{platform.url}/api/v1/providers/corp", headers=admin, json={"issuer": issuer, "client_id": "x"}).raise_for_status()
+    said = {"host": "models.example", "x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    answer = httpx.get(f"{platform.url}/api/v1/sign-in/oidc/corp", headers=said)
+    assert answer.status_code == 303, answer.text
+    return parse_qs(urlsplit(answer.headers["location"]).query)["redirect_uri"][0], answer.headers["set-cookie"]
+
+
+def test_people_come_back_by_tls_when_a_trusted_proxy_ends_it(tmp_path):
+    with (
+        running_provider() as issuer,
+        running_platform(tmp_path / "home", workers=1, settings={"trusted_proxies": "127.0.0.1"}) as platform,
+    ):
+        redirect, cookie = sent_to_sign_in(platform, issuer)
+        assert redirect == "https://models.example/api/v1/sign-in/oidc/corp/callback"
+        assert "Secure" in cookie
+
+
 def test_nobody_else_is_believed(tmp_path):
-    with running_platform(tmp_path / "home", workers=1) as platform:
+    with running_provider() as issuer, running_platform(tmp_path / "home", workers=1) as platform:
+        redirect, cookie = sent_to_sign_in(platform, issuer)
+        assert redirect.startswith("http://models.example/")
+        assert "Secure" not in cookie
         headers = {"authorization": f"Bearer {platform.admin_key}", "x-forwarded-for": "203.0.113.9", "x-request-id": "made-up"}
         httpx.get(f"{platform.inference}/v2", headers=headers)
         assert peers(platform, "made-up") == "127.0.0.1"

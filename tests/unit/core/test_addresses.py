@@ -98,3 +98,20 @@ def test_an_ipv4_caller_of_a_listener_for_both_kinds_is_in_its_ipv4_network():
     rules = NetworkRules(denied=networks("10.0.0.0/8", "DENY"))
     assert not rules.admits("::ffff:10.1.2.3")
     assert rules.admits("::ffff:11.1.2.3")
+
+
+@pytest.mark.parametrize(
+    ("headers", "scheme"),
+    [
+        ({}, ""),
+        ({b"x-forwarded-proto": b"https"}, "https"),
+        ({b"x-forwarded-proto": b"https, HTTP "}, "http"),  # the nearest proxy is the one that is trusted
+        ({b"x-forwarded-proto": b"javascript"}, ""),
+        ({b"x-forwarded-proto": b"\xff"}, ""),
+        ({b"forwarded": b"for=203.0.113.9;Proto=https"}, "https"),
+        ({b"forwarded": b'for=198.51.100.1;proto=http, for=203.0.113.9;proto="https"'}, "https"),
+        ({b"forwarded": b"for=203.0.113.9", b"x-forwarded-proto": b"https"}, ""),  # the standard header counts alone
+    ],
+)
+def test_a_proxy_says_what_its_client_speaks(headers, scheme):
+    assert Proxies.scheme(headers) == scheme
