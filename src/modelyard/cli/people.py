@@ -41,7 +41,7 @@ def add(
     if as_json:
         print_json(made)
         return
-    note(f"Person {made.name} is there. The one-time token, valid until {when(made.until_ns)}, for: modelyard password {made.name}")
+    note(f"Person {made.name} is there. The one-time token, valid until {when(made.until_ns)}, to set a password with: modelyard password")
     print(made.token)
 
 
@@ -84,9 +84,14 @@ def enable(name: Name, as_json: Json = False) -> None:
     _disabled(name, False, as_json)
 
 
-@app.command("password", epilog=examples("modelyard password --token TOKEN < password.txt"))
-def password(token: Annotated[str, typer.Option(help="The one-time token, from 'people add' or 'people invite'.")]) -> None:
-    """Set a password with a one-time token; it is asked for, or read from standard input."""
+@app.command("password", epilog=examples("modelyard password", "modelyard password --token-file token.txt < password.txt"))
+def password(
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the one-time token; it is asked for when left out.", exists=True, dir_okay=False)
+    ] = None,
+) -> None:
+    """Set a password with the one-time token of 'people add' or 'people invite'; both are asked for, or lines of standard input."""
+    token = token_file.read_text().strip() if token_file is not None else _asked("One-time token", confirm=False).strip()
     with connected() as client:
         client.people.set_password(token, _asked("New password", confirm=True))
     print("The password is set; sign in with: modelyard login NAME")

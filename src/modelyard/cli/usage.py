@@ -34,6 +34,7 @@ def _group() -> None:
         "modelyard usage --step day --since 2027-01-01 --csv",
         "modelyard usage --by key --step month --export usage.parquet",
         "modelyard usage --shared --by deployment",
+        "modelyard usage --mine --by deployment,key",
     ),
 )
 def usage(
@@ -44,6 +45,7 @@ def usage(
     deployment: Annotated[str, typer.Option(help="Only calls of this one.")] = "",
     key: Annotated[str, typer.Option(help="Only calls with this key.")] = "",
     shared: Annotated[bool, typer.Option("--shared", help="Calls that other workspaces made of what this one shares with them.")] = False,
+    mine: Annotated[bool, typer.Option("--mine", help="Only calls with your own keys; needs no right to read others'.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     export: Annotated[Path | None, typer.Option(help="Write a file of any length: .csv, .jsonl or .parquet.")] = None,
     as_json: Json = False,
@@ -57,13 +59,14 @@ def usage(
         "step": step,
         "deployment": deployment,
         "key": key,
-        "shared": shared,
     }
+    if mine and (shared or export is not None):
+        raise InvalidRequest("Your own usage is shown, not exported or shared; leave --mine or the other option out. --csv prints it.")
     if export is not None:
-        _export(export, wanted, as_json)
+        _export(export, wanted | {"shared": shared}, as_json)
         return
     with connected() as client:
-        found = client.platform.usage(**wanted)
+        found = client.me.usage(**wanted) if mine else client.platform.usage(**wanted | {"shared": shared})
     if as_json:
         print_json(found)
     elif as_csv:

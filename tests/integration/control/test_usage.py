@@ -147,3 +147,33 @@ def test_the_command_line_shows_usage_and_traces(
     assert "adder@1" in run("trace", used[0])
     assert json.loads(run("trace", used[0], "--json"))["deployment"] == "adder"
     assert run("usage", "--until", "7d") == ""
+    key = json.loads(run("usage", "--by", "key", "--json"))[0]["key"]
+    for which, calls in ((("--key", key), [3, 1]), (("--deployment", "other"), [1])):
+        assert [row["calls"] for row in json.loads(run("usage", "--json", *which))] == calls
+        run("usage", "--export", str(file), *which)
+        assert [json.loads(line)["calls"] for line in file.read_text().splitlines()] == calls
+
+
+def test_whoever_may_not_read_usage_sees_their_own_in_the_terminal(
+    url: str, used: list[str], client: Client, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    monkeypatch.setenv("MODELYARD_URL", url)
+    client.members.put("web", ["consumer"], service=True)
+    consumer = client.keys.create(principal="web", actions=[Action.INFER, Action.SELF]).key
+
+    def run(key: str, *arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setenv("MODELYARD_KEY", key)
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["usage", *arguments])
+        said = capsys.readouterr()
+        return int(ended.value.code or 0), said.out, said.err
+
+    assert "'read' or 'audit'" in run(consumer)[2]
+    assert "no usage" in "".join(map(str, run(consumer, "--mine", "--since", "7d")))
+    assert "There is no key" in run(consumer, "--mine", "--key", client.keys.list()[0].id)[2]
+    mine = json.loads(run(ADMIN, "--mine", "--by", "deployment,key", "--json")[1])
+    assert [(row["deployment"], row["key_label"], row["calls"]) for row in mine] == [("adder", "web, shop", 3), ("other", "web, shop", 1)]
+    assert [row["calls"] for row in json.loads(run(ADMIN, "--mine", "--deployment", "other", "--json")[1])] == [1]
+    for more in ("--shared", "--export=usage.csv"):
+        assert "Your own usage is shown" in run(ADMIN, "--mine", more)[2]

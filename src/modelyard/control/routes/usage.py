@@ -30,7 +30,7 @@ def wish(  # noqa: PLR0917 - the parameters of a query
     step: Annotated[UsageStep, Query(description="Length of the periods (UTC).")] = UsageStep.ALL,
     by: Annotated[list[str], Query(description=f"What keeps sums apart, comma-separated or repeated: {', '.join(USAGE_GROUPS)}.")] = _BY,
     deployment: Annotated[str, Query(description="Only calls of this one.")] = "",
-    key: Annotated[str, Query(description="Only calls with this key.")] = "",
+    key_id: Annotated[str, Query(description="Only calls with this key, by its id.")] = "",  # not "key": that would look like a secret
     shared: Annotated[bool, Query(description="Calls that other workspaces made of what this one shares with them.")] = False,
 ) -> UsageWish:
     """What a caller wants to know, and may."""
@@ -43,7 +43,7 @@ def wish(  # noqa: PLR0917 - the parameters of a query
         step=step,
         by=tuple(dict.fromkeys(groups)),
         deployment=deployment,
-        key=key,
+        key=key_id,
         may=caller.grant.deployments,
         by_others=shared,
     )

@@ -23,8 +23,15 @@ class Oneself:
         return self._transport.fetch(Me, "GET", "/api/v1/me")
 
     def usage(
-        self, *, by: Sequence[str] = ("deployment",), since: str = "", until: str = "", step: UsageStep | str = UsageStep.ALL
+        self,
+        *,
+        by: Sequence[str] = ("deployment",),
+        since: str = "",
+        until: str = "",
+        step: UsageStep | str = UsageStep.ALL,
+        deployment: str = "",
+        key: str = "",
     ) -> list[UsageRow]:
-        """What the caller's own keys used."""
-        params = {"by": ",".join(by) or ",", "since": since, "until": until, "step": str(step)}
+        """What the caller's own keys used: all of them, or one; of all deployments, or one."""
+        params = {"by": ",".join(by) or ",", "since": since, "until": until, "step": str(step), "deployment": deployment, "key_id": key}
         return self._transport.fetch(list[UsageRow], "GET", "/api/v1/me/usage", params=params)

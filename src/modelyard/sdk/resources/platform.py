@@ -70,7 +70,7 @@ class Platform:
 
         ``shared`` is for what other workspaces called of this one's deployments.
         """
-        params = {**_usage(by, since, until, step), "deployment": deployment, "key": key, "shared": shared}
+        params = {**_usage(by, since, until, step), "deployment": deployment, "key_id": key, "shared": shared}
         return self._transport.fetch(list[UsageRow], "GET", "/api/v1/usage", params=params)
 
     def export_usage(
@@ -87,7 +87,8 @@ class Platform:
         """Writes the same to a file as ``csv``, ``jsonl`` or ``parquet``; its size in bytes. ``only`` are ``deployment``, ``key`` and
         ``shared``, as for ``usage``.
         """
-        params = {**_usage(by, since, until, step), **only, "format": format}
+        named = {"key_id" if name == "key" else name: value for name, value in only.items()}
+        params = {**_usage(by, since, until, step), **named, "format": format}
         return self._transport.download("/api/v1/usage/export", to, params=params, timeout=LONG)
 
     def invoice(self, month: str) -> Invoice:
