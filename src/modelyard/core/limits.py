@@ -200,8 +200,9 @@ def check_quantity(quantity: Quantity) -> None:
     """Raises InvalidRequest for what no limit can be: nothing, less than nothing, or more than can be counted."""
     measure, window = quantity.measure, quantity.window
     if not 1 <= quantity.amount <= MOST // UNIT[measure]:
+        least, most = (amount_text(amount, measure, quantity.currency) for amount in (1, MOST // UNIT[measure]))
         raise InvalidRequest(
-            f"A limit of {quantity.amount} {measure.value} cannot be kept; it must be from 1 to {MOST // UNIT[measure]}. "
+            f"A limit of {amount_text(quantity.amount, measure, quantity.currency)} cannot be kept; it must be from {least} to {most}. "
             "To forbid calls, revoke the key or remove the deployment."
         )
     if (measure is Measure.CONCURRENT) != (window is Window.NONE):

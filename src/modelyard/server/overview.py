@@ -71,6 +71,10 @@ class Overview:
             "modelyard_workers": ("Workers that live.", float(len(read_reports(self._home.run)))),
             "modelyard_jobs_running": ("Jobs that run now.", float(running)),
             "modelyard_jobs_queued": ("Jobs that wait for their turn.", float(len(unended) - running)),
+            "modelyard_usage_quarantined": (
+                "Damaged records and segments of the usage journal that were set aside: their calls are not in the ledger.",
+                float(sum(1 for _ in (self._home.journal / "quarantine").glob("*"))),
+            ),
             "modelyard_controller_uptime_seconds": (
                 "Seconds since the controller started.",
                 (self._clock.time_ns() - self._started_ns) / 1e9,

@@ -67,8 +67,10 @@ class DeploymentsTable:
         if current is None:
             raise NotFound(f"There is no deployment {deployment.name!r}.")
         if current.revision != expect_revision:
+            targets = ", ".join(f"{target.model}@{target.version} with weight {target.weight}" for target in current.targets)
             raise Conflict(
-                f"Deployment {deployment.name!r} is at revision {current.revision}, not {expect_revision}: it has changed; read it again."
+                f"Deployment {deployment.name!r} is at revision {current.revision}, not {expect_revision}: it has changed, and routes to "
+                f"{targets or 'what its policy says'}; read it again."
             )
         made = msgspec.structs.replace(
             current, targets=deployment.targets, policy=deployment.policy, updated_ns=self._clock.time_ns(), revision=current.revision + 1

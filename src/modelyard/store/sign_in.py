@@ -70,7 +70,8 @@ class ProvidersTable:
         current = self.get(provider.name)
         stands = current.revision if current is not None else 0
         if stands != expect_revision:
-            raise Conflict(f"Provider {provider.name!r} is at revision {stands}, not {expect_revision}: it has changed; read it again.")
+            now = f"at revision {stands} ({current.issuer}, client {current.client_id})" if current is not None else "not there"
+            raise Conflict(f"Provider {provider.name!r} is {now}, not at revision {expect_revision}: it has changed; read it again.")
         made = msgspec.structs.replace(provider, revision=stands + 1)
         values = msgspec.to_builtins(made)
         if current is None:
