@@ -122,6 +122,27 @@ def test_a_client_reads_its_limits_and_waits_as_it_is_told(platform, client) -> 
         assert narrow.with_options(max_retries=8).completions.create(**asked).usage.completion_tokens == 1
 
 
+def test_a_stream_ends_with_its_budget_and_says_so(platform, client) -> None:
+    """The deployment is that of the tests before."""
+    with Client(platform.url, platform.admin_key) as control:
+        key = control.keys.create(deployments=["words"])
+        control.limits.set("12 tokens_out total", scope="key", subject=key.id)
+    asked = {"model": "words", "prompt": PROMPT, "max_tokens": 64, "stream": True, "extra_body": {"ignore_eos": True}}
+    got = []
+    with openai.OpenAI(base_url=f"{platform.inference}/v1", api_key=key.key, max_retries=8) as narrow:
+        with pytest.raises(openai.APIError, match="12 tokens out in total for key") as cut:
+            got.extend(narrow.completions.create(**asked))
+        assert not isinstance(cut.value, openai.RateLimitError), "it had begun"
+        with pytest.raises(openai.RateLimitError):
+            narrow.with_options(max_retries=0).completions.create(**asked)
+    assert 0 < len(got) <= 12
+
+    def recorded() -> list[int]:
+        return [row.get("tokens_out", 0) for row in platform.json("usage", "--by", "key", "--key", key.id)]
+
+    eventually(lambda: recorded() == [12], 30, "the ledger has what was handed out")
+
+
 @pytest.mark.timeout(300)
 def test_a_gguf_file_is_pushed_and_answers_as_the_decoder_it_holds(platform, client, decoder_folder, tmp_path) -> None:  # noqa: F811
     path = tmp_path / "coarse.gguf"

@@ -7,7 +7,7 @@ from gate_machine import Machine, limit
 from modelyard.core.clock import ManualClock
 from modelyard.core.cost import Cost
 from modelyard.core.errors import LimitExceeded, Unavailable
-from modelyard.core.limits import Limit, Measure, Scope, Window
+from modelyard.core.limits import MOST, UNIT, Limit, Measure, Scope, Window
 from modelyard.core.prices import Price
 from modelyard.core.usage import CallKind
 from modelyard.gate.supply import Supplier
@@ -251,3 +251,19 @@ def test_money_is_leased_like_anything_else(node, store):
             admitted += 1
         node.tick()
     assert admitted == 100
+
+
+@pytest.mark.parametrize("measure", [measure for measure in Measure if measure is not Measure.CONCURRENT])
+def test_the_largest_amount_overflows_nothing_however_much_calls_say_to_have_used(node, store, measure):
+    money = measure is Measure.MONEY
+    found = stored(store, MOST // UNIT[measure], measure, Window.TOTAL, "USD" if money else "")
+    node.publish(found, prices=(Price(id=1, workspace_id=1, deployment="", currency="USD", row=10**12),) if money else ())
+    absurd = (1 << 63) - 1
+    answered = 0
+    for number in range(60):
+        answered += node.call(number % 2, size=absurd, rows=absurd, tokens_in=absurd, tokens_out=absurd, compute_us=absurd)
+        node.look()
+    assert answered >= 20
+    (lease,) = node.leases()
+    assert 0 < lease.spent <= lease.granted <= MOST
+    assert lease.spent == answered * (1 if measure is Measure.REQUESTS else 1 << 40)
