@@ -47,8 +47,24 @@ def test_a_denied_network_is_not_listened_to(tmp_path):
         assert done.stdout.strip() == "StatusCode.PERMISSION_DENIED", done.stderr
 
 
-def test_the_address_is_the_client_s_when_a_trusted_proxy_says_so(tmp_path):
-    with running_platform(tmp_path / "home", workers=1, settings={"trusted_proxies": "127.0.0.1"}) as platform:
+def sent_to_sign_in(platform, issuer):
+    """Where people shall come back to, and their cookie, when a proxy says that they came by TLS to a name."""
+    admin = {"authorization": f"Bearer {platform.admin_key}"}
+    httpx.put(f"{platform.url}/api/v1/providers/corp", headers=admin, json={"issuer": issuer, "client_id": "x"}).raise_for_status()
+    said = {"host": "models.example", "x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
+    answer = httpx.get(f"{platform.url}/api/v1/sign-in/oidc/corp", headers=said)
+    assert answer.status_code == 303, answer.text
+    return parse_qs(urlsplit(answer.headers["location"]).query)["redirect_uri"][0], answer.headers["set-cookie"]
+
+
+def test_who_the_client_is_and_that_it_came_by_tls_is_what_a_trusted_proxy_says(tmp_path):
+    with (
+        running_provider() as issuer,
+        running_platform(tmp_path / "home", workers=1, settings={"trusted_proxies": "127.0.0.1"}) as platform,
+    ):
+        redirect, cookie = sent_to_sign_in(platform, issuer)
+        assert redirect == "https://models.example/api/v1/sign-in/oidc/corp/callback"
+        assert "Secure" in cookie
         headers = {
             "authorization": f"Bearer {platform.admin_key}",
             "x-forwarded-for": "198.51.100.1, 203.0.113.9",
@@ -61,26 +77,6 @@ def test_the_address_is_the_client_s_when_a_trusted_proxy_says_so(tmp_path):
         assert made.status_code == 201, made.text
         events = httpx.get(f"{platform.url}/api/v1/audit", headers=headers).json()
         assert {event["address"] for event in events if event["action"] == "key.create" and event["address"]} == {"203.0.113.9"}
-
-
-def sent_to_sign_in(platform, issuer):
-    """Where people shall come back to, and their cookie, when a proxy says that they came by TLS to a name."""
-    admin = {"authorization": f"Bearer {platform.admin_key}"}
-    httpx.put(f"{platform.url}/api/v1/providers/corp", headers=admin, json={"issuer": issuer, "client_id": "x"}).raise_for_status()
-    said = {"host": "models.example", "x-forwarded-for": "203.0.113.9", "x-forwarded-proto": "https"}
-    answer = httpx.get(f"{platform.url}/api/v1/sign-in/oidc/corp", headers=said)
-    assert answer.status_code == 303, answer.text
-    return parse_qs(urlsplit(answer.headers["location"]).query)["redirect_uri"][0], answer.headers["set-cookie"]
-
-
-def test_people_come_back_by_tls_when_a_trusted_proxy_ends_it(tmp_path):
-    with (
-        running_provider() as issuer,
-        running_platform(tmp_path / "home", workers=1, settings={"trusted_proxies": "127.0.0.1"}) as platform,
-    ):
-        redirect, cookie = sent_to_sign_in(platform, issuer)
-        assert redirect == "https://models.example/api/v1/sign-in/oidc/corp/callback"
-        assert "Secure" in cookie
 
 
 def test_nobody_else_is_believed(tmp_path):
