@@ -9,8 +9,6 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 720, 420, 70, 50, 40, 20
 COLOURS = {"p50": "#1f77b4", "p99": "#d62728"}
-
-
 ROUND = tuple(digit * 10.0**power for power in range(-4, 9) for digit in (1, 2, 5))
 _MOST_STEPS = 8
 

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.answers_picture import in_words
+from modelyard.cli.answers_picture import picture as drawn
 from modelyard.cli.connection import connected
-from modelyard.cli.output import Json, examples, print_json, progress
+from modelyard.cli.output import Json, examples, note, print_json, progress
 from modelyard.core.errors import InvalidRequest
 
 app = typer.Typer(rich_markup_mode=None)
@@ -23,7 +25,7 @@ def _group() -> None:
 @app.command(
     "batch",
     epilog=examples(
-        "modelyard batch penguins --data rows.parquet --out answers.parquet",
+        "modelyard batch penguins --data rows.parquet --out answers.parquet --picture answers.svg",
         "modelyard batch penguins@3 --data rows.csv --out answers.csv --keep id",
         "modelyard batch penguins --data rows.parquet --out answers.parquet --engine ray",
     ),
@@ -36,6 +38,7 @@ def batch(
     engine: Annotated[
         str, typer.Option(help="Whose cores compute: local (this machine) or ray (the cluster that the settings name).")
     ] = "",
+    picture: Annotated[Path | None, typer.Option(help="Where to draw how often each answer is, as SVG.")] = None,
     as_json: Json = False,
 ) -> None:
     """Answer every row of a file in a job: larger than memory, on all cores the job has, each row once and in order."""
@@ -55,8 +58,13 @@ def batch(
             part.replace(out)
         finally:
             part.unlink(missing_ok=True)
-    if as_json:
-        print_json(job.result | {"job": job.id, "out": str(out)})
-        return
     result = job.result
+    if picture is not None:
+        picture.write_text(drawn(f"{result['rows']:,} rows answered by {result['version']}", result.get("answers", {})), encoding="utf-8")
+        note(f"The picture is in {picture}.")
+    if as_json:
+        print_json(result | {"job": job.id, "out": str(out)})
+        return
     print(f"{result['rows']:,} rows answered by {result['version']}, {result['rows_per_second']:,.0f} a second; they are in {out}")
+    for name, found in result.get("answers", {}).items():
+        print(in_words(name, found))

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from modelyard.core.errors import InvalidData, JobFailed, ModelyardError
+from modelyard.core.errors import InvalidData, JobFailed, ModelyardError, Unavailable
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array, Datatype
 from modelyard.engines.cluster import Cluster, on_ray
@@ -27,6 +27,7 @@ from modelyard.registry.artifacts import check_path
 from modelyard.runtimes.base import LoadedModel, LoadOptions
 from modelyard.runtimes.detect import RUNTIMES
 from modelyard.scoring.metering import Meter
+from modelyard.scoring.overview import overview
 from modelyard.scoring.parts import Parts, write_result
 from modelyard.scoring.source import Source, column_types, open_source, to_inputs
 from modelyard.scoring.spec import ScoringSpec
@@ -57,13 +58,14 @@ class Context(Protocol):
 
 
 def run(context: Context, meter: Meter, cluster: Cluster) -> dict[str, Any]:
-    """Gives ``file``, ``rows``, ``rows_per_second`` and ``resumed_shards``; the result is in ``output``.
+    """Gives ``file``, ``rows``, ``rows_per_second``, ``resumed_shards``, and in ``answers`` an overview; the result is in ``output``.
 
     Raises ModelyardError with one sentence for whatever the owner can mend.
     """
     spec = msgspec.convert(context.spec, ScoringSpec)
     with _loaded(_laid_out(context, spec), spec, cluster) as model:
-        types = column_types(model.signature, spec.reference)
+        signature = model.signature
+        types = column_types(signature, spec.reference)
         wanted = [*types, *(name for name in spec.keep if name not in types)]
         kept = {name: pa.string() for name in spec.keep if name not in types}
         source = open_source(context.inputs["data"], spec.filename, wanted, types | kept, spec.rows)
@@ -85,6 +87,7 @@ def run(context: Context, meter: Meter, cluster: Cluster) -> dict[str, Any]:
         "shards": count,
         "resumed_shards": sum(done),
         "rows_per_second": answered.rows / max(answered.seconds, 1e-9),
+        "answers": overview(lambda: parts.tables(count), signature),
     }
 
 
@@ -154,9 +157,11 @@ class _Answering:
         return self._meter.computed(rows, lambda: self._blamed(number, lambda: self._model.infer(some)))
 
     def _blamed(self, number: int, work: Callable[[], dict[str, Array]]) -> dict[str, Array]:
-        """What the work gives; where it fails, the rows are named. What the gate refuses has nothing to do with them."""
+        """What the work gives; where it fails, the rows are named. What gate or cluster refuse has nothing to do with them."""
         try:
             return work()
+        except (JobFailed, Unavailable):
+            raise
         except ModelyardError as error:
             raise InvalidData(f"The rows of shard {number} of {self._spec.filename} cannot be answered: {error.message}") from error
 

@@ -11,7 +11,7 @@ import pytest
 
 from integration.served import classifier
 from job_context import JobContext
-from modelyard.core.errors import InvalidData
+from modelyard.core.errors import InvalidData, JobFailed
 from modelyard.engines.cluster import Cluster
 from modelyard.scoring import job
 from modelyard.scoring.parts import Parts
@@ -77,6 +77,8 @@ def test_every_row_is_answered_once_in_the_order_of_the_file(score, tmp_path, fo
     assert found["label"].to_pylist() == labels.tolist()
     np.testing.assert_allclose(found[found.column_names[-1]].to_numpy(), shares[:, 1], atol=1e-6)
     assert context.told[-1][0] == "write"
+    values, counts = np.unique(labels, return_counts=True)
+    assert result["answers"] == {"label": {"counts": dict(zip(values, counts.tolist(), strict=True)), "others": 0}}
 
 
 def test_what_was_answered_before_is_not_answered_again(score, tmp_path, monkeypatch):
@@ -146,6 +148,16 @@ def test_tables_that_cannot_be_answered_are_one_sentence(score, tmp_path, conten
     with pytest.raises(InvalidData, match=message) as caught:
         score(tmp_path / "t.csv")
     assert "\n" not in caught.value.message
+
+
+def test_rows_are_not_blamed_for_what_a_cluster_loses(score, tmp_path, monkeypatch):
+    def lose(*_):
+        raise JobFailed("The Ray cluster lost what computes.")
+
+    pacsv.write_csv(table(50), tmp_path / "t.csv")
+    monkeypatch.setattr("modelyard.runtimes.onnx.OnnxModel.infer", lose)
+    with pytest.raises(JobFailed, match=r"^The Ray cluster lost what computes\.$"):
+        score(tmp_path / "t.csv")
 
 
 def test_a_damaged_parquet_file_is_one_sentence(score, tmp_path):
