@@ -5,6 +5,7 @@ Ray places processes and watches them; calls never go through it.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import math
 import os
@@ -13,7 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from modelyard.engines.cluster import LOCAL, Cluster
 _OBJECTS_BYTES = 80 << 20
 """Of the shared store of a cluster of our own, which little goes through: the least that Ray takes."""
 _LOOPBACK = "127.0.0.1"
+_PLACES = "modelyard-ray-"
+_LOCK = "lock"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_metrics_collection": "0",
@@ -93,25 +96,47 @@ def _amounts(values: Mapping[str, float]) -> str:
 @contextmanager
 def _started(cores: float) -> Iterator[None]:
     """A cluster that only this machine can reach, and only who knows a word that is made up for it (``engines/cluster.py``)."""
-    place = Path(tempfile.mkdtemp(prefix="modelyard-ray-"))  # sockets lie in it, whose paths must be short
     paths = os.pathsep.join(path for path in sys.path if path)
+    with _place() as place, _environment(_QUIET | _ALONE | {"PYTHONPATH": paths}):
+        ray.init(
+            address="local",
+            num_cpus=max(1, round(cores)),
+            include_dashboard=False,
+            object_store_memory=_OBJECTS_BYTES,
+            logging_level=logging.WARNING,
+            _node_ip_address=_LOOPBACK,
+            _temp_dir=str(place),
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _place() -> Iterator[Path]:
+    """A folder for a cluster, gone afterwards; those of jobs that were killed go with it.
+
+    It is not the job's own: sockets lie in it, whose paths must be short. Who uses one holds its lock.
+    """
+    _clear()
+    place = Path(tempfile.mkdtemp(prefix=f".{_PLACES}"))
     try:
-        with _environment(_QUIET | _ALONE | {"PYTHONPATH": paths}):
-            ray.init(
-                address="local",
-                num_cpus=max(1, round(cores)),
-                include_dashboard=False,
-                object_store_memory=_OBJECTS_BYTES,
-                logging_level=logging.WARNING,
-                _node_ip_address=_LOOPBACK,
-                _temp_dir=str(place),
-            )
-            try:
-                yield
-            finally:
-                ray.shutdown()
+        with (place / _LOCK).open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            place = place.rename(place.with_name(place.name[1:]))  # seen by others from now on
+            yield place
     finally:
         shutil.rmtree(place, ignore_errors=True)
+
+
+def _clear() -> None:
+    for left in Path(tempfile.gettempdir()).glob(f"{_PLACES}*"):
+        with suppress(OSError):
+            if left.lstat().st_uid == os.getuid():
+                with (left / _LOCK).open("rb") as lock:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _knock(cluster: Cluster) -> None:

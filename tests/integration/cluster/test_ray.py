@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -24,9 +26,12 @@ from ray.train.v2.api.exceptions import WorkerGroupError  # noqa: E402
 
 from digits import write_folder  # noqa: E402
 from example_scripts import run_example  # noqa: E402
+from integration.served import classifier  # noqa: E402
 from modelyard.core.errors import InvalidRequest, JobFailed, Unavailable  # noqa: E402
 from modelyard.engines.cluster import Cluster  # noqa: E402
+from modelyard.engines.ray_cluster import joined  # noqa: E402
 from modelyard.jobs.folder import Outcome  # noqa: E402
+from modelyard.scoring import spread  # noqa: E402
 from modelyard.sdk.client import Client  # noqa: E402
 from modelyard.testing.platform import free_port, running_platform  # noqa: E402
 from modelyard.train.networks.checkpoint import FolderShelf  # noqa: E402
@@ -34,6 +39,7 @@ from modelyard.train.networks.distributed.post import FolderPost  # noqa: E402
 from modelyard.train.networks.distributed.ray_post import Desk, _lay  # noqa: E402
 from modelyard.train.networks.distributed.ray_start import _sentence  # noqa: E402
 from modelyard.train.recipes.learning import Learning  # noqa: E402
+from mortal import Mortal  # noqa: E402
 from points import Fatal, Points  # noqa: E402
 from workers import same, train_points  # noqa: E402
 
@@ -133,6 +139,51 @@ def test_a_file_is_answered_by_the_clusters_cores_as_by_this_machine(platform, t
                 found.append(out.getvalue())
     assert found[1] == found[0]
     assert re.search(r"Processes of the Ray cluster that compute: [12]\n", platform.run("logs", str(job.id)).stdout)
+
+
+ENDLESS = {"epochs": 5000, "patience": None, "workers": 2, "engine": "ray", "checkpoint_seconds": 0}
+
+
+def test_a_cancelled_training_gives_its_cores_back_and_keeps_its_checkpoint(platform, cluster, tmp_path):
+    recipe = {"kind": "images", "network": {"kind": "lenet", "width": 4}, "learning": ENDLESS}
+    with Client(platform.url, platform.admin_key) as client:
+        job = client.submit_training(write_folder(tmp_path / "few", 100), name="endless", recipe=recipe)
+        until = time.monotonic() + 120
+        while "epoch" not in (now := client.jobs.get(job.id)).progress.message:
+            assert not now.status.ended, now.error
+            assert time.monotonic() < until, now.progress
+            time.sleep(0.1)
+        client.jobs.cancel(job.id)
+        with pytest.raises(JobFailed, match="cancelled"):
+            client.jobs.wait(job.id)
+    assert list((platform.home / "jobs" / str(job.id) / "state").rglob("*.checkpoint"))
+    with joined(cluster, 2):
+        until = time.monotonic() + 60
+        while ray.available_resources().get("CPU") != 2:
+            assert time.monotonic() < until, ray.available_resources()
+            time.sleep(0.1)
+
+
+def test_calls_of_a_file_wait_neither_for_a_lost_copy_nor_for_one_without_room(cluster, tmp_path, monkeypatch):
+    classifier(tmp_path / "model.onnx", echo=False)
+    mark = tmp_path / "deaths"
+    mark.write_text("1")
+    calls = [{"mass": np.full((3, 1), at, np.float32), "island": np.full((3, 1), str(mark), object)} for at in range(-6, 6)]
+    monkeypatch.setattr(spread, "_RESTARTS", 1)
+    monkeypatch.setattr(spread, "_Holder", Mortal)
+    # What was free a moment ago: two of these copies find no room.
+    monkeypatch.setattr(ray, "available_resources", lambda: {"CPU": 4.0})
+    with spread.spread(cluster, tmp_path, "model.onnx", 1) as model, ThreadPoolExecutor(4) as threads:
+        assert model.concurrency == 4
+        found = list(threads.map(model.infer, calls))
+        assert mark.read_text() == "0", "one copy was killed"
+        assert [answer["label"].tolist() for answer in found] == [["Adelie" if at <= 0 else "Gentoo"] * 3 for at in range(-6, 6)]
+        mark.write_text("9")
+        with pytest.raises(
+            JobFailed,
+            match=r"The Ray cluster lost 2 processes that computed the same rows\. What is answered already is kept; resume the job\.",
+        ):
+            model.infer(calls[0])
 
 
 def marked_processes_with(mark):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from modelyard.core.errors import ModelyardError
 from modelyard.train.networks.checkpoint import Shelf
@@ -31,7 +33,7 @@ class News:
 
 
 class Desk:
-    """Runs as an actor near the job; outlives the members."""
+    """Runs as an actor on the job's own machine, so that it outlives the members, wherever they are lost."""
 
     def __init__(self, newest: bytes | None) -> None:
         """``newest`` is the checkpoint that an earlier attempt left."""
@@ -106,17 +108,22 @@ class DeskPost:
 
 @contextmanager
 def posted(order: Order, folder: FolderPost) -> Iterator[DeskPost]:
-    """A desk for a team; what comes to it is laid into the job's own folders while the team works, and when it has ended."""
+    """A desk for a team; what comes to it is laid into the job's own folders while the team works, and when it has ended.
+
+    Raises RayError when the desk was lost.
+    """
     shelf = order.checkpoints.shelf
     newest = next((content for _, content in shelf.contents()), None)
-    desk = ray.remote(num_cpus=0)(Desk).remote(newest)
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    desk = ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(newest)
     sent = Order(order.lesson, order.learning, order.checkpoints.kept_on(DeskShelf(desk)), order.cores)
     parcel = ray.put(pack_order(sent))
     ended = threading.Event()
 
     def follow() -> None:
-        while not ended.wait(_LOOK_S):
-            _lay(ray.get(desk.news.remote()), folder, shelf)
+        with suppress(RayError):  # the last look tells of it
+            while not ended.wait(_LOOK_S):
+                _lay(ray.get(desk.news.remote()), folder, shelf)
 
     thread = threading.Thread(target=follow, name="desk", daemon=True)
     thread.start()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -35,22 +35,25 @@ def start(order: Order, site: Site) -> None:
         part["GPU"] = float(cluster.gpus or 1)
     with joined(cluster, cluster.cores * learning.workers):
         check_room(cluster, [part] * learning.workers)
-        with _post(order, site) as post:
-            trainer = TorchTrainer(
-                work_among,
-                train_loop_config={"post": post},
-                torch_config=TorchConfig(backend="nccl" if "GPU" in part else "gloo"),
-                scaling_config=ScalingConfig(num_workers=learning.workers, use_gpu="GPU" in part, resources_per_worker=part),
-                run_config=RunConfig(
-                    name=uuid.uuid4().hex,
-                    storage_path=str(site.folder / "ray"),
-                    failure_config=FailureConfig(max_failures=learning.restarts, controller_failure_limit=learning.restarts),
-                ),
-            )
-            try:
-                trainer.fit()
-            except (TrainingFailedError, RayError) as error:
-                raise JobFailed(_sentence(error, learning)) from None
+        try:
+            with _post(order, site) as post:
+                _trainer(post, learning, part, site).fit()
+        except (TrainingFailedError, RayError) as error:
+            raise JobFailed(_sentence(error, learning)) from None
+
+
+def _trainer(post: Post, learning: Learning, part: Mapping[str, float], site: Site) -> TorchTrainer:
+    return TorchTrainer(
+        work_among,
+        train_loop_config={"post": post},
+        torch_config=TorchConfig(backend="nccl" if "GPU" in part else "gloo"),
+        scaling_config=ScalingConfig(num_workers=learning.workers, use_gpu="GPU" in part, resources_per_worker=dict(part)),
+        run_config=RunConfig(
+            name=uuid.uuid4().hex,
+            storage_path=str(site.folder / "ray"),
+            failure_config=FailureConfig(max_failures=learning.restarts, controller_failure_limit=learning.restarts),
+        ),
+    )
 
 
 @contextmanager
