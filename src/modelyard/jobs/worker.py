@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from dataclasses import dataclass, field
@@ -76,12 +77,16 @@ def _run(folder: JobFolder, reference: str) -> Outcome:
         return Outcome(error=f"The job ran out of memory. {MEMORY_ADVICE}", code=JobFailed.code)
     except Exception as error:  # the edge of the job's process: the traceback stays in its log
         logger.exception("The job ended with an error")
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return Outcome(error=f"The job found the disk full ({error.strerror}). {DISK_ADVICE}", code=JobFailed.code)
         detail = str(error).strip().split("\n")[0][:300]
         return Outcome(
             error=f"The job ended with {type(error).__name__}: {detail or 'no message'}; its log has the details.", code=JobFailed.code
         )
 
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+DISK_ADVICE = "Make room, for example with 'modelyard gc', and resume the job: what it had kept until then is whole."
 MEMORY_ADVICE = "Use less data or simpler models, raise the job's memory limit (MODELYARD_JOB_MEMORY_BYTES), or use a larger machine."
 
 

@@ -1,5 +1,6 @@
 """The job's side, called in this process."""
 
+import errno
 import json
 import sys
 import types
@@ -54,7 +55,13 @@ def test_error_raised_on_purpose_is_told_in_full_and_without_a_traceback(folder,
 
 
 @pytest.mark.parametrize(
-    ("error", "sentence"), [(ValueError("bad\nsecond line"), "ValueError: bad;"), (MemoryError(), "ran out of memory")]
+    ("error", "sentence"),
+    [
+        (ValueError("bad\nsecond line"), "ValueError: bad;"),
+        (MemoryError(), "ran out of memory"),
+        (OSError(errno.ENOSPC, "No space left on device"), "found the disk full (No space left on device). Make room"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), "FileNotFoundError"),
+    ],
 )
 def test_other_errors_are_one_short_sentence(folder, kind, error, sentence):
     def run(context):
