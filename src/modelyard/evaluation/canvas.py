@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 INK = "#1f2933"
 BAR = "#2f6f9f"
@@ -41,9 +41,13 @@ def open_frame(*panels: Any) -> None:
 
 
 def by_size(axes: Any, marks: tuple[float, ...] = (1.0, 2.0, 5.0)) -> None:
-    """Places along x by their size, with plain numbers below: Matplotlib's own are formulas, which stay text here."""
+    """Places along x by their size, with plain numbers below: Matplotlib's own are formulas, which stay text here.
+
+    To be called when all is drawn: between values that lie close together there may be none of the ``marks``.
+    """
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=marks))
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=marks) if high > 10 * low else MaxNLocator(6))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
     axes.xaxis.set_minor_locator(NullLocator())
 

@@ -26,6 +26,7 @@ def learning_picture(history: Sequence[Mapping[str, float]], best: int, score: s
             axes.axvline(best, color=QUIET, linewidth=1.0, linestyle=":")
             axes.set_xlabel(f"epoch (the weights of epoch {best} were kept)")
             axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+            axes.ticklabel_format(axis="y", useOffset=False)
         open_frame(left, right)
 
     return render(draw, (9.0, 3.8))

@@ -29,6 +29,11 @@ _CAPTIONS: Mapping[str, str] = {
     "family": "The version and what was made of it: size, time of a call and quality. Grey ones are flagged.",
     "tuning": "Trials: time of a call across, quality lost upwards, size as the dot's; red: the choice, dotted: the objective.",
     "selection": "Columns that each method keeps, and how well they do.",
+    "forecasts": "Held-out windows: what was seen, what came, and what the network and the best of what costs nothing said.",
+    "forecast_errors": "Mean absolute error of each method, with its interval, and at each step ahead.",
+    "search_curves": "The search's trials epoch by epoch, and the best so far; grey ones were given up.",
+    "search_coordinates": "Each trial is a line through its choices to what it was worth; the best is red.",
+    "search_importance": "How much of the differences between trials each field explains.",
 }
 _STYLE = """
 :root{color-scheme:light dark}
@@ -50,6 +55,7 @@ def report_page(title: str, metrics: Mapping[str, float], report: Mapping[str, A
         *optimization_sections(report),
         *_pictures(attachments),
         _classes(report),
+        _baselines(report),
         _slices(report),
         _leaderboard(report),
         profile_section(attachments),
@@ -103,6 +109,18 @@ def _classes(report: Mapping[str, Any]) -> Section | None:
     rows = (report.get("evaluation") or {}).get("classes") or []
     names = ("class", "precision", "recall", "f1", "support")
     return section("Classes", table(names, [[cell(row.get(name)) for name in names] for row in rows])) if rows else None
+
+
+def _baselines(report: Mapping[str, Any]) -> Section | None:
+    evaluation = report.get("evaluation") or {}
+    rows = [row for row in evaluation.get("baselines") or [] if isinstance(row, Mapping)]
+    if not rows:
+        return None
+    names = ["method", *(name for name, value in rows[0].items() if isinstance(value, float))]
+    verdict = str((evaluation.get("improvement") or {}).get("verdict", ""))
+    told = f"The model is {verdict}." if verdict else "What costs little or nothing, on the same held-out rows."
+    shown = [[cell(row.get(name)) for name in names] for row in rows]
+    return section("Beside simpler methods", f"<p>{escape(told)}</p>" + table([name.replace("_", " ") for name in names], shown))
 
 
 def _slices(report: Mapping[str, Any]) -> Section | None:

@@ -72,7 +72,7 @@ def residual_picture(true: ArrayLike, estimates: ArrayLike, target: str) -> Pict
 
 
 def leaderboard_picture(rows: Sequence[Mapping[str, Any]], metric: str, *, higher_is_better: bool) -> Picture:
-    """A bar for each ranked family with its deviation over the folds; the chosen one stands out."""
+    """A bar for each ranked family, of which there is at least one, with its deviation over the folds; the chosen one stands out."""
     ranked = [row for row in rows if row["mean"] is not None]
 
     def draw(figure: Figure) -> None:
@@ -87,12 +87,12 @@ def leaderboard_picture(rows: Sequence[Mapping[str, Any]], metric: str, *, highe
         for place, row in zip(places, ranked, strict=True):
             end = max(row["mean"], 0.0) + row["std"]
             axes.text(end + 0.02 * reach, place, f"{row['mean']:.4g}", va="center")
-        axes.set_xlim(min(0.0, *(row["mean"] - row["std"] for row in ranked)) if ranked else 0.0, 1.18 * reach)
+        axes.set_xlim(min(0.0, *(row["mean"] - row["std"] for row in ranked)), 1.18 * reach)
         axes.set_xlabel(f"{metric}, mean and deviation over the folds ({'higher' if higher_is_better else 'lower'} is better)")
         axes.set_title("Model families")
         open_frame(axes)
 
-    return render(draw, (8.0, 1.6 + 0.42 * max(len(ranked), 1)))
+    return render(draw, (8.0, 1.6 + 0.42 * len(ranked)))
 
 
 def selection_picture(

@@ -19,11 +19,14 @@ _QUARTERS = (0.25, 0.5, 0.75)
 _RESAMPLES = 60
 
 
-def slices(columns: Mapping[str, NDArray[Any]], score: Score, *, higher_is_better: bool, seed: int = 0) -> list[dict[str, Any]]:
+def slices(
+    columns: Mapping[str, NDArray[Any]], score: Score, *, higher_is_better: bool, seed: int = 0, block: int = 1
+) -> list[dict[str, Any]]:
     """Every slice with at least ``FEWEST`` rows, the worst first: ``column``, ``value``, ``rows``, ``score``, and the interval that holds
     95 % of resampled slices as ``low`` and ``high``.
 
-    Columns are one-dimensional: numbers with NaN, or words with ``""``, for missing.
+    Columns are one-dimensional: numbers with NaN, or words with ``""``, for missing. Where ``block`` neighbours say much the same, as
+    windows of a series do, they are drawn together.
     """
     random = np.random.default_rng(seed)
     found: list[dict[str, Any]] = []
@@ -39,9 +42,27 @@ def slices(columns: Mapping[str, NDArray[Any]], score: Score, *, higher_is_bette
     found = found[:_MOST_SLICES]
     for entry in found:
         rows = entry.pop("at")
-        drawn = [score(rows[random.integers(0, len(rows), len(rows))]) for _ in range(_RESAMPLES)]
+        drawn = [score(rows[_drawn(random, len(rows), block)]) for _ in range(_RESAMPLES)]
         usable = [value for value in drawn if np.isfinite(value)] or [entry["score"]]
         entry["low"], entry["high"] = (float(end) for end in np.quantile(usable, [0.025, 0.975]))
+    return found
+
+
+def mean_slices(
+    columns: Mapping[str, NDArray[Any]], each: NDArray[Any], metric: str, *, higher_is_better: bool, seed: int = 0, block: int = 1
+) -> dict[str, Any]:
+    """``{"metric", "slices"}`` of a metric that is the mean of a value a row, such as a hit or an error; NaN is left out."""
+
+    def score(rows: Rows) -> float:
+        known = each[rows][~np.isnan(each[rows])]
+        return float(known.mean()) if len(known) else float("nan")
+
+    return {"metric": metric, "slices": slices(columns, score, higher_is_better=higher_is_better, seed=seed, block=block)}
+
+
+def _drawn(random: np.random.Generator, count: int, block: int) -> Rows:
+    starts = random.integers(0, count, -(-count // block))
+    found: Rows = ((starts[:, None] + np.arange(block)) % count).ravel()[:count]
     return found
 
 

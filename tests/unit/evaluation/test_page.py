@@ -2,8 +2,10 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
-from modelyard.evaluation.page import report_page
+import modelyard
+from modelyard.evaluation.page import _CAPTIONS, report_page
 
 RUN = {"batch_1": {"p50_us": 20.0, "p99_us": 30.0, "rows_per_second": 5e4}}
 OPTIMIZATION = {
@@ -83,6 +85,8 @@ def test_everything_that_is_known_stands_on_the_page(tmp_path):
             "intervals": {"accuracy": {"low": 0.81, "high": 0.99}},
             "calibration": {"error": 0.042, "bins": []},
             "classes": [{"class": "Adelie", "precision": 0.9, "recall": 0.8, "f1": 0.85, "support": 30}],
+            "baselines": [{"method": "counted words", "accuracy": 0.8765, "intervals": {}}],
+            "improvement": {"over": "counted words", "verdict": "better than counted words: 3.6% more are right"},
             "slices": {
                 "metric": "accuracy",
                 "slices": [{"column": "island", "value": "Dream", "rows": 25, "score": 0.71, "low": 0.6, "high": 0.8}],
@@ -92,6 +96,7 @@ def test_everything_that_is_known_stands_on_the_page(tmp_path):
     page = Tags(report_page("net@1 + int8", {"accuracy": 0.9123456}, report, tmp_path).decode())
     for told in (
         *("0.9123", "0.81", "0.042", "Adelie", "Dream", "0.71", "Forest", "mass", "last_layer", "Gemm", "20 of 100 weights", "8, 4"),
+        *("Beside simpler methods", "0.8765", "The model is better than counted words: 3.6% more are right."),
         *("flagged, and takes no alias", "slower: 2.00 times", "is kept", "fp16", "it loses too much", "4,000"),
     ):
         assert told in page.text, told
@@ -113,6 +118,8 @@ def test_what_comes_from_outside_is_text():
         "leaderboard": [{"title": wicked, "status": wicked, "note": wicked}],
         "evaluation": {
             "classes": [{"class": wicked, "precision": 1.0}],
+            "baselines": [{"method": wicked, wicked: 1.0}],
+            "improvement": {"verdict": wicked},
             "slices": {
                 "metric": wicked,
                 "slices": [{"column": wicked, "value": wicked, "rows": 30, "score": 1.0, "low": 1.0, "high": 1.0}],
@@ -131,3 +138,10 @@ def test_a_report_of_another_kind_gives_a_page_too():
     page = report_page("words@1", {"perplexity": float("inf")}, {"rows": 12, "evaluation": None, "leaderboard": []}, None).decode()
     assert "perplexity" in page
     assert "infinite" in page
+
+
+def test_every_picture_that_is_drawn_for_a_version_has_its_words():
+    sources = [path.read_text() for path in Path(modelyard.__file__).parent.rglob("*.py")]
+    drawn = {name for text in sources for name in re.findall(r'illustrator\.draw\(\s*"\w+",\s*(?:str\(place / )?"(\w+)"', text)}
+    assert {"learning_curves", "hardest_images", "family", "tuning"} <= drawn
+    assert drawn == set(_CAPTIONS)

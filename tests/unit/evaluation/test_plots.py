@@ -1,9 +1,11 @@
+import re
 import struct
 from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
 
+from modelyard.evaluation.optimizing import tuning_picture
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture
 
 rows = [
@@ -43,3 +45,11 @@ def test_only_ranked_families_get_a_bar():
     svg = pictures["leaderboard"]()["svg"].decode()
     assert "Forest" in svg
     assert "Broken" not in svg
+
+
+@pytest.mark.parametrize(("times", "told"), [((2.12, 2.4, 2.9), "2.4"), ((0.3, 40, 900), "100")])
+def test_times_of_trials_can_be_read_whether_near_or_far_apart(times, told):
+    tried = [{"title": "as it is", "p99_ms": time, "loss": 0.0, "size_bytes": 100, "best": True} for time in times]
+    texts = re.findall(r">([^<]+)</text>", tuning_picture(tried, times[1])["svg"].decode())
+    assert told in texts
+    assert sum(times[0] <= float(text) <= times[-1] for text in texts if re.fullmatch(r"[\d.]+", text)) >= 3

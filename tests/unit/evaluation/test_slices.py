@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelyard.evaluation.slices import FEWEST, slices
+from modelyard.evaluation.slices import FEWEST, mean_slices, slices
 
 
 def accuracy(right):
@@ -48,3 +48,13 @@ def test_numbers_are_cut_into_parts_that_do_not_overlap(values):
 def test_what_cannot_be_scored_and_what_is_everybody_is_left_out():
     assert slices({"x": np.repeat([1.0, 2.0], 30)}, lambda _: float("nan"), higher_is_better=True) == []
     assert slices({"x": np.ones(100)}, lambda _: 1.0, higher_is_better=True) == []
+
+
+def test_neighbours_that_say_the_same_make_a_slice_less_sure_and_unknown_errors_count_nothing():
+    errors = np.repeat(np.random.default_rng(0).normal(5, 1, 30), 10)
+    half = np.repeat(["a", "b"], 150).astype(object)
+    alone, together = (mean_slices({"half": half}, errors, "mae", higher_is_better=False, block=block)["slices"][0] for block in (1, 10))
+    assert alone["score"] == together["score"]
+    assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
+    holed = np.where(half == "a", np.nan, errors)
+    assert [entry["value"] for entry in mean_slices({"half": half}, holed, "mae", higher_is_better=False)["slices"]] == ["b"]

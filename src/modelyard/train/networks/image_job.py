@@ -21,6 +21,7 @@ from modelyard.evaluation.calibration import calibration_bins, calibration_error
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import classification_intervals
 from modelyard.evaluation.metrics import classification_metrics, confusion, per_class
+from modelyard.evaluation.slices import mean_slices
 from modelyard.train.job import Context
 from modelyard.train.networks.architectures.images import TITLES, build
 from modelyard.train.networks.device import Device, choose_device
@@ -167,6 +168,7 @@ def _evaluate(
         "confusion_matrix": {"classes": list(images.classes), "counts": counts.tolist()},
         "intervals": classification_intervals(truth, predicted, recipe.seed),
         "calibration": {"error": error, "bins": bins},
+        "slices": mean_slices(_looks(problem), (truth == chosen).astype(float), "accuracy", higher_is_better=True, seed=recipe.seed),
         "mistakes": [
             {"name": images.names[problem.test[at]], "true": images.classes[truth[at]], "predicted": images.classes[chosen[at]]}
             for at in order
@@ -174,6 +176,12 @@ def _evaluate(
         ],
     }
     return classification_metrics(truth, predicted) | {"calibration_error": error}, details
+
+
+def _looks(problem: ImageProblem) -> dict[str, NDArray[np.float64]]:
+    """What may make a held-out image hard, a number each."""
+    found = np.array([(pixels.mean(), pixels.std()) for pixels in (problem.images.pixels[row] for row in problem.test)], np.float64)
+    return {"brightness": found[:, 0], "contrast": found[:, 1]}
 
 
 def _report(problem: ImageProblem, recipe: ImageRecipe, trained: Trained) -> dict[str, Any]:

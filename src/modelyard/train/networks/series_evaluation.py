@@ -12,6 +12,7 @@ from modelyard.evaluation.forecasts import by_step, forecast_metrics, improvemen
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import classification_intervals, regression_intervals
 from modelyard.evaluation.metrics import classification_metrics, confusion, per_class, regression_metrics
+from modelyard.evaluation.slices import mean_slices
 from modelyard.train.networks.series_baselines import forecasts_to_beat, linear_map
 from modelyard.train.networks.series_data import SeriesExamples, SeriesProblem
 from modelyard.train.networks.series_scaling import WindowScaling
@@ -45,6 +46,7 @@ def _forecasts(problem: SeriesProblem, scaling: WindowScaling, predicted: Number
     illustrator.draw("forecast_errors", "forecast_errors", rows=rows, steps=steps)
     details = {
         "intervals": rows[0]["intervals"],
+        "slices": _slices(problem, _errors(truth.values, found), "mae", truth.block),
         "baselines": rows[1:],
         "improvement": {"over": best["method"], **gain, "verdict": _verdict(best["method"], gain)},
         "by_step": steps,
@@ -106,6 +108,7 @@ def _classes(problem: SeriesProblem, scaling: WindowScaling, predicted: Numbers,
         "confusion_matrix": {"classes": list(classes), "counts": counts.tolist()},
         "intervals": classification_intervals(truth, predicted, problem.recipe.seed),
         "calibration": {"error": error, "bins": bins},
+        "slices": _slices(problem, (truth == chosen).astype(np.float64), "accuracy"),
         "baselines": _baseline_classes(problem, scaling, truth),
     }
     return classification_metrics(truth, predicted) | {"calibration_error": error}, details, ("confusion_matrix", "calibration")
@@ -130,6 +133,29 @@ def _quantities(problem: SeriesProblem, scaling: WindowScaling, predicted: Numbe
     methods = {"mean": mean, "linear": linear_map(problem, scaling, starts)[:, 0]}
     details = {
         "intervals": regression_intervals(truth, found, problem.recipe.seed),
+        "slices": _slices(problem, np.abs(found - truth), "mae"),
         "baselines": [{"method": name, **regression_metrics(truth, given)} for name, given in methods.items()],
     }
     return regression_metrics(truth, found), details, ("residuals",)
+
+
+def _errors(truth: Numbers, found: Numbers) -> Numbers:
+    """The mean absolute error of each window; NaN where nobody knows any of its future."""
+    known = ~np.isnan(truth)
+    sums = np.where(known, np.abs(found - np.where(known, truth, 0.0)), 0.0).sum(axis=(1, 2))
+    counts = known.sum(axis=(1, 2))
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _slices(problem: SeriesProblem, each: Numbers, metric: str, block: int = 1) -> dict[str, Any]:
+    """By group, and by what the window shows of its first column."""
+    starts, name = problem.windows.test, problem.columns[0]
+    seen = problem.values[starts[:, None] + np.arange(problem.recipe.window), 0]
+    unknown = np.isnan(seen)
+    counts = np.maximum((~unknown).sum(axis=1), 1)
+    means = np.where(unknown, 0.0, seen).sum(axis=1) / counts
+    spread = np.sqrt(np.where(unknown, 0.0, (seen - means[:, None]) ** 2).sum(axis=1) / counts)
+    columns: dict[str, NDArray[Any]] = {f"{name}, last of the window": seen[:, -1], f"{name}, deviation in the window": spread}
+    if len(problem.series.names) > 1:
+        columns["group"] = np.array(problem.series.names, object)[problem.series.group[starts]]
+    return mean_slices(columns, each, metric, higher_is_better=metric == "accuracy", seed=problem.recipe.seed, block=block)

@@ -13,10 +13,12 @@ from modelyard.evaluation.calibration import calibration_bins, calibration_error
 from modelyard.evaluation.illustrator import Illustrator
 from modelyard.evaluation.intervals import classification_intervals, paired_interval
 from modelyard.evaluation.metrics import classification_metrics, confusion, per_class
+from modelyard.evaluation.slices import mean_slices
 from modelyard.train.networks.text_data import TextProblem
 
 _TOLD = 24
 _CHARACTERS = 200
+_MOST_COLUMNS = 20
 Numbers = NDArray[np.float64]
 Evaluated = tuple[dict[str, float], dict[str, Any], tuple[str, ...]]
 """Metrics, details, and the pictures that were drawn."""
@@ -43,6 +45,9 @@ def evaluate(problem: TextProblem, predicted: Numbers, illustrator: Illustrator)
         "confusion_matrix": {"classes": list(problem.classes), "counts": counts.tolist()},
         "intervals": classification_intervals(truth, predicted, problem.recipe.seed),
         "calibration": {"error": error, "bins": bins},
+        "slices": mean_slices(
+            _aspects(problem), (truth == chosen).astype(float), "accuracy", higher_is_better=True, seed=problem.recipe.seed
+        ),
         "baselines": rows,
         "improvement": _improvement(best, truth == chosen, truth == others[best].argmax(axis=1), problem.recipe.seed),
         "mistakes": [
@@ -57,6 +62,16 @@ def evaluate(problem: TextProblem, predicted: Numbers, illustrator: Illustrator)
         ],
     }
     return classification_metrics(truth, predicted) | {"calibration_error": error}, details, ("confusion_matrix", "calibration")
+
+
+def _aspects(problem: TextProblem) -> dict[str, NDArray[Any]]:
+    """What may make a held-out text hard: how long it is, and what the table's other columns say of it."""
+    aspects: dict[str, NDArray[Any]] = {"words of the text": np.array([len(text.split()) for text in problem.of(problem.test)], np.float64)}
+    known = {problem.recipe.text, problem.recipe.target}
+    for column in [column for column in problem.table if column.name not in known][:_MOST_COLUMNS]:
+        mine = column.take(problem.rows[problem.test])
+        aspects[column.name] = mine.values if mine.is_number else mine.texts()
+    return aspects
 
 
 def rivals(problem: TextProblem) -> dict[str, Numbers]:

@@ -50,6 +50,9 @@ def test_digits_are_learned_and_judged_on_held_out_images(digits):
     assert result["metrics"]["accuracy"] > 0.7
     interval = result["report"]["evaluation"]["intervals"]["accuracy"]
     assert interval["low"] <= result["metrics"]["accuracy"] <= interval["high"]
+    slices = result["report"]["evaluation"]["slices"]
+    assert {entry["column"] for entry in slices["slices"]} == {"brightness", "contrast"}
+    assert slices["slices"][0]["score"] <= result["metrics"]["accuracy"], "the worst first"
     assert result["classes"] == list("0123456789")
     assert result["model"] == "digits"
     rows = result["report"]["rows"]

@@ -60,6 +60,9 @@ def test_a_forecast_is_measured_beside_what_costs_nothing(climate):
     assert evaluation["improvement"]["low"] <= evaluation["improvement"]["value"] <= evaluation["improvement"]["high"]
     for name, ends in evaluation["intervals"].items():
         assert ends["low"] <= metrics[name] <= ends["high"]
+    parts = evaluation["slices"]
+    assert {entry["column"] for entry in parts["slices"]} >= {"value, last of the window", "value, deviation in the window", "group"}
+    assert parts["slices"][0]["score"] > metrics["mae"], "the worst first"
     assert report["proof"]["holds"]
     assert report["embargo"] == report["horizon"] == 6
     assert all((climate.attachments / f"{name}.png").stat().st_size for name in report["plots"])

@@ -89,6 +89,7 @@ def test_a_classifier_is_measured_beside_counted_words(novels):
     gain = evaluation["improvement"]
     assert gain["value"] == pytest.approx(metrics["accuracy"] - evaluation["baselines"][1]["accuracy"])
     assert gain["low"] <= gain["value"] <= gain["high"]
+    assert "words of the text" in {entry["column"] for entry in evaluation["slices"]["slices"]}
     mistake = evaluation["mistakes"][0]
     assert mistake["true"] != mistake["predicted"]
     assert all((novels.attachments / f"{name}.png").stat().st_size for name in novels.result["report"]["plots"])
