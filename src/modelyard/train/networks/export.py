@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 OPSET = 18
 """Old enough for widespread runtimes, new enough for everything that networks need."""
+_TALKATIVE = ("torch.onnx", "onnxscript", "onnx_ir")
+"""What tells of each step of an export; a job's log is for its owner."""
 
 
 def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, longest: int = 0) -> ModelProto:
@@ -31,7 +33,8 @@ def to_onnx(module: nn.Module, inputs: Sequence[Tensor], *, longest: int = 0) ->
     shapes: tuple[object, ...] = tuple(dict(free) for _ in inputs)
     if any(given.kind is inspect.Parameter.VAR_POSITIONAL for given in inspect.signature(module.forward).parameters.values()):
         shapes = (shapes,)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         # Deprecations between PyTorch and onnxscript are not the owner's concern; the proof decides.
         warnings.simplefilter("ignore")
