@@ -55,6 +55,8 @@ PICTURES: dict[str, tuple[Taken, ...]] = {
     "adapt-a-language-model": (Taken("learning", "writer@2 learning_curves.png"),),
     "measure-a-deployment": (Taken("bench", "penguins.svg"),),
     "share-the-machine": (Taken("policies", "policies.png"),),
+    "answer-a-file": (Taken("answers", "answers.svg"),),
+    "train-with-several-workers": (Taken("learning", "some-digits@1 learning_curves.png"),),
 }
 SIMULATION = ("--nodes", "100", "--jobs", "3000")
 
