@@ -192,18 +192,21 @@ def main() -> None:
     parser.add_argument("--gate", action="store_true", help="what the gate costs, against one that is bypassed")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="modelyard-bench-") as folder:
-        home = Path(folder) / "home"
-        subprocess.run([sys.executable, str(HERE.parent / "models.py"), folder], check=True, stdout=subprocess.DEVNULL)
-        with running_platform(home, workers=1) as platform, Client(platform.url, platform.admin_key) as client:
-            platform.json("push", f"{folder}/mlp.onnx", "--name", "mlp")
-            for name in ("mlp", "bound") if options.gate else ("mlp",):
-                platform.json("deploy", "mlp@1", "--name", name)
-            if options.gate:
-                for scope in SCOPES:
-                    platform.run("limits", "set", *scope, "1000000000/min")
-            keys = [client.keys.create().key for _ in range(KEYS if options.gate else 1)]
-        costs = uvloop.run(measure(home, keys, options))
+        keys = prepared(Path(folder), gate=options.gate)
+        costs = uvloop.run(measure(Path(folder) / "home", keys, options))
         report(costs)
+
+
+def prepared(folder: Path, *, gate: bool) -> list[str]:
+    """Publishes the model to the home ``folder/home``, with ``gate`` also under limits; keys that may call it."""
+    subprocess.run([sys.executable, str(HERE.parent / "models.py"), str(folder)], check=True, stdout=subprocess.DEVNULL)
+    with running_platform(folder / "home", workers=1) as platform, Client(platform.url, platform.admin_key) as client:
+        platform.json("push", f"{folder}/mlp.onnx", "--name", "mlp")
+        for name in ("mlp", "bound") if gate else ("mlp",):
+            platform.json("deploy", "mlp@1", "--name", name)
+        for scope in SCOPES if gate else ():
+            platform.run("limits", "set", *scope, "1000000000/min")
+        return [client.keys.create().key for _ in range(KEYS if gate else 1)]
 
 
 def report(costs: dict[str, list[float]]) -> None:

@@ -41,8 +41,11 @@ class _Bound:
     snapshot: Snapshot
     by_subject: dict[Subject, list[ServedLimit]] = field(default_factory=dict)
     plans: dict[tuple[int, int], Plan] = field(default_factory=dict)
+    """By key and deployment."""
+    alike: dict[tuple[int, int, str, tuple[Meter, ...]], Plan] = field(default_factory=dict)
+    """By deployment and limits: the calls of many keys are often bound by the same."""
     shown: dict[tuple[Meter, ...], Shown] = field(default_factory=dict)
-    """By the limits that it is about: the calls of many keys are often bound by the same."""
+    """By the limits that it is about."""
 
 
 class Limiter(Hands):
@@ -157,18 +160,24 @@ class Limiter(Hands):
             (Scope.SHARE, deployment_id, grant.workspace_id),
             *((Scope.DEPLOYMENT, deployment_id, identity) for identity in dict.fromkeys((owner_id, grant.workspace_id))),
         )
-        meters = [self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())]
-        measures = dict.fromkeys(meter.limit.measure for meter in meters)
-        groups = tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures])
-        plan = Plan(
-            tuple([meter for meter in meters if meter.limit.measure in ONE_EACH]),
-            tuple([self._varied(meter, deployment_id) for meter in meters if meter.limit.measure not in ONE_EACH]),
-            bound.shown.setdefault(tuple(meters), Shown(groups)),
-            Tariff(bound.snapshot.prices, owner_id, name),
-            not FORESEEN.isdisjoint(measures),
-        )
+        meters = tuple([self._meter(limit) for subject in subjects for limit in bound.by_subject.get(subject, ())])
+        alike = deployment_id, owner_id, name, meters
+        plan = bound.alike.get(alike)
+        if plan is None:
+            plan = bound.alike[alike] = self._plan_of(bound, *alike)
         bound.plans[grant.key_id, deployment_id] = plan
         return plan
+
+    def _plan_of(self, bound: _Bound, deployment_id: int, owner_id: int, name: str, meters: tuple[Meter, ...]) -> Plan:
+        measures = dict.fromkeys(meter.limit.measure for meter in meters)
+        groups = tuple([tuple([meter for meter in meters if meter.limit.measure is measure]) for measure in measures])
+        return Plan(
+            tuple([meter for meter in meters if meter.limit.measure in ONE_EACH]),
+            tuple([self._varied(meter, deployment_id) for meter in meters if meter.limit.measure not in ONE_EACH]),
+            bound.shown.setdefault(meters, Shown(groups)),
+            Tariff(bound.snapshot.prices, owner_id, name),
+            foreseen=not FORESEEN.isdisjoint(measures),
+        )
 
     def _varied(self, meter: Meter, deployment_id: int) -> Varied:
         measure = meter.limit.measure

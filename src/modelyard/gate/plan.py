@@ -1,9 +1,8 @@
-"""The limits that bind one key's calls of one deployment, and what such a call is likely to use."""
+"""The limits that bind a key's calls of a deployment, and what such a call is likely to use."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Final
 
@@ -67,23 +66,24 @@ class Varied:
             self.mean.learn(max(0, used - tariff.call(now_ns)) if self.money else used)
 
 
-@dataclass(slots=True)
 class Shown:
     """What callers are told who are bound by the same limits: worked out once for all of them, and again moments later."""
 
-    groups: tuple[tuple[Meter, ...], ...]
-    """The limits, by measure."""
-    standings: Standings = field(default_factory=lambda: Standings(()))
-    until: int = 0
+    __slots__ = ("groups", "standings", "until")
+
+    def __init__(self, groups: tuple[tuple[Meter, ...], ...]) -> None:
+        self.groups = groups
+        """The limits, by measure."""
+        self.standings = Standings(())
+        self.until = 0
 
 
-@dataclass(slots=True)
 class Plan:
-    """The limits that bind one key's calls of one deployment."""
+    """The limits that bind calls of one deployment with one key, or with any of several that the same limits bind."""
 
-    single: tuple[Meter, ...]
-    varied: tuple[Varied, ...]
-    shown: Shown
-    tariff: Tariff
-    foreseen: bool = False
-    """Whether any of them can be reserved better once a call is decoded."""
+    __slots__ = ("foreseen", "shown", "single", "tariff", "varied")
+
+    def __init__(self, single: tuple[Meter, ...], varied: tuple[Varied, ...], shown: Shown, tariff: Tariff, *, foreseen: bool) -> None:
+        self.single, self.varied, self.shown, self.tariff = single, varied, shown, tariff
+        self.foreseen = foreseen
+        """Whether any of them can be reserved better once a call is decoded."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Protocol
 
 import msgspec
+from mypy_extensions import mypyc_attr
 
 from modelyard.core.deployments import DeploymentState, ServedDeployment, ServedVersion
 from modelyard.core.errors import NotFound, Unavailable, did_you_mean
@@ -65,6 +65,7 @@ Submit = Callable[[Waiting], None]
 """Takes a call that fits the signature, and answers it later through its ``done``; raises Unavailable when there is no room."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Lane:
     """One version within one deployment: where its calls go, and what they count for."""
 
@@ -81,6 +82,13 @@ class Lane:
         self.statistics = statistics
         self.check = InputCheck(version.signature)
         self.view = ServedView(name="", model=version.model, number=version.number, version_id=version.id, signature=version.signature)
+
+    def lent(self, borrower_id: int) -> Lane:
+        """The same for calls of another workspace."""
+        lane = Lane(self.version, self.weight, self.batcher, self.statistics)
+        lane.submit = self.submit if self.apart is None else self.apart(borrower_id)
+        lane.apart = self.apart
+        return lane
 
 
 class Routes:
@@ -137,10 +145,7 @@ class Routes:
 
     def shared(self, borrower_id: int, name: str) -> Routes:
         """The same for the keys of another workspace, which call it ``name``."""
-        lanes = [copy(lane) for lane in self.lanes]
-        for lane in lanes:
-            if lane.apart is not None:
-                lane.submit = lane.apart(borrower_id)
+        lanes = [lane.lent(borrower_id) for lane in self.lanes]
         deployment = msgspec.structs.replace(self.deployment, workspace_id=borrower_id, name=name)
         routes = Routes(deployment, lanes, self.state, self.reason)
         routes.sticky, routes.caching, routes.turn_away = self.sticky, self.caching, self.turn_away
