@@ -21,7 +21,6 @@ help:
 	@echo "make test-compiled   the path of a call compiled to C, and its tests"
 	@echo "make check  format, lint, types, layers, budgets, generated code, links"
 	@echo "make bench  the benchmarks of benchmarks/, side by side with what they are compared to"
-	@echo "make llama  builds llama-cpp-python (C++ compiler, CMake; a quarter of an hour) and runs the tests that need it"
 	@echo "make soak | fuzz | docs | format | clean"
 
 $(VENV)/bin/python:
@@ -36,7 +35,7 @@ $(VENV)/.demo: $(VENV)/bin/python pyproject.toml
 UNUSED := /tests?/|/(plotly|databricks)/|/ray/(rllib|serve|llm)/|/transformers/models/(?!(auto|bert|bloom|distilbert|encoder_decoder|gpt2|llama|roberta)/)[^/]+/|/moto/(?!(core|s3|moto_server|utilities|moto_api|s3bucket_path|settings|instance_metadata|backend_index)/)[^/]+/
 
 $(VENV)/.test: $(VENV)/bin/python pyproject.toml
-	$(PIP) install --quiet --no-compile --editable '.[train,fast,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,ray,postgres,s3,otel,test]'
+	$(PIP) install --quiet --no-compile --editable '.[train,fast,qubo,search,sklearn,boost,catboost,torch,keras,transformers,tensorflow,mlflow,data,text,llm,llama-cpp,ray,postgres,s3,otel,test]'
 	-$(BIN)/python -m compileall -qq -j 0 -x '$(UNUSED)' $$($(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")
 	@touch $@
 
@@ -94,10 +93,6 @@ fuzz: $(VENV)/.test
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -n $(TEST_WORKERS) --timeout 3600 -m hypothesis tests/unit $(ARGS)
 	$(PIP) install --quiet --only-binary :all: atheris && for target in $(FUZZ_TARGETS); do \
 	  PYTHONPATH=tests $(BIN)/python -m fuzz.guided $$target $(FUZZ_FOLDER) -max_total_time=60 -artifact_prefix=$(FUZZ_FOLDER)/ || exit 1; done
-
-llama: $(VENV)/.test
-	$(PIP) install --quiet --editable '.[llama-cpp]'
-	$(BIN)/python -m pytest tests/contract/test_generation.py tests/integration/language/test_formats.py -k llama $(ARGS)
 
 docs: $(VENV)/.check
 	$(BIN)/python scripts/reference.py

@@ -55,7 +55,6 @@ class TestOpenVino(GenerationContract):
 @pytest.fixture(scope="module")
 def gguf_file(decoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     """As llama.cpp keeps it, its tokenizer read out of the file."""
-    pytest.importorskip("llama_cpp")
     folder = tmp_path_factory.mktemp("gguf")
     path = folder / "model.gguf"
     write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.F16, tokenizer=True)

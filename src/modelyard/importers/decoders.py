@@ -85,7 +85,7 @@ def convert_gguf_file(bench: Bench) -> Converted:
     except (Unsupported, InvalidArtifact) as refusal:
         for path in bench.made.iterdir():
             path.unlink()
-        if find_spec("llama_cpp") is None:
+        if find_spec("xllamacpp") is None:
             advice = "llama.cpp may know it: pip install 'modelyard[llama-cpp]' and push it again with --format llama_cpp"
             raise Unsupported(f"{refusal.message.rstrip('.')}; {advice}.") from None
         kept = keep_gguf_file(bench)
@@ -111,10 +111,10 @@ def keep_gguf_file(bench: Bench) -> Converted:
     return Converted(
         entry=_GGUF_ENTRY,
         format=runtime.name,
-        how=f"llama.cpp (llama-cpp-python {version('llama-cpp-python')})",
+        how=f"llama.cpp (xllamacpp {version('xllamacpp')})",
         original=_none,
         proven=proof | {"source": "llama.cpp's own tokenizer; the weights are not converted"},
-        environment={name: version(name) for name in ("llama-cpp-python", "gguf")},
+        environment={name: version(name) for name in ("xllamacpp", "gguf")},
         notes=(f"{proof['agreement']:.1%} of {proof['positions']} texts are cut into the same tokens as llama.cpp's own tokenizer cuts.",),
     )
 

@@ -9,11 +9,10 @@ import ctypes
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as library
 import numpy as np
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError
@@ -21,9 +20,10 @@ from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.edge import attempt
 from modelyard.runtimes.generative.decoder import Decoder, Logits, Piece
 from modelyard.runtimes.generative.engine import Engine, EngineOptions
+from modelyard.runtimes.generative.llama_library import ContextSize, library, new_context
 from modelyard.runtimes.generative.text import TextCodec
 
-llama_cpp: Any = library
+llama_cpp: Any = library()
 _CACHE_SHARE = 0.2
 """Of the machine's memory, for what attention keeps."""
 _MOST_CACHE = 1 << 30
@@ -37,10 +37,7 @@ class LlamaDecoder(Decoder):
     """A loaded file. Sequences that ended stay in memory until their room is needed, for others that begin alike."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        _quieted()
-        parameters = llama_cpp.llama_model_default_params()
-        parameters.n_gpu_layers = 0
-        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+        self._model = llama_cpp.llama_model_load_from_file(str(path).encode(), llama_cpp.llama_model_default_params())
         if not self._model:
             raise InvalidArtifact(
                 f"llama.cpp cannot load {path.name!r}: it is damaged, or of an architecture that this release does not know."
@@ -49,10 +46,7 @@ class LlamaDecoder(Decoder):
         self.vocabulary = llama_cpp.llama_vocab_n_tokens(self._vocabulary_of)
         self.context_length = llama_cpp.llama_model_n_ctx_train(self._model)
         self._capacity = _capacity(self._model, self.context_length)
-        self._context = llama_cpp.llama_init_from_model(self._model, self._options(threads))
-        if not self._context:
-            llama_cpp.llama_model_free(self._model)
-            raise InvalidArtifact(f"llama.cpp has no memory for {self._capacity} tokens of {path.name!r}.")
+        self._context = self._made(ContextSize(self._capacity, _MOST_SEQUENCES, _STEP_TOKENS, threads), path.name)
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = llama_cpp.llama_batch_init(_STEP_TOKENS, 0, 1)
         self._free = list(range(_MOST_SEQUENCES - 1, -1, -1))
@@ -64,20 +58,17 @@ class LlamaDecoder(Decoder):
         """Tokens that each slot has room for."""
         self._idle: OrderedDict[int, None] = OrderedDict()
 
-    def _options(self, threads: int) -> Any:
-        options = llama_cpp.llama_context_default_params()
-        options.n_ctx = self._capacity
-        options.n_seq_max = _MOST_SEQUENCES
-        options.n_batch = options.n_ubatch = _STEP_TOKENS
-        options.n_threads = options.n_threads_batch = threads
-        options.kv_unified = True
-        options.no_perf = True
-        return options
+    def _made(self, size: ContextSize, name: str) -> Any:
+        context = attempt(partial(new_context, self._model, size))
+        if context and not isinstance(context, ModelyardError):
+            return context
+        llama_cpp.llama_model_free(self._model)
+        raise context if context else InvalidArtifact(f"llama.cpp has no memory for {size.tokens} tokens of {name!r}.")
 
     def tokenize(self, text: str) -> list[int]:
         """As the library tokenizes by itself, for comparison."""
         raw = text.encode()
-        found = (llama_cpp.llama_token * (len(raw) + 8))()
+        found = (ctypes.c_int32 * (len(raw) + 8))()
         count = llama_cpp.llama_tokenize(self._vocabulary_of, raw, len(raw), found, len(found), False, False)
         return list(found[: max(0, count)])
 
@@ -206,20 +197,6 @@ def _capacity(model: Any, context_length: int) -> int:
     bytes_each: int = 2 * 2 * llama_cpp.llama_model_n_layer(model) * max(1, int(llama_cpp.llama_model_n_embd(model) * heads))
     room: int = int(min(_MOST_CACHE, machine * _CACHE_SHARE)) // bytes_each
     return max(context_length, min(room, context_length * _MOST_SEQUENCES))
-
-
-def _ignore(_level: int, _text: bytes, _data: ctypes.c_void_p) -> None:
-    """A runtime says nothing on standard error."""
-
-
-_SILENCE = llama_cpp.llama_log_callback(_ignore)
-"""Kept, because the library calls it for as long as the process lives."""
-
-
-@cache
-def _quieted() -> None:
-    llama_cpp.llama_log_set(_SILENCE, ctypes.c_void_p(0))
-    llama_cpp.llama_backend_init()
 
 
 RUNTIME = LlamaCppRuntime()

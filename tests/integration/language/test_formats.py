@@ -67,7 +67,6 @@ def test_a_gguf_file_is_converted(decoder_folder, expected, tmp_path):
 
 
 def test_a_gguf_file_is_kept_for_llama_cpp(decoder_folder, expected, tmp_path):
-    pytest.importorskip("llama_cpp")
     path = tmp_path / "words.gguf"
     write_gguf(decoder_folder, read_config(decoder_folder), path, Precision.F16, tokenizer=True)
     (made,) = imported(tmp_path / "job", {"words.gguf": path.read_bytes()}, format="llama_cpp")
