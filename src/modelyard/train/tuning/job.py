@@ -7,7 +7,8 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from modelyard.train.cores import cores
 from modelyard.train.job import Context
 from modelyard.train.recipes.parse import AnyRecipe
 from modelyard.train.recipes.search import SearchPlan
-from modelyard.train.tuning.journal import ENDED, importance, open_study, row_of
+from modelyard.train.tuning.journal import ENDED, give_up, importance, open_study, row_of
 from modelyard.train.tuning.space import check_space, varied
 from modelyard.train.tuning.worker import Order
 
@@ -96,12 +97,13 @@ def _searched(context: Context, recipe: AnyRecipe, plan: SearchPlan) -> optuna.S
         data=str(context.inputs["data"]),
         journal=str(journal),
         ends=ends,
+        attempt=uuid.uuid4().hex,
     )
     (folder / "order.json").write_bytes(msgspec.json.encode(order))
     count = min(plan.parallel or cores(), plan.trials)
     workers = [subprocess.Popen([*COMMAND, str(folder), str(number)], stdin=subprocess.DEVNULL) for number in range(count)]
     try:
-        while any(worker.poll() is None for worker in workers):
+        while _at_work(workers, study, order.attempt):
             _tell(context, study, plan)
             time.sleep(_LOOK)
     finally:
@@ -114,6 +116,15 @@ def _searched(context: Context, recipe: AnyRecipe, plan: SearchPlan) -> optuna.S
         if not any(trial.state is TrialState.COMPLETE for trial in study.get_trials(deepcopy=False)):
             raise JobFailed("The processes of the search ended without a trial; the job's log has the reason.")
     return study
+
+
+def _at_work(workers: Sequence[subprocess.Popen[bytes]], study: optuna.Study, attempt: str) -> bool:
+    """Whether any of the processes is; a trial that one was lost with has failed."""
+    ended = [worker.poll() for worker in workers]
+    for number, status in enumerate(ended):
+        if status:
+            give_up(study, attempt, number)
+    return None in ended
 
 
 def _tell(context: Context, study: optuna.Study, plan: SearchPlan) -> None:

@@ -15,6 +15,7 @@ from modelyard.train.recipes.search import SearchPlan
 
 ENDED = frozenset({TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL})
 _NAME = "search"
+_LOST = "its process ended in the middle, as it does when memory runs out"
 _WARM_UP_TRIALS = 4
 _WARM_UP_STEPS = 2
 
@@ -37,6 +38,13 @@ def open_study(journal: Path, plan: SearchPlan, seed: int, number: int = 0) -> o
     )
 
 
+def give_up(study: optuna.Study, attempt: str, number: int) -> None:
+    """Ends the trial that one of the attempt's processes left in the middle."""
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        if trial.user_attrs.get("attempt") == attempt and trial.user_attrs.get("process") == number:
+            study.tell(trial.number, state=TrialState.FAIL)
+
+
 def row_of(trial: FrozenTrial) -> dict[str, Any]:
     """A trial for people and pictures."""
     seconds = trial.duration.total_seconds() if trial.duration is not None else 0.0
@@ -48,7 +56,7 @@ def row_of(trial: FrozenTrial) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "steps": [trial.intermediate_values[at] for at in sorted(trial.intermediate_values)],
         **trial.user_attrs.get("facts", {}),
-        "note": trial.user_attrs.get("note", ""),
+        "note": trial.user_attrs.get("note", _LOST if trial.state is TrialState.FAIL else ""),
     }
 
 

@@ -5,10 +5,13 @@ Its journal is shared with the other processes; one that is killed takes nothing
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +37,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     journal: str
     ends: float
     """Time since the epoch after which no trial begins; 0 for never."""
+    attempt: str
+    """This run of the search; trials that an earlier one left in the middle are nobody's."""
 
 
 def work(folder: Path, number: int) -> None:
-    """Tries recipes until enough have ended."""
+    """Tries recipes until enough have begun."""
     order = msgspec.json.decode((folder / "order.json").read_bytes(), type=Order)
     recipe = parse_recipe(order.recipe)
     plan = plan_of(recipe)
@@ -47,12 +52,34 @@ def work(folder: Path, number: int) -> None:
     scratch.mkdir(exist_ok=True)
     judge = open_judge(Path(order.data), order.dataset, recipe, scratch)
     study = open_study(Path(order.journal), plan, recipe.seed, number)
-    while sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False)) < plan.trials and not 0 < order.ends < time.time():
-        _try(study, recipe, plan, judge)
+    while not 0 < order.ends < time.time():
+        with _turn(folder):
+            trial = begin(study, plan, order.attempt, number)
+        if trial is None:
+            break
+        _try(study, trial, recipe, plan, judge)
 
 
-def _try(study: optuna.Study, recipe: AnyRecipe, plan: SearchPlan, judge: Judge) -> None:
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One process at a time; one that dies within it gives it up."""
+    with (folder / "turn").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def begin(study: optuna.Study, plan: SearchPlan, attempt: str, number: int) -> optuna.Trial | None:
+    """A new trial of one of the attempt's processes; None where those that ended and those in the making are enough."""
+    trials = study.get_trials(deepcopy=False)
+    if sum(trial.state in ENDED or trial.user_attrs.get("attempt") == attempt for trial in trials) >= plan.trials:
+        return None
     trial = study.ask()
+    trial.set_user_attr("attempt", attempt)
+    trial.set_user_attr("process", number)
+    return trial
+
+
+def _try(study: optuna.Study, trial: optuna.Trial, recipe: AnyRecipe, plan: SearchPlan, judge: Judge) -> None:
 
     def step(epoch: int, value: float) -> None:
         trial.report(value, epoch)
