@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from torch import nn
 
 from modelyard.core.errors import JobFailed, Unsupported
@@ -12,6 +13,7 @@ from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import choose_device
 from modelyard.train.networks.distributed.order import Order, pack_order, read_order, unpack_order, write_order
 from modelyard.train.networks.lesson import Lesson, Site, learn
+from modelyard.train.networks.loop import Learner
 from modelyard.train.networks.objectives import Classes
 from modelyard.train.networks.series_data import pose_series, scaling_for
 from modelyard.train.networks.series_job import lesson_for as series_lesson_for
@@ -41,7 +43,7 @@ def test_two_workers_end_as_one_process_with_twice_the_batch_also_when_one_is_ki
     wanted = {"accumulation": 2, "optimizer": {"l1": 1e-3}}
     alone, calm, _ = trained("alone", Points(101, shaking=0), batch_size=16, **wanted)
     fatal = Fatal(tmp_path / "mark", at=10, times=int(sharded), count=101, shaking=0)
-    together, fit, told = trained("two", fatal, batch_size=8, workers=2, sharded=sharded, **wanted)
+    together, fit, told = trained("two", fatal, batch_size=8, workers=2, sharded=sharded, norms="shared", **wanted)
     assert fatal.mark.exists() == sharded, "worker 1 was killed in the middle of an epoch"
     assert fit.resumed_at == int(sharded)
     same(together, alone, rtol=1e-4, atol=1e-5)
@@ -50,6 +52,19 @@ def test_two_workers_end_as_one_process_with_twice_the_batch_also_when_one_is_ki
             assert entry[name] == pytest.approx(other[name], rel=1e-4), name
     assert told[-1][0] == 1.0
     assert "epoch 3 of 3" in told[-1][1]
+
+
+def test_two_workers_with_norms_of_their_own_end_as_one_process_with_twice_the_accumulation(trained):
+    alone, calm, _ = trained("alone", Points(96, shaking=0), batch_size=8, accumulation=2)
+    together, fit, _ = trained("two", Points(96, shaking=0), batch_size=8, workers=2, norms="own")
+    for (name, weight), other in zip(together.named_parameters(), alone.parameters(), strict=True):
+        torch.testing.assert_close(weight, other, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}")
+    assert [entry["loss"] for entry in fit.history] == pytest.approx([entry["loss"] for entry in calm.history], rel=1e-4)
+    # What norms remember is one thing for all: the module that comes home is judged as the workers judged theirs together.
+    best = fit.history[fit.best_epoch - 1]
+    assert Learner(together, Classes(), Learning(), choose_device("auto"), None, seed=0).judge(Points(50, seed=1)) == pytest.approx(
+        {name: best[name] for name in ("validation_loss", "validation_accuracy")}, rel=1e-5
+    )
 
 
 def text_lesson(kind):

@@ -24,7 +24,7 @@ from modelyard.train.networks.checkpoint import Checkpoints
 from modelyard.train.networks.device import Device, fit_threads
 from modelyard.train.networks.objectives import Objective
 from modelyard.train.networks.stepping import learning_rate, make_optimizer
-from modelyard.train.networks.team import Alone, Team, share_of
+from modelyard.train.networks.team import Alone, Team, settle, share_of
 from modelyard.train.recipes.learning import Learning
 
 logger = logging.getLogger(__name__)
@@ -141,6 +141,7 @@ class Learner:
     def judge(self, examples: Examples) -> dict[str, float]:
         """Mean loss and score on some rows, as they are."""
         loss = score = 0.0
+        self._settle()
         self.module.eval()
         with torch.no_grad():
             for rows in self._parts(np.arange(len(examples), dtype=np.intp)):
@@ -155,12 +156,23 @@ class Learner:
             logger.info(message, *values)
 
     def _check_rows(self, train: Examples, validate: Examples) -> None:
-        few = min(len(train), len(validate))
-        if few < self._team.size:
+        size = self._team.size
+        if size > 1 and (len(train) < self._fewest or len(validate) < size):
             raise InvalidRequest(
-                f"{self._team.size} workers cannot share {few} rows ({len(train)} to learn from, {len(validate)} to validate with); "
+                f"{size} workers cannot share so few rows ({len(train)} to learn from, {len(validate)} to validate with); "
                 "set learning.workers lower, or bring more data."
             )
+
+    @property
+    def _fewest(self) -> int:
+        """Rows of a batch, lest a member has none, or a norm over its own rows has only one."""
+        size = self._team.size
+        return max(2, size) if self._learning.shares_norms else 2 * size
+
+    def _settle(self) -> None:
+        """Before the module is judged or kept: members are alike in all of it then."""
+        if self._team.size > 1 and not self._learning.shares_norms:
+            settle(self.module, self._team)
 
     @property
     def _stale(self) -> bool:
@@ -197,14 +209,14 @@ class Learner:
         return torch.tensor(float(self._due and self._team.rank == 0), dtype=torch.float64, device=self._device.name)
 
     def _steps(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        return _cut(rows, self._step_rows, self._team.size)
+        return _cut(rows, self._step_rows, self._fewest)
 
     @property
     def _step_rows(self) -> int:
         return self._learning.batch_size * self._learning.accumulation * self._team.size
 
     def _parts(self, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
-        return _cut(rows, self._learning.batch_size * self._team.size, self._team.size)
+        return _cut(rows, self._learning.batch_size * self._team.size, self._fewest)
 
     def _step(self, train: Examples, rows: NDArray[np.intp], rate: float) -> Tensor:
         """One step of the optimizer; the sum of the rows' losses before it."""
@@ -240,7 +252,7 @@ class Learner:
             return network(*(tensor.to(place, non_blocking=True) for tensor in inputs)), targets.to(place, non_blocking=True)
 
     def _rate(self, rows: int, epoch: int, step: int) -> float:
-        steps = _parts_of(rows, self._step_rows, self._team.size)
+        steps = _parts_of(rows, self._step_rows, self._fewest)
         return learning_rate(self._learning, epoch * steps + step, steps)
 
     def _finite(self, loss: float) -> float:
@@ -263,12 +275,13 @@ class Learner:
             self._best = {name: value.clone() for name, value in self._team.weights(self.module).items()}
 
     def _save(self, rows: int) -> None:
+        self._settle()
         now, weights, memory = self._progress, self._team.weights(self.module), self._team.memory(self.module, self._optimizer)
         if self._team.rank != 0:
             return
         if not all(bool(torch.isfinite(value).all()) for value in weights.values() if value.is_floating_point()):
             return  # the next loss says so
-        steps = _parts_of(rows, self._step_rows, self._team.size)
+        steps = _parts_of(rows, self._step_rows, self._fewest)
         state: dict[str, Any] = {
             "module": weights,
             "optimizer": memory,
@@ -306,13 +319,13 @@ def _size(module: nn.Module) -> Tensor:
     return torch.stack([part.full_tensor() if hasattr(part, "full_tensor") else part for part in sums]).sum()
 
 
-def _cut(rows: NDArray[np.intp], size: int, members: int = 1) -> list[NDArray[np.intp]]:
-    """Parts of ``size``; a last part of a single row joins the one before it, because norms over a batch need two, and every member one."""
-    return np.split(rows, [size * part for part in range(1, _parts_of(len(rows), size, members))])
+def _cut(rows: NDArray[np.intp], size: int, fewest: int = 2) -> list[NDArray[np.intp]]:
+    """Parts of ``size``; a last part with fewer rows than it must have joins the one before it."""
+    return np.split(rows, [size * part for part in range(1, _parts_of(len(rows), size, fewest))])
 
 
-def _parts_of(rows: int, size: int, members: int) -> int:
+def _parts_of(rows: int, size: int, fewest: int) -> int:
     """How many parts ``_cut`` makes of so many rows."""
     parts = max(1, -(-rows // size))
     left = rows - (parts - 1) * size
-    return parts - 1 if parts > 1 and size > 1 and left < max(2, members) else parts
+    return parts - 1 if parts > 1 and size > 1 and left < fewest else parts

@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
 State = dict[str, Any]
@@ -84,3 +86,16 @@ class Alone(Whole):
 def share_of(rows: NDArray[np.intp], team: Team) -> NDArray[np.intp]:
     """A member's part of a batch; all members' parts are the batch."""
     return rows if team.size == 1 else np.array_split(rows, team.size)[team.rank]
+
+
+def settle(module: nn.Module, team: Team) -> None:
+    """Makes alike what norms of the members' own remember: their means.
+
+    A mean, because it is the same whenever and however often it is taken: a training that goes on ends with what it would have had.
+    """
+    norms = [norm for norm in module.modules() if isinstance(norm, _BatchNorm)]
+    apart = [buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None]
+    if apart:
+        together = team.total(torch.cat([buffer.flatten() for buffer in apart])) / team.size
+        for buffer, values in zip(apart, torch.split(together, [buffer.numel() for buffer in apart]), strict=True):
+            buffer.copy_(values.view_as(buffer))

@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from modelyard.train.recipes.part import Part
 
+_ENOUGH_FOR_A_NORM = 32
+"""Rows whose mean and variance tell enough of all rows'."""
+
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -66,10 +69,20 @@ class Learning(Part):
     """Processes that learn together, each with ``batch_size`` rows of every batch, and the cores and GPUs that the job's limits name."""
     engine: Literal["local", "ray"] = "local"
     """What starts the workers: PyTorch's launcher on this machine, or Ray Train, on the cluster that the platform's settings name."""
+    norms: Literal["auto", "shared", "own"] = "auto"
+    """Whose rows batch norms take mean and variance of where several workers learn: ``shared`` takes all workers', which makes the steps of
+    one process with so many times the batch, at two exchanges a norm and step; ``own`` takes each worker's own, as PyTorch's DDP does,
+    which makes those of one process with so many times the ``accumulation``; ``auto`` shares them where a worker's batch has fewer than 32
+    rows."""
     sharded: bool = False
     """Whether each worker holds a share of weights, gradients and the optimizer's memory only: for networks too large for one of them."""
     restarts: int = Field(default=3, ge=0, le=100)
     """How often the workers start again from the last checkpoint after one of them was lost."""
+
+    @property
+    def shares_norms(self) -> bool:
+        """Whether batch norms are over the rows of all workers."""
+        return self.norms == "shared" or (self.norms == "auto" and self.batch_size < _ENOUGH_FOR_A_NORM)
 
     @model_validator(mode="after")
     def _sensible(self) -> Learning:
@@ -77,6 +90,8 @@ class Learning(Part):
             raise ValueError("a sharded network needs workers to be shared by; set workers to 2 or more")
         if self.sharded and self.precision == "float16":
             raise ValueError("a sharded network is not trained in float16; take bfloat16")
+        if self.norms == "own" and self.workers > 1 and self.batch_size == 1:
+            raise ValueError("a worker's own norms need batches of 2 rows or more; set batch_size higher, or norms to shared")
         if self.schedule.kind == "step" and self.schedule.every > self.epochs:
             raise ValueError(f"the schedule 'step' would first fall after {self.schedule.every} epochs, and there are {self.epochs}")
         return self

@@ -126,3 +126,13 @@ def test_schedules_rise_once_and_end_where_they_should(schedule, start, end):
 @pytest.mark.parametrize(("count", "size", "parts"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (3, 4, [3]), (3, 1, [1, 1, 1]), (1, 4, [1])])
 def test_no_last_batch_is_a_single_row(count, size, parts):
     assert [len(part) for part in _cut(np.arange(count), size)] == parts
+
+
+def test_no_last_batch_leaves_a_worker_with_a_single_row():
+    assert [len(part) for part in _cut(np.arange(11), 8, 4)] == [11]
+    assert [len(part) for part in _cut(np.arange(12), 8, 4)] == [8, 4]
+
+
+@pytest.mark.parametrize(("norms", "batch", "shared"), [("auto", 31, True), ("auto", 32, False), ("shared", 512, True), ("own", 2, False)])
+def test_norms_are_shared_where_a_worker_sees_few_rows(norms, batch, shared):
+    assert Learning.model_validate({"norms": norms, "batch_size": batch}).shares_norms == shared

@@ -31,15 +31,18 @@ _SHARD_WEIGHTS = 100_000
 class Group(Whole):
     """Members that each hold the whole network; see ``Team``. Needs PyTorch's process group."""
 
-    def __init__(self, device: Device) -> None:
-        self._device = device
+    def __init__(self, device: Device, *, shared_norms: bool) -> None:
+        self._device, self._shared_norms = device, shared_norms
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self._norms = dist.new_group()
 
     def wrap(self, module: nn.Module) -> nn.Module:
         place = [torch.cuda.current_device()] if self._device.kind == "cuda" else None
-        # Buffers are alike in all members: norms are over all rows.
-        return DistributedDataParallel(share_norms(module, self._norms), device_ids=place, forward_sync_buffers=False)
+        # Buffers are not exchanged in steps: those of shared norms are alike, and of others ``settle`` takes the means.
+        return DistributedDataParallel(self._normed(module), device_ids=place, forward_sync_buffers=False)
+
+    def _normed(self, module: nn.Module) -> nn.Module:
+        return share_norms(module, self._norms) if self._shared_norms else module
 
     def total(self, values: Tensor) -> Tensor:
         summed = values.clone()
@@ -60,7 +63,7 @@ class ShardedGroup(Group):
 
     def wrap(self, module: nn.Module) -> nn.Module:
         mesh = init_device_mesh(self._device.kind, (self.size,))
-        share_norms(module, self._norms)
+        module = self._normed(module)
         for part in _parts(module):
             fully_shard(part, mesh=mesh)
         fully_shard(module, mesh=mesh)

@@ -94,7 +94,7 @@ def _meet(device: Device, place: Path) -> None:
 
 def _learn(order: Order, device: Device, post: Post) -> None:
     lesson, learning = order.lesson, order.learning
-    team = ShardedGroup(device) if learning.sharded else Group(device)
+    team = (ShardedGroup if learning.sharded else Group)(device, shared_norms=learning.shares_norms)
     learner = Learner(lesson.module, lesson.objective, learning, device, order.checkpoints, seed=lesson.seed, team=team)
 
     def report(share: float, told: str) -> None:
