@@ -92,9 +92,9 @@ def fit_preparation(table: Table, options: PreparationOptions, rows: Rows | None
 
     Raises InvalidData when nothing would be left to learn from.
     """
-    numbers = [_taken(column, rows) for column in table if column.is_number]
+    numbers = [column for column in table if column.is_number]
     categories = tuple(_category_steps(_taken(column, rows), options) for column in table if not column.is_number)
-    prepared = Preparation(_number_steps(numbers, options), categories)
+    prepared = Preparation(_number_steps(numbers, options, rows), categories)
     if not prepared.width:
         raise InvalidData(f"{table.source.name} has no feature that varies in the training rows; give more columns or rows.")
     return prepared
@@ -104,8 +104,8 @@ def _taken(column: Column, rows: Rows | None) -> Column:
     return column if rows is None else column.take(rows)
 
 
-def _number_steps(columns: list[Column], options: PreparationOptions) -> NumberSteps:
-    steps = np.array([_one_number(column.numbers(), options) for column in columns], np.float32).reshape(-1, 3)
+def _number_steps(columns: list[Column], options: PreparationOptions, rows: Rows | None) -> NumberSteps:
+    steps = np.array([_one_number(_taken(column, rows).numbers(), options) for column in columns], np.float32).reshape(-1, 3)
     return NumberSteps(tuple(column.name for column in columns), steps[:, 0].copy(), steps[:, 1].copy(), steps[:, 2].copy())
 
 

@@ -24,8 +24,9 @@ def hold_out(rows: int, share: float, seed: int, classes: Codes | None = None) -
         wanted = round(len(group) * share)
         count = min(max(wanted, 1), len(group) - 1) if len(group) > 1 else 0
         held.append(generator.permutation(group)[:count])
-    test = np.sort(np.concatenate(held)).astype(np.intp)
-    train = np.setdiff1d(np.arange(rows, dtype=np.intp), test, assume_unique=True)
+    kept = np.ones(rows, np.bool_)
+    kept[np.concatenate(held).astype(np.intp)] = False
+    train, test = np.flatnonzero(kept), np.flatnonzero(~kept)
     if not len(test) or not len(train):
         raise InvalidData(f"{rows} rows are too few to hold any out for the evaluation; give more rows.")
     return train, test

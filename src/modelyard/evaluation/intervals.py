@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from modelyard.evaluation.metrics import language_metrics
+from modelyard.evaluation.metrics import language_metrics, surprises
 
 Weights = NDArray[np.float64]
 Numbers = NDArray[np.float64]
@@ -65,8 +65,7 @@ class _Classification:
         chosen = probabilities.argmax(axis=1)
         self._cell = truth * self._classes + chosen
         self._right = (truth == chosen).astype(np.float64)
-        clipped = np.clip(probabilities, float(np.finfo(np.float32).eps), 1.0)
-        self._surprise = -np.log(clipped[np.arange(len(truth)), truth] / clipped.sum(axis=1))
+        self._surprise = surprises(truth, probabilities)
         ranked = (1,) if self._classes == 2 else tuple(range(self._classes))
         # Equal scores are one group: half of a tie counts as right.
         self._ranks = [(np.unique(probabilities[:, code], return_inverse=True)[1], truth == code) for code in ranked]

@@ -55,11 +55,16 @@ def _area(mine: NDArray[np.bool_], scores: Numbers) -> float:
     return float(hits @ (np.cumsum(others) - 0.5 * others) / (hits.sum() * others.sum()))
 
 
-def _log_loss(truth: Classes, probabilities: Numbers) -> float:
+def surprises(truth: Classes, probabilities: Numbers) -> NDArray[np.float64]:
+    """Of each row what the logarithmic loss is the mean of."""
     tiny = float(np.finfo(np.float32).eps)
     clipped = np.clip(probabilities.astype(np.float64), tiny, 1.0)
-    right = clipped[np.arange(len(truth)), truth] / clipped.sum(axis=1)
-    return float(-np.log(right).mean())
+    found: NDArray[np.float64] = -np.log(clipped[np.arange(len(truth)), truth] / clipped.sum(axis=1))
+    return found
+
+
+def _log_loss(truth: Classes, probabilities: Numbers) -> float:
+    return float(surprises(truth, probabilities).mean())
 
 
 class _Shares(NamedTuple):

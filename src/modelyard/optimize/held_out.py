@@ -162,7 +162,7 @@ class HeldOut:
         columns = {name: array.reshape(-1) for name, array in self.inputs.items() if array.size == len(array)}
         found = slices(
             columns,
-            lambda rows: slice_score(self.task, metric, *self._flat(rows, predicted)),
+            slice_score(metric, self.truth, predicted),
             higher_is_better=HIGHER_IS_BETTER[metric],
             seed=self.seed,
         )
@@ -172,11 +172,6 @@ class HeldOut:
         if self.task is Task.REGRESSION:
             return outputs["prediction"].reshape(self.truth.shape).astype(np.float64)
         return outputs["probabilities"].astype(np.float64)
-
-    def _flat(self, rows: NDArray[np.intp], predicted: NDArray[np.float64]) -> tuple[NDArray[Any], NDArray[np.float64]]:
-        """Truth and prediction of some rows; a forecast's row holds all of its steps."""
-        truth, found = self.truth[rows], predicted[rows]
-        return (truth.reshape(-1), found.reshape(-1)) if self.task is Task.REGRESSION else (truth, found)
 
     def compare(self, parent: Outputs, child: Outputs) -> dict[str, Any]:
         """The deciding metric of both and the child's loss, each with the interval that holds 95 % of resampled sets of rows.

@@ -59,9 +59,13 @@ class Problem:
         """The same with these columns only."""
         return replace(self, features=self.features.select(names))
 
+    def fold_count(self, wanted: int | None) -> int:
+        """How many folds the cross-validation has."""
+        return wanted or (3 if len(self.train) > _MANY_ROWS else 5)
+
     def folds(self, wanted: int | None) -> list[tuple[Rows, Rows]]:
         """The cross-validation's splits of the training rows, as row numbers of the whole table."""
-        count = wanted or (3 if len(self.train) > _MANY_ROWS else 5)
+        count = self.fold_count(wanted)
         classes = self.values[self.train].astype(np.intp) if self.task is Task.CLASSIFICATION else None
         return [(self.train[fit], self.train[check]) for fit, check in folds(len(self.train), count, self.seed, classes)]
 

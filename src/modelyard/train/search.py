@@ -109,7 +109,7 @@ class Search:
         self._report = report
         self._options = recipe.preparation_options()
         self._folds = problem.folds(recipe.folds)
-        self._prepared: list[tuple[PreparedRows, Matrix] | None] = [None] * len(self._folds)
+        self._prepared: dict[int, tuple[PreparedRows, Matrix]] = {}
         # Features once prepared: known only after a fit, and close to equal in all folds.
         first, _ = self._fold(0)
         self.features = first.features.shape[1]
@@ -205,15 +205,18 @@ class Search:
         return len(self._folds) if bytes_all <= _CACHE_BYTES else 1
 
     def _fold(self, at: int) -> tuple[PreparedRows, Matrix]:
-        """A fold's training rows, and its check rows prepared the same way."""
-        kept = self._prepared[at]
-        if kept is None:
+        """A fold's training rows, and its check rows prepared the same way; kept, in place of others where not all can be."""
+        if at not in self._prepared:
+            if self._prepared and self._kept_folds == 1:
+                self._prepared.clear()
             fit, check = self._folds[at]
             prepared = prepare_rows(self.problem, self._options, fit)
-            kept = (prepared, prepared.preparation.transform(self.problem.features, check))
-            if at == 0 or self._kept_folds > 1:
-                self._prepared[at] = kept
-        return kept
+            self._prepared[at] = (prepared, prepared.preparation.transform(self.problem.features, check))
+        return self._prepared[at]
+
+    def _order(self) -> list[int]:
+        """The folds, beginning with those that are ready."""
+        return sorted(range(len(self._folds)), key=lambda at: at not in self._prepared)
 
     def _try(self, trainer: Trainer, settings: Settings) -> Trial:
         """One trial over all folds."""
@@ -221,13 +224,9 @@ class Search:
         ties: list[float] = []
         seconds: list[float] = []
         try:
-            for at, (fit, check) in enumerate(self._folds):
-                prepared, features = self._fold(at)
-                shape = shape_of(self.problem, len(fit), prepared.features.shape[1], self.threads)
-                began = time.perf_counter()
-                model = fit_model(trainer, settings, shape, prepared)
-                seconds.append(time.perf_counter() - began)
-                score, tie = self._score(model.predict_prepared(features), check)
+            for at in self._order():
+                score, tie, spent = self._try_fold(trainer, settings, at)
+                seconds.append(spent)
                 if score is not None:
                     scores.append(score)
                     ties.append(tie)
@@ -237,6 +236,16 @@ class Search:
         if not scores:
             return Trial(settings, note=f"no fold gives {self.problem.metric}")
         return Trial(settings, tuple(scores), tuple(ties), statistics.fmean(seconds))
+
+    def _try_fold(self, trainer: Trainer, settings: Settings, at: int) -> tuple[float | None, float, float]:
+        """The two scores, and the seconds that the fit took."""
+        prepared, features = self._fold(at)
+        rows, width = prepared.features.shape
+        shape = shape_of(self.problem, rows, width, self.threads)
+        began = time.perf_counter()
+        model = fit_model(trainer, settings, shape, prepared)
+        seconds = time.perf_counter() - began
+        return *self._score(model.predict_prepared(features), self._folds[at][1]), seconds
 
     def _score(self, predicted: Any, rows: Rows) -> tuple[float | None, float]:
         """The metric that decides and the one that breaks ties."""

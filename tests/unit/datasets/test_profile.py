@@ -1,5 +1,9 @@
+from collections import Counter
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelyard.datasets.builders import encode
 from modelyard.datasets.profile import profile_column
@@ -32,3 +36,13 @@ def test_a_word_among_numbers_is_told_but_not_a_word_among_words():
     codes = np.array([0, 1, 2], np.int32)
     assert profile_column(encode("x", codes, ["1", "2", "oops"], frozenset(), note="told")).note == "told"
     assert profile_column(encode("x", codes, ["a", "b", "1"], frozenset(), note="told")).note == ""
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=120))
+def test_the_most_frequent_values_come_first_and_the_smaller_of_equally_frequent_ones(numbers):
+    counts = Counter(numbers)
+    ten = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))[:10]
+    found = profile_column(Column("x", np.array(numbers, float)))
+    assert found.top == (tuple((str(value), count) for value, count in ten) if len(counts) < len(numbers) else ())
+    words = profile_column(encode("x", np.array(numbers, np.int32), [f"{value:02d}" for value in range(31)], frozenset()))
+    assert words.top == tuple((f"{value:02d}", count) for value, count in ten)

@@ -2,6 +2,7 @@ import pytest
 
 from modelyard.core.errors import InvalidRequest, JobFailed, NotFound, TooLarge
 from modelyard.train import search as module
+from modelyard.train.model import prepare_rows
 from modelyard.train.recipes.parse import parse_table_recipe as parse_recipe
 from modelyard.train.search import Search, Standing
 
@@ -91,12 +92,15 @@ def test_a_table_over_the_memory_budget_is_refused(search_of, monkeypatch):
 
 
 def test_large_tables_are_prepared_fold_by_fold(search_of, monkeypatch):
-    recipe = {"target": "species", "families": ["logistic"], "budget": {"trials": 1}}
+    recipe = {"target": "species", "families": ["logistic"], "folds": 3, "budget": {"trials": 2}}
     kept = search_of(**recipe).run()[0].mean
+    made = []
     monkeypatch.setattr(module, "_CACHE_BYTES", 1)
+    monkeypatch.setattr(module, "prepare_rows", lambda *given: made.append(prepare_rows(*given)) or made[-1])
     search = search_of(**recipe)
     assert search.run()[0].mean == kept
-    assert sum(fold is not None for fold in search._prepared) == 1
+    assert len(search._prepared) == 1
+    assert len(made) == 5, "the second trial begins with the fold that the first ended with"
 
 
 def test_the_log_tells_a_family_in_words():
