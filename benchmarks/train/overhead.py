@@ -1,6 +1,7 @@
 """What Modelyard adds to a scikit-learn search: the same families, settings, folds, metric and threads, with and without it.
 
-    python benchmarks/train/overhead.py [--rounds 3] [--tables penguins,generated,large] [--rows 1000000]
+    python benchmarks/train/overhead.py [--rounds 3] [--tables penguins,generated,large] [--ways …]
+                                         [--rows 1000000] [--iterations 100]
 
 Three ways, each run in a process of its own, interleaved, medians of per-round ratios:
 
@@ -8,11 +9,12 @@ Three ways, each run in a process of its own, interleaved, medians of per-round 
 - ``bare``: the quickest loop without Modelyard: each fold is prepared once and shared by all families, nothing else is done.
 - ``modelyard``: ``train.job.run``: the same, and profile, leaderboard, ONNX graph, proof, pictures, report.
 
-``large`` is a Parquet file of 30 columns that boosting learns, in three folds and once on all.
+``large`` is a Parquet file of 30 columns that boosting learns, in three folds and once on all. Fewer ``--iterations`` of it take less time,
+and make what is added a larger share.
 
 ``work`` is without imports, ``process`` is everything from start to exit (all three import skl2onnx, which comes with the families' table),
-``cpu`` is processor time of the process and of those that it started, ``memory`` the most that it held, and the largest of those that it
-started, together.
+``cpu`` is processor time of the process and of those that it started, ``memory`` the most that it and those that it started held at a time:
+proportional set sizes, looked at ten times a second.
 """
 
 from __future__ import annotations
@@ -74,12 +76,13 @@ def large(rows: int, numbers: int = 24, words: int = 6) -> Path:
     return path
 
 
-def table(name: str, rows: int) -> tuple[Path, dict]:
+def table(name: str, rows: int, iterations: int) -> tuple[Path, dict]:
     """File and recipe."""
     if name == "penguins":
         return ROOT / "examples/data/penguins.csv", {"target": "species"}
     if name == "large":
-        return large(rows), {"target": "y", "families": ["boosting"], "folds": 3, "budget": {"trials": 1}}
+        settings = {"boosting": {"max_iter": iterations}}
+        return large(rows), {"target": "y", "families": ["boosting"], "folds": 3, "settings": settings, "budget": {"trials": 1}}
     return generated(), {"target": "y", "budget": {"trials": 1}}
 
 
@@ -164,54 +167,77 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     numbers, words, labels = read_plainly(path, recipe["target"])
     classes, y = np.unique(labels, return_inverse=True)
     train, test = train_test_split(np.arange(len(y)), test_size=0.2, random_state=0, stratify=y)
-    whole = prepared(numbers, words, train, test)
-    features = whole[0].shape[1]
-    shape = Shape(Task.CLASSIFICATION, len(train), features, len(classes), 0, threads_for(len(train), features))
     splitter = StratifiedKFold(recipe.get("folds", 3 if len(train) > 10_000 else 5), shuffle=True, random_state=0)
     folds = [(train[fit], train[check]) for fit, check in splitter.split(train, y[train])]
-    ready: dict[int, tuple] = {}
+    ready: dict[int, tuple] = {0: prepared(numbers, words, *folds[0])}
+    features = ready[0][0].shape[1]
+    shape = Shape(Task.CLASSIFICATION, len(train), features, len(classes), 0, threads_for(len(train), features))
     best, trials = None, 0
     with threadpool_limits(limits=shape.threads):
-        for trainer in trainers.values():
+        for name, trainer in trainers.items():
             if Task.CLASSIFICATION not in trainer.tasks or trainer.reluctance(shape):
                 continue
-            for settings in trainer.candidates(shape)[: recipe.get("budget", {}).get("trials", 2)]:
+            for candidate in trainer.candidates(shape)[: recipe.get("budget", {}).get("trials", 2)]:
+                settings = dict(candidate) | recipe.get("settings", {}).get(name, {})
                 trials += 1
                 scores = []
                 for at, (fit, check) in enumerate(folds):
                     rows = Shape(shape.task, len(fit), features, shape.classes, 0, shape.threads)
                     estimator = trainer.estimator(settings, rows)
-                    if at not in ready or not once:
+                    if at not in ready:
                         ready[at] = prepared(numbers, words, fit, check)
                     seen, unseen = ready[at]
                     chosen = estimator.fit(seen, y[fit]).predict_proba(unseen)
+                    if not once or len(train) > 100_000:
+                        seen = unseen = None
+                        ready.clear()  # as who looks at memory does
                     scores.append(metrics.f1_score(y[check], chosen.argmax(axis=1), average="macro"))
                 score = np.mean(scores)
                 if best is None or score > best[0]:
                     best = (score, trainer, settings)
-        predicted = best[1].estimator(best[2], shape).fit(whole[0], y[train]).predict_proba(whole[1])
+        seen = unseen = None
+        ready.clear()
+        seen, unseen = prepared(numbers, words, train, test)
+        predicted = best[1].estimator(best[2], shape).fit(seen, y[train]).predict_proba(unseen)
     found = {"accuracy": metrics.accuracy_score(y[test], predicted.argmax(axis=1)), "log_loss": metrics.log_loss(y[test], predicted)}
     return {"work": time.perf_counter() - began, "metrics": found, "trials": trials}
 
 
-def child(way: str, name: str, rows: int) -> None:
+def child(way: str, name: str, rows: int, iterations: int) -> None:
     import resource
     import warnings
 
     warnings.simplefilter("ignore")
-    path, recipe = table(name, rows)
+    path, recipe = table(name, rows, iterations)
     done = with_modelyard(path, recipe) if way == "modelyard" else without_modelyard(path, recipe, once=way == "bare")
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     done["cpu"] = sum(one.ru_utime + one.ru_stime for one in used)
-    done["memory"] = sum(one.ru_maxrss for one in used) / 1024
     print(json.dumps(done))
 
 
-def once(way: str, name: str, rows: int) -> dict:
-    began = time.perf_counter()
-    command = [sys.executable, __file__, "--rows", str(rows), "--child", way, name]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1]) | {"process": time.perf_counter() - began}
+def once(way: str, name: str, rows: int, iterations: int) -> dict:
+    began, most = time.perf_counter(), 0.0
+    command = [sys.executable, __file__, "--rows", str(rows), "--iterations", str(iterations), "--child", way, name]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        while process.poll() is None:
+            most = max(most, held(process.pid))
+            time.sleep(0.1)
+        if process.returncode:
+            raise SystemExit(f"{way} of {name} ended with {process.returncode}")
+        done = json.loads(process.stdout.read().splitlines()[-1])
+    return done | {"process": time.perf_counter() - began, "memory": most}
+
+
+def held(process: int) -> float:
+    """MiB of a process and of all that it started."""
+    try:
+        place = Path(f"/proc/{process}")
+        rollup = (place / "smaps_rollup").read_text()
+        children = [int(child) for task in (place / "task").iterdir() for child in (task / "children").read_text().split()]
+    except (OSError, ValueError):
+        return 0.0
+    own = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+    return own / 1024 + sum(held(child) for child in children)
 
 
 def main() -> None:
@@ -219,22 +245,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tables", default="penguins,generated")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the table 'large'")
-    parser.add_argument("--ways", default=",".join(WAYS))
+    parser.add_argument("--iterations", type=int, default=100, help="of boosting on the table 'large'")
+    parser.add_argument("--ways", default=",".join(WAYS), help="modelyard and one or both of the others")
     parser.add_argument("--child", nargs=2)
     arguments = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
+    if arguments.child and arguments.child[0] == "make":
+        table(arguments.child[1], arguments.rows, arguments.iterations)
+        return
     if arguments.child:
-        child(*arguments.child, arguments.rows)
+        child(*arguments.child, arguments.rows, arguments.iterations)
         return
     report, ways = {}, arguments.ways.split(",")
     figures = ("work", "process", "cpu", "memory")
     heads = "".join(f"{title:>14}" for title in ("work s", "process s", "cpu s", "memory MiB"))
     print(f"{'table':<12}{'way':<12}{heads}   ours / this: work, process, cpu, memory; held-out accuracy")
     for name in arguments.tables.split(","):
+        make = [
+            "--rows",
+            str(arguments.rows),
+            "--child",
+            "make",
+            name,
+        ]  # in a process of its own, because it holds the table more than once
+        subprocess.run([sys.executable, __file__, *make], check=True)
         if name != "large":
-            once("bare", name, arguments.rows)  # Warms the disk cache.
-        table(name, arguments.rows)
-        rounds = [{way: once(way, name, arguments.rows) for way in ways} for _ in range(arguments.rounds)]
+            once("bare", name, arguments.rows, arguments.iterations)  # Warms the disk cache.
+        rounds = [{way: once(way, name, arguments.rows, arguments.iterations) for way in ways} for _ in range(arguments.rounds)]
         report[name] = {"rounds": rounds}
         for way in ways:
             middle = {key: statistics.median(turn[way][key] for turn in rounds) for key in figures}
