@@ -16,6 +16,7 @@ from modelyard.core.access import Grant
 from modelyard.core.clock import Clock
 from modelyard.core.refusals import Entries, Refusal, Why, gather
 from modelyard.store.line_files import LineFile
+from modelyard.store.scribe import Behind, at_once
 
 logger = logging.getLogger(__name__)
 WRITE_SECONDS = 0.5
@@ -28,10 +29,14 @@ _LONGEST = 500
 
 
 class Refusals:
-    """Of one process; safe to use from several threads. ``later`` runs something after so many seconds."""
+    """Of one process; safe to use from several threads. ``later`` runs something after so many seconds, from any thread too; files are
+    written ``behind`` that.
+    """
 
-    def __init__(self, file: LineFile, clock: Clock, later: Callable[[float, Callable[[], None]], object]) -> None:
-        self._file, self._clock, self._later = file, clock, later
+    def __init__(
+        self, file: LineFile, clock: Clock, later: Callable[[float, Callable[[], None]], object], behind: Behind = at_once
+    ) -> None:
+        self._file, self._clock, self._later, self._behind = file, clock, later, behind
         self._lock = threading.Lock()
         self._entries: Entries = {}
         self._told = False
@@ -64,21 +69,28 @@ class Refusals:
             first = not self._entries
             gather(self._entries, refusal, MOST)
         if first:
-            self._later(WRITE_SECONDS, self.write)
+            self._later(WRITE_SECONDS, self._due)
 
     def write(self) -> None:
-        """Writes down what was noted; what cannot be written is kept, and tried again."""
+        """Writes down what was noted; what cannot be written is kept, and tried again. Nobody who notes waits for it."""
         with self._lock:
-            if not self._entries:
-                return
-            lines = b"".join(msgspec.json.encode(refusal) + b"\n" for refusal in self._entries.values())
-            try:
-                self._file.append(lines)
-            except OSError as error:
-                if not self._told:
-                    logger.error("Refusals cannot be written down for the audit log now: %s", error.strerror)  # noqa: TRY400
-                self._told = True
-                self._later(AGAIN_SECONDS, self.write)
-                return
-            self._told = False
-            self._entries = {}
+            entries, self._entries = self._entries, {}
+        if not entries:
+            return
+        try:
+            self._file.append(b"".join([msgspec.json.encode(refusal) + b"\n" for refusal in entries.values()]))
+        except OSError as error:
+            with self._lock:
+                newer, self._entries = self._entries, entries
+                for refusal in newer.values():
+                    gather(self._entries, refusal, MOST)
+            if not self._told:
+                logger.error("Refusals cannot be written down for the audit log now: %s", error.strerror)  # noqa: TRY400
+            self._told = True
+            self._later(AGAIN_SECONDS, self._due)
+            return
+        self._told = False
+
+    def _due(self) -> None:
+        if not self._behind(self.write):
+            self._later(WRITE_SECONDS, self._due)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import logging.handlers
+import queue
 import re
 import sys
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 MAX_BYTES = 16 * 2**20
 KEPT_FILES = 3
+MOST_WAITING = 10_000
+"""Lines that may wait for a disk."""
 
 
 def redact(text: str) -> str:
@@ -65,10 +68,44 @@ class TextFormatter(logging.Formatter):
         return redact(super().format(record))
 
 
-def configure(process: str, level: str, folder: Path | None, stream: TextIO | None = None) -> None:
+class Behind(logging.handlers.QueueHandler):
+    """Hands lines to a thread that writes them to ``target``, so that who logs never waits for a disk.
+
+    While ``most`` wait, further ones are dropped, and counted in the next one that is written. ``close`` writes what waits.
+    """
+
+    def __init__(self, target: logging.Handler, most: int = MOST_WAITING) -> None:
+        self._lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        super().__init__(self._lines)
+        self.setFormatter(target.formatter)
+        target.setFormatter(None)  # what comes to it is a whole line
+        self._target, self._most, self._lost = target, most, 0
+        self._writer: logging.handlers.QueueListener | None = logging.handlers.QueueListener(self._lines, target)
+        self._writer.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Takes a line."""
+        if self._lines.qsize() >= self._most:
+            self._lost += 1
+            return
+        if self._lost:
+            record.dropped, self._lost = self._lost, 0
+        super().emit(record)
+
+    def close(self) -> None:
+        """Writes what waits, and ends."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.stop()
+            self._target.close()
+        super().close()
+
+
+def configure(process: str, level: str, folder: Path | None, stream: TextIO | None = None, *, behind: bool = False) -> None:
     """Sends this process's log to ``folder/<process>.log`` (rotated), and warnings and worse also to ``stream``.
 
-    Called once by an entry point. Without a folder everything goes to the stream (standard error by default).
+    Called once by an entry point. Without a folder everything goes to the stream (standard error by default). With ``behind`` the file
+    is written by a thread of its own; such a process calls ``logging.shutdown`` before it ends in any unusual way.
     """
     root = logging.getLogger()
     for handler in list(root.handlers):
@@ -79,7 +116,7 @@ def configure(process: str, level: str, folder: Path | None, stream: TextIO | No
     if folder is not None:
         file = logging.handlers.RotatingFileHandler(folder / f"{process}.log", maxBytes=MAX_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
         file.setFormatter(formatter)
-        root.addHandler(file)
+        root.addHandler(Behind(file) if behind else file)
     if folder is None or stream is not None:
         console = logging.StreamHandler(stream or sys.stderr)
         console.setFormatter(formatter)

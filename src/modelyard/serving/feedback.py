@@ -21,7 +21,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedbackFile:
-    """Where one worker writes reports."""
+    """Where one worker writes reports, from any thread."""
 
     def __init__(self, folder: Path, slot: int) -> None:
         self._file = LineFile(folder, str(slot))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import threading
+
 import msgspec
 import pytest
 
@@ -126,6 +128,41 @@ def test_a_flood_of_different_callers_is_bounded_and_counted(store, folder, cloc
     assert len(told) == 15
     assert sum(times for *_, times in told) == 200
     assert next(times for actor, _, times in told if actor == "several") == 186
+
+
+def test_nobody_who_notes_waits_for_the_disk(store, folder, clock, intake):
+    waiting, behind = [], []
+
+    class Slow(LineFile):
+        def append(self, lines):
+            noted.note(refusal(place="GET /y"))  # comes while the disk takes its time, from another thread
+            super().append(lines)
+
+    noted = Refusals(Slow(folder, "0"), clock, lambda _, due: waiting.append(due), lambda work: len(behind) < 1 and not behind.append(work))
+    noted.note(refusal())
+    behind.append(None)  # too much waits for the disk already
+    waiting.pop(0)()
+    assert behind.pop() is None
+    waiting.pop(0)()
+    thread = threading.Thread(target=behind.pop(), daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert intake.take() == 1
+    assert len(waiting) == 1  # for what came meanwhile
+
+
+def test_what_cannot_be_written_is_told_with_what_comes_later(store, folder, clock, intake, caplog):
+    noted, waiting = worker(folder, clock)
+    noted.note(refusal())
+    place = folder.rename(folder.with_name("away"))
+    waiting.pop(0)()
+    assert "cannot be written down" in caplog.text
+    noted.note(refusal())
+    place.rename(folder)
+    waiting.pop(0)()
+    intake.take()
+    assert [times for *_, times in rows(store)] == [2]
 
 
 def test_half_a_line_of_a_killed_process_is_left_out(store, folder, clock, intake, caplog):

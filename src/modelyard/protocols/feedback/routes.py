@@ -1,10 +1,11 @@
-"""``POST /v1/deployments/{name}/feedback``: how an answer turned out, by its request id."""
+"""``POST /v1/deployments/{name}/feedback``: how an answer turned out, by its request id. Written in threads: calls wait for no disk."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
+from concurrent.futures import Executor
 
 import msgspec
 
@@ -13,6 +14,7 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
+from modelyard.protocols.disk import later
 from modelyard.protocols.records.errors import JSON, error_reply
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.serving.feedback import Report
@@ -26,8 +28,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Feedback:
-    def __init__(self, write: Callable[[Report], None], clock: Clock) -> None:
-        self._write, self._clock = write, clock
+    def __init__(self, write: Callable[[Report], None], clock: Clock, threads: Executor | None) -> None:
+        self._write, self._clock, self._threads = write, clock, threads
 
     def report(self, call: Call) -> None:
         """202 once the report is written down; a report of a call that is not known is dropped later."""
@@ -47,13 +49,13 @@ class _Feedback:
         value = float(body.outcome)
         if not math.isfinite(value):
             raise InvalidRequest("'outcome' must be true, false or a finite number.")
-        self._write(Report(request_id=request_id, workspace_id=call.grant.workspace_id, value=value, time_ns=self._clock.time_ns()))
-        call.reply(202, JSON, b'{"accepted":true}')
+        report = Report(request_id=request_id, workspace_id=call.grant.workspace_id, value=value, time_ns=self._clock.time_ns())
+        later(call, self._threads, lambda: self._write(report), lambda _: call.reply(202, JSON, b'{"accepted":true}'))
 
 
-def create_protocol(write: Callable[[Report], None], clock: Clock) -> Protocol:
-    """The protocol; ``write`` keeps a report, or raises Unavailable."""
-    route = _Feedback(write, clock).report
+def create_protocol(write: Callable[[Report], None], clock: Clock, threads: Executor | None = None) -> Protocol:
+    """The protocol; ``write`` keeps a report, or raises Unavailable, and runs in one of ``threads`` (None: the loop's own)."""
+    route = _Feedback(write, clock, threads).report
     return Protocol(
         "feedback",
         ProtocolId.RECORDS,
