@@ -32,9 +32,10 @@ def worker(descriptor: int, way: str, slot: int, board: str, workers: int, compu
     """Serves until SIGTERM, then prints how many requests it answered."""
     import uvloop
 
+    from modelyard.server.balance import LoadBoard
     from modelyard.server.fronts.http1 import Http1Front
     from modelyard.server.fronts.limits import FrontConfig
-    from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
+    from modelyard.server.listen import Acceptor, inherit_listener
 
     headers = ((b"content-type", b"application/json"),)
     answered = 0

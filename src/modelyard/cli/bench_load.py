@@ -6,13 +6,14 @@ usage: python -m modelyard.cli.bench_load < PLAN > RESULT      (both JSON; ``cli
 from __future__ import annotations
 
 import asyncio
-import ssl
 import sys
 import time
 from typing import cast
 
 import msgspec
 import uvloop
+
+from modelyard.sdk.trust import socket_of, tls
 
 HEAD_END = b"\r\n\r\n"
 
@@ -44,10 +45,11 @@ class LoadResult(msgspec.Struct, kw_only=True):
 
 
 class _Caller(asyncio.Protocol):
-    """One connection."""
+    """One connection after the other: where the server says that an answer is the last, the next call goes over a new one."""
 
     def __init__(self, load: _Load) -> None:
         self._load = load
+        self._last = False
         self._data = b""
         self._length = -1
         self._status = 0
@@ -56,6 +58,7 @@ class _Caller(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
+        self._load.open.add(self.transport)
         self._send()
 
     def _send(self) -> None:
@@ -72,14 +75,24 @@ class _Caller(asyncio.Protocol):
             head = self._data[:end].lower()
             self._status = int(head[9:12])
             at = head.find(b"content-length:")
+            self._last = b"\r\nconnection: close" in head
             self._length = (int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0) + end + len(HEAD_END)
         if len(self._data) >= self._length:
             body, self._data, self._length = self._data, b"", -1
             self._load.answered(self._status, (time.perf_counter_ns() - self._began) // 1000, body)
-            self._send()
+            if not self._last:
+                self._send()
+            elif self.transport is not None:
+                self.transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._load.over:
+        if self.transport is not None:
+            self._load.open.discard(self.transport)
+        if self._load.over:
+            return
+        if self._last and error is None:
+            self._load.connect()
+        else:
             self._load.broken(f"the connection ended: {error or 'the server closed it'}")
 
 
@@ -91,6 +104,9 @@ class _Load:
         self._counting = False
         self._left = plan.connections
         self._stop = asyncio.Event()
+        self._secure = tls() if plan.tls else None
+        self.open: set[asyncio.Transport] = set()
+        self._opening: set[asyncio.Task[None]] = set()
 
     def answered(self, status: int, taken_us: int, body: bytes) -> None:
         if not self._counting or self.over:
@@ -104,21 +120,40 @@ class _Load:
             self.result.first_failure = self.result.first_failure or body.partition(HEAD_END)[2].decode(errors="replace")[:300]
 
     def broken(self, why: str) -> None:
+        if self.over:
+            return
         self.result.failed += 1
         self.result.first_failure = self.result.first_failure or why
         self._left -= 1
         if not self._left:
             self._stop.set()
 
+    def connect(self) -> None:
+        """Opens one more connection."""
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _connect(self) -> None:
+        host, port, loop = self.plan.host, self.plan.port, asyncio.get_running_loop()
+        path = socket_of(host)
+        try:
+            if path:
+                await loop.create_unix_connection(lambda: _Caller(self), path)
+            else:
+                await loop.create_connection(lambda: _Caller(self), host, port, ssl=self._secure)
+        except OSError as error:
+            self.broken(f"{path or f'{host}:{port}'} cannot be reached: {error}")
+
     async def run(self) -> LoadResult:
-        plan, loop = self.plan, asyncio.get_running_loop()
-        secure = ssl.create_default_context() if plan.tls else None
-        made = [await loop.create_connection(lambda: _Caller(self), plan.host, plan.port, ssl=secure) for _ in range(plan.connections)]
+        plan = self.plan
+        for _ in range(plan.connections):
+            await self._connect()
         await self._wait(plan.warm_seconds)
         self._counting, began = True, time.perf_counter()
         await self._wait(plan.seconds)
         self.over, self.result.seconds = True, time.perf_counter() - began
-        for transport, _ in made:
+        for transport in tuple(self.open):
             transport.close()
         return self.result
 
@@ -134,10 +169,7 @@ def main() -> int:
     async def run() -> LoadResult:
         return await _Load(plan).run()
 
-    try:
-        result = uvloop.run(run())
-    except OSError as error:
-        result = LoadResult(failed=plan.connections, first_failure=f"{plan.host}:{plan.port} cannot be reached: {error}")
+    result = uvloop.run(run())
     sys.stdout.buffer.write(msgspec.json.encode(result))
     return 0
 

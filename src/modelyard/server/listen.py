@@ -8,9 +8,9 @@ One socket is shared by all workers. The other way, a socket with SO_REUSEPORT f
 - With SO_REUSEPORT a second instance of the same user can share the port by mistake. Here its bind fails.
 
 What a shared socket lacks is balance: every idle worker wakes up and the quickest takes all that wait. ``Acceptor`` mends that: it takes
-one connection per turn of the loop, and lets a worker with fewer connections go first, as ``LoadBoard`` tells. Measured with two
-workers and 32 connections, busiest over mean: 1.9 shared without it, 1.2 with a socket each, 1.0 to 1.2 shared with it; with two
-connections 2.0, 1.0 or 2.0 by luck, and 1.0.
+one connection per turn of the loop, and lets a worker with less work or fewer connections go first, as ``LoadBoard`` tells. Measured
+with two workers and 32 connections, busiest over mean: 1.9 shared without it, 1.2 with a socket each, 1.0 to 1.2 shared with it; with two
+connections 2.0, 1.0 or 2.0 by luck, and 1.0. Connections that bring unequal work are another matter: ``balance.py``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import functools
-import mmap
 import os
 import socket
 import stat
@@ -28,11 +27,11 @@ from typing import Any, Protocol
 
 from modelyard.core.addresses import UNIX
 from modelyard.core.errors import Conflict, InvalidRequest
+from modelyard.server.balance import LoadBoard
 from modelyard.server.entrance import OPEN, Entrance
 
 BACKLOG = 2048
 """Connections that may wait to be accepted; the kernel may allow less."""
-_SLOT = 4
 _DEFERENCE_S = 0.002
 _MOST_LATE = 16
 _EXHAUSTED_S = 0.1
@@ -158,42 +157,6 @@ def _bind_error(where: str, error: OSError) -> Conflict | InvalidRequest:
     return InvalidRequest(f"{where} cannot be listened on: {reason}; choose an address of this machine and a port you may use.")
 
 
-class LoadBoard:
-    """How many connections each worker has, in a small file that all workers of a home map into memory.
-
-    Each writes its own slot and reads the others'. A slot is four aligned bytes, so nobody sees half a number; a number that is a
-    moment old, or one that a dead worker has left, costs a connection two milliseconds and no more.
-    """
-
-    def __init__(self, path: Path, slots: int) -> None:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if os.fstat(descriptor).st_size < slots * _SLOT:
-                os.ftruncate(descriptor, slots * _SLOT)
-            self._memory = mmap.mmap(descriptor, slots * _SLOT)
-        finally:
-            os.close(descriptor)
-        # 0 is a slot without an accepting worker, as a new file has it; so a number stands one higher.
-        self._numbers = memoryview(self._memory).cast("I")
-
-    def set(self, slot: int, connections: int) -> None:
-        """Says how many connections the worker of a slot has."""
-        self._numbers[slot] = connections + 1
-
-    def withdraw(self, slot: int) -> None:
-        """Says that the worker of a slot accepts no more."""
-        self._numbers[slot] = 0
-
-    def others_have_fewer(self, slot: int, connections: int) -> bool:
-        """Whether another accepting worker has fewer connections; ``slot`` is the asker's own."""
-        return any(0 < number <= connections for number in self._numbers.tolist()[:slot] + self._numbers.tolist()[slot + 1 :])
-
-    def close(self) -> None:
-        """Lets go of the shared memory."""
-        self._numbers.release()
-        self._memory.close()
-
-
 class Accepting(Protocol):
     """What an acceptor needs of a front; ``Http1Front`` has it."""
 
@@ -207,7 +170,7 @@ class Accepting(Protocol):
 class Acceptor:
     """Accepts connections for one worker from a socket shared with others, fairly.
 
-    One connection per turn of the loop, and when another worker has fewer, that one gets two milliseconds to come first. A worker
+    One connection per turn of the loop, and when another worker has less, that one gets two milliseconds to come first. A worker
     that does not come (it hangs, or computes) soon delays others no more: what is left to it is then taken in growing bunches.
     """
 
@@ -251,7 +214,7 @@ class Acceptor:
             self._timer = None
 
     def _ready(self) -> None:
-        if self._board.others_have_fewer(self._slot, self._load()):
+        if self._board.others_go_first(self._slot, self._load()):
             self._pause()
             self._timer = self._loop.call_later(_DEFERENCE_S, self._accept_late)
         else:
@@ -290,6 +253,7 @@ class Acceptor:
         task: asyncio.Task[object] = self._loop.create_task(self._attach_with(connection, self._front.new_connection))
         self._attaching.add(task)
         self._count(self._load())
+        self._board.expect(self._slot)
         task.add_done_callback(self._attaching.discard)
         return True
 

@@ -86,6 +86,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     )
     tls_handshake_seconds: Annotated[float, Meta(gt=0, description="Time a client has for its TLS handshake.", extra=_SECONDS)] = 10.0
     workers: Annotated[int, Meta(ge=0, le=512, description="Inference processes; 0 means one for each CPU core.")] = 0
+    model_threads: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=512,
+            description="Threads of one run of a model inside a worker. As many runs go on at once as its share of the CPU cores has "
+            "room for: more threads make a long run shorter, and fewer go on beside it.",
+        ),
+    ] = 1
     database_url: Annotated[
         str, Meta(description="Database of the controller: sqlite:///… or postgresql://…; empty for a SQLite file inside the home.")
     ] = ""

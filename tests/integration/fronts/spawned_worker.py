@@ -11,9 +11,10 @@ from pathlib import Path
 import uvloop
 
 from modelyard.core.exchange import Exchange
+from modelyard.server.balance import LoadBoard
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
-from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
+from modelyard.server.listen import Acceptor, inherit_listener
 
 
 def answer(exchange: Exchange) -> None:

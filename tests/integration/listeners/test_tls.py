@@ -75,7 +75,7 @@ def test_command_line_and_sdk_trust_the_authority_they_are_told_of(platform):
 
 
 def test_asynchronous_predictions_still_reach_the_workers(platform, authority, tmp_path):
-    """The controller calls the inference listener itself; it needs no trust in the certificate for that."""
+    """The controller calls the inference listener itself; it needs no trust in the certificate for that. What measures it, does."""
     assert (platform.home / "run" / "calls.sock").is_socket()
     half_plus_two(tmp_path / "half.onnx")
     platform.run("push", str(tmp_path / "half.onnx"), "--name", "half")
@@ -87,6 +87,8 @@ def test_asynchronous_predictions_still_reach_the_workers(platform, authority, t
         while (found := client.get(where).json())["status"] not in {"succeeded", "failed"} and time.monotonic() < until:
             time.sleep(0.05)
     assert found["result"]["predictions"] == [{"y": 2.5}], found
+    (measured,) = platform.json("bench", "half", "-c", "2", "--seconds", "0.2")["measured"]
+    assert (measured["failed"], measured["per_second"] > 0) == (0, True)
 
 
 def test_a_slow_handshake_is_cut_off_and_delays_nobody(platform, authority):

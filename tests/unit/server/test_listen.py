@@ -14,9 +14,10 @@ import uvloop
 
 from modelyard.core.errors import Conflict, InvalidRequest
 from modelyard.core.exchange import Exchange
+from modelyard.server.balance import LoadBoard
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
-from modelyard.server.listen import Acceptor, LoadBoard, grpc_address, inherit_listener, listen, listener_url, reserve
+from modelyard.server.listen import Acceptor, grpc_address, inherit_listener, listen, listener_url, reserve
 
 
 @pytest.mark.parametrize(("host", "url"), [("127.0.0.1", "http://127.0.0.1:"), ("localhost", "http://"), ("0.0.0.0", "http://0.0.0.0:")])
@@ -88,19 +89,6 @@ def test_a_file_that_is_no_socket_is_left_alone(path: Path) -> None:
 def test_a_descriptor_that_is_no_socket_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file, pytest.raises(InvalidRequest, match="no socket"):
         inherit_listener(file.fileno())
-
-
-def test_a_board_tells_who_has_fewer(tmp_path: Path) -> None:
-    first, second = LoadBoard(tmp_path / "load", 3), LoadBoard(tmp_path / "load", 3)
-    assert not first.others_have_fewer(0, 0)
-    second.set(1, 2)
-    assert not first.others_have_fewer(0, 2)
-    assert first.others_have_fewer(0, 3)
-    assert not second.others_have_fewer(1, 5)
-    second.withdraw(1)
-    assert not first.others_have_fewer(0, 3)
-    first.close()
-    second.close()
 
 
 def _answer(exchange: Exchange) -> None:

@@ -85,6 +85,7 @@ async def _tick(worker: Worker) -> None:
 async def _export(worker: Worker) -> None:
     while True:
         worker.telemetry.export()
+        worker.balancer.look()
         if worker.certificates is not None:
             worker.certificates.refresh()
         await asyncio.sleep(EXPORT_SECONDS)
@@ -94,7 +95,7 @@ def main() -> int:
     """Runs one worker; the exit status."""
     channel = ChildChannel()
     handover, settings = channel.receive()
-    configure(handover.name, settings.log_level, Home(settings.home).logs)
+    configure(handover.name, settings.log_level, Home(settings.home).logs, behind=True)
     try:
         return uvloop.run(run(settings, handover, channel))
     except ModelyardError as error:
@@ -105,5 +106,6 @@ def main() -> int:
 
 if __name__ == "__main__":
     status = main()
+    logging.shutdown()
     sys.stdout.flush()
     os._exit(status)  # a runtime's threads and destructors have no say any more

@@ -280,6 +280,13 @@ class Connection:
         """Whether a request is under way whose answer is not whole."""
         return self._exchange is not None
 
+    def in_use(self, since: float) -> bool:
+        """Whether a request is under way or was answered after ``since``, and the next answer can still say that it is the last."""
+        if self.draining:
+            return False
+        exchange = self._exchange
+        return self.phase is _IDLE and self.since >= since if exchange is None else exchange.answer is Answer.OPEN
+
     def drain(self) -> None:
         """From now on each answer ends the connection."""
         self.draining = True

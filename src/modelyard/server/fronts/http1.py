@@ -24,6 +24,8 @@ from modelyard.server.fronts.reply import ReplyEncoder
 
 BACKLOG = 2048
 """Connections that may wait to be accepted."""
+IN_USE_S = 2.0
+"""A connection that was answered this lately is in use."""
 
 
 class Closable(Protocol):
@@ -91,6 +93,11 @@ class Http1Front:
         self.draining = True
         for connection in self._connections:
             connection.drain()
+
+    def used(self) -> list[Connection]:
+        """Connections that requests come over, and whose next answer can still say that it is the last."""
+        since = self.now - IN_USE_S
+        return [connection for connection in self._connections if connection.in_use(since)]
 
     async def drain(self, timeout_s: float) -> int:
         """Lets requests under way end, closes what is idle, and cuts off what is left after ``timeout_s``; returns how many requests

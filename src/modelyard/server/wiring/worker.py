@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol as Seam
 
 from modelyard.core.clock import SystemClock
@@ -30,6 +32,7 @@ from modelyard.protocols.routing import Protocol
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
 from modelyard.protocols.text_embeddings.routes import PROTOCOL as TEXT_EMBEDDINGS
 from modelyard.registry.artifacts import ArtifactCache
+from modelyard.server.balance import Balancer, LoadBoard
 from modelyard.server.certificates import Certificates, shown_by
 from modelyard.server.channel import Handover
 from modelyard.server.entrance import entrance
@@ -37,7 +40,7 @@ from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
 from modelyard.server.handler import Handler
 from modelyard.server.health import health_protocol
-from modelyard.server.listen import Acceptor, LoadBoard, inherit_listener
+from modelyard.server.listen import Acceptor, inherit_listener
 from modelyard.server.settings import Settings, cores
 from modelyard.server.telemetry import SpanSink, Telemetry
 from modelyard.server.wiring.contracts import contract_gate, contract_protocol
@@ -84,6 +87,7 @@ class Worker:
     journal: Journal
     limiter: Limiter
     scribe: Scribe
+    balancer: Balancer
     grpc: Listener | None = None
     """None where gRPC is off."""
     certificates: Certificates | None = None
@@ -101,11 +105,14 @@ def build(settings: Settings, handover: Handover) -> Worker:
     limiter = Limiter(Counters(home.limits), clock)
     journal = Journal(home.journal, bytes.fromhex(handover.boot), slot, clock=clock, serves=settings.journal_full == "serve")
     cache = ArtifactCache(home.artifacts, Blobs.open(settings.blobs(), home.temporary))
-    later, scribe = asyncio.get_running_loop().call_later, Scribe()
+    loop, scribe = asyncio.get_running_loop(), Scribe()
+    later = loop.call_later
     tools = PolicyTools(tallies=Tallies(tallies_path(home.run, slot), later, scribe.behind), later=later, append=journal.append)
     remotes = Remotes(DirectoryFile(home.run), DemandBoard(home.run, slot), plane.starting)
     options = replace(reconciling(settings, home, slot, PolicyComposer(tools)), behind=scribe.behind)
-    reconciler = Reconciler(SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache), options, remotes=remotes)
+    reconciler = Reconciler(
+        SnapshotReader(home.snapshot), holder, plane, VersionLoader(cache, settings.model_threads), options, remotes=remotes
+    )
     log = AccessLog(home.logs / f"access-{slot}.log") if settings.access_log else None
     telemetry = Telemetry(export_path(home.run, slot), log, later, scribe.behind)
     if settings.span_endpoint:
@@ -120,7 +127,7 @@ def build(settings: Settings, handover: Handover) -> Worker:
         finished=telemetry.note,
         later=later,
         observe=telemetry.observe,
-        refusals=Refusals(LineFile(home.refusals, str(slot)), clock, later),
+        refusals=Refusals(LineFile(home.refusals, str(slot)), clock, partial(_from_any_thread, loop), scribe.behind),
     )
     front, way_in = Http1Front(handler, front_config(settings)), entrance(settings, "inference")
     front.wants_body = handler.wants_body
@@ -144,9 +151,14 @@ def build(settings: Settings, handover: Handover) -> Worker:
         journal=journal,
         limiter=limiter,
         scribe=scribe,
+        balancer=Balancer(front, board, slot),
         grpc=grpc,
         certificates=way_in.certificates,
     )
+
+
+def _from_any_thread(loop: asyncio.AbstractEventLoop, seconds: float, step: Callable[[], None]) -> None:
+    loop.call_soon_threadsafe(lambda: loop.call_later(seconds, step))
 
 
 def _spans(settings: Settings, slot: int) -> SpanSink:
@@ -171,7 +183,7 @@ def protocols(
         return (contract_protocol(settings, home, bound), health_protocol(ready))
     threads = ThreadPoolExecutor(DISK_THREADS, thread_name_prefix="disk")
     policy = WebhookPolicy(allow_loopback=settings.webhook_local)
-    feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock())
+    feedback = feedback_protocol(FeedbackFile(home.feedback, slot).append, SystemClock(), threads)
     predictions = predictions_protocol(PredictionFiles(home.predictions), SystemClock(), policy, threads)
     batches = batch_protocol(BatchFiles(home.batches), SystemClock(), settings.batch_storage_bytes, threads)
     texts = (OPENAI, ANTHROPIC, TEXT_EMBEDDINGS)
@@ -183,7 +195,7 @@ def reconciling(settings: Settings, home: Home, slot: int, composer: PolicyCompo
 
     One thread more, so that a version with long runs leaves others a way past it.
     """
-    share = max(1, cores() // settings.worker_count)
+    share = max(1, cores() // settings.worker_count // settings.model_threads)
     batch = BatchOptions(concurrent=share)
     return ReconcilerOptions(
         slot=slot,
