@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from modelyard.core.errors import DeadlineExceeded, ModelyardError, Unavailable
 from modelyard.core.generation import Cancel, Emit, GenerateRequest
@@ -23,6 +23,9 @@ from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
 from modelyard.serving.replica import Outcome, Result, Waiting, may_batch
 from modelyard.serving.statistics import CallStatistics
+
+_LEARN: Final = 0.2
+"""Weight of the last run in their mean time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +114,19 @@ class Batcher:
         """Where shapes matter: calls by their shapes."""
         self._waiting = 0
         self._busy = 0
+        self._run_us = self._last_us = 0.0
+        """How long runs elsewhere took lately, and the last one."""
+        self._call_rows = 1.0
+        """Rows of a call in the last of these."""
         self._scheduled = False
         self._retired: Callable[[Runs], None] | None = None
 
     def submit(self, call: Waiting) -> None:
-        """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable when too many wait."""
+        """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable where it would wait in vain."""
         if self._waiting >= self._options.max_waiting:
             raise Unavailable("Too many calls wait for this deployment; try again shortly.", retry_after=1.0)
+        if self._busy and self._waiting and call.request.deadline_ns:
+            self._foresee(call.request.deadline_ns)
         if self._keyed:
             self._queues.setdefault(_key(call), deque()).append(call)
         else:
@@ -126,6 +135,17 @@ class Batcher:
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self.flush)
+
+    def _foresee(self, deadline_ns: int) -> None:
+        """Refuses a call whose time would run out while it waits, as runs go now; what is not sure is tried."""
+        runs = self._waiting * self._call_rows / self.most_rows if self._shared else float(self._waiting)
+        wait_us = runs * min(self._run_us, self._last_us) / self._busy
+        if 0 < (deadline_ns - time.monotonic_ns()) / 1000 < wait_us:
+            raise Unavailable(
+                f"{self._waiting} calls are before this one, which take about {wait_us / 1000:.0f} ms, longer than it may wait; try again"
+                " shortly.",
+                retry_after=wait_us / 1e6,
+            )
 
     def retire(self, closed: Callable[[Runs], None]) -> None:
         """Calls ``closed`` once the last call is answered; none may be submitted after this."""
@@ -206,6 +226,9 @@ class Batcher:
 
     def _ended(self, batch: list[Waiting], size: int, began_ns: int, result: Result) -> None:
         self._busy -= 1
+        self._last_us = float(result.taken_us)
+        self._run_us += _LEARN * (self._last_us - self._run_us) if self._run_us else self._last_us
+        self._call_rows = sum([call.rows for call in batch]) / len(batch)
         # A run may have waited for its turn elsewhere.
         self._finish(batch, size, max(began_ns, time.monotonic_ns() - result.taken_us * 1000), result)
         self.flush()

@@ -123,7 +123,7 @@ class Overload:
                 raise self.refusal()
             given_ns = call.request.deadline_ns
             if given_ns and pace.inside and pace.mean_s > (given_ns - time.monotonic_ns()) / 1e9:
-                raise DeadlineExceeded(
+                raise Unavailable(
                     f"This call would take about {pace.mean_s * 1000:.0f} ms, longer than the time it allows; try again shortly.",
                     retry_after=pace.mean_s,
                 )

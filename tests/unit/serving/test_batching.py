@@ -167,6 +167,42 @@ def test_a_call_that_nobody_waits_for_is_not_computed(threads):
     run(main)
 
 
+def test_a_call_that_would_wait_in_vain_is_refused_at_once(threads):
+    release = threading.Event()
+
+    def compute(inputs):
+        time.sleep(0.05)
+        if inputs["x"].max() > 1:
+            release.wait(20)
+        return {"y": inputs["x"]}
+
+    async def main():
+        model = FunctionModel(signature(), compute)
+        plane = plane_with(batcher(model, threads, timing=SLOW, concurrent=1, max_rows=1), model)
+
+        def within(seconds):
+            return call(plane, {"x": rows(1)}, deadline_ns=time.monotonic_ns() + int(seconds * 1e9))
+
+        await call(plane, {"x": rows(1)})  # teaches how long a run takes
+        running = call(plane, {"x": rows(2)})
+        await asyncio.sleep(0.01)
+        first = within(0.04)  # nothing waits yet: what is not sure is tried
+        await asyncio.sleep(0)
+        waiting = [within(60) for _ in range(8)]
+        hasty, patient = within(0.2), within(60)
+        refused = await asyncio.wait_for(hasty, 5)
+        assert isinstance(refused, Unavailable), refused
+        assert refused.retry_after == pytest.approx(9 * 0.05, rel=0.5)
+        assert not patient.done()
+        release.set()
+        outcomes = await asyncio.gather(running, *waiting, patient)
+        assert not any(isinstance(outcome, Exception) for outcome in outcomes)
+        assert isinstance(await first, DeadlineExceeded)
+        assert len(model.runs) == 11
+
+    run(main)
+
+
 def test_too_many_waiting_calls_are_refused(threads):
     async def main():
         model = doubling()

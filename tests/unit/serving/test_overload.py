@@ -49,8 +49,9 @@ def test_calls_that_would_be_late_are_refused_with_the_time_to_wait():
 def test_a_calls_own_time_counts_too_and_a_lone_call_is_always_tried():
     taken = []
     soon = time.monotonic_ns() + 20_000_000
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(Unavailable, match="longer than the time it allows") as refused:
         guard(1000, Runner(), paced(5, 10.0, 0.05)).before(taken.append)(waiting(soon)[0])
+    assert refused.value.retry_after == pytest.approx(0.05)
     guard(1, Runner(), paced(0, 1.0, 5.0)).before(taken.append)(waiting()[0])
     assert len(taken) == 1
 
