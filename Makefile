@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 ARGS ?=
-FUZZ_TARGETS ?= http1 headers json call-00 call-01 call-02 call-05 call-06 call-07 grpc-ModelInfer grpc-Predict grpc-Classify
+FUZZ_TARGETS ?= http1 headers json form call-00 call-01 call-02 call-05 call-06 call-07 -chat -messages grpc-ModelInfer grpc-Predict grpc-Classify
 FUZZ_FOLDER ?= .fuzz
 # Two workers even on larger machines: the suites start servers and databases of their own.
 TEST_WORKERS ?= 2

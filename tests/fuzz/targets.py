@@ -19,6 +19,7 @@ from integration.fronts.memory import ManualLoop, MemoryTransport
 from integration.served import Served, classifier
 from modelyard.core.addresses import Proxies, networks
 from modelyard.core.bindings import parse_binding
+from modelyard.core.clock import ManualClock
 from modelyard.core.durations import parse_duration, parse_expiry, parse_moment
 from modelyard.core.errors import ModelyardError
 from modelyard.core.graph import plan
@@ -26,15 +27,20 @@ from modelyard.core.hosting import Came, Hosted, Told
 from modelyard.core.limits import parse_money, parse_quantity
 from modelyard.core.policy import parse_policy
 from modelyard.gate.authenticate import Authenticator
+from modelyard.protocols.anthropic.routes import PROTOCOL as ANTHROPIC
 from modelyard.protocols.context import read_context
+from modelyard.protocols.feedback.routes import create_protocol as create_feedback
 from modelyard.protocols.mlflow.routes import PROTOCOL as MLFLOW
+from modelyard.protocols.multipart import read_form
 from modelyard.protocols.open_inference_grpc.routes import PROTOCOL as INFERENCE_GRPC
 from modelyard.protocols.open_inference_grpc.routes import STREAMED
 from modelyard.protocols.open_inference_rest.routes import PROTOCOL as INFERENCE
+from modelyard.protocols.openai.routes import PROTOCOL as OPENAI
 from modelyard.protocols.records.routes import PROTOCOL as RECORDS
 from modelyard.protocols.sagemaker.models import create_protocol as create_sagemaker
 from modelyard.protocols.tensorflow_grpc.routes import PROTOCOL as TENSORFLOW_GRPC
 from modelyard.protocols.tensorflow_rest.routes import PROTOCOL as TENSORFLOW
+from modelyard.protocols.text_embeddings.routes import PROTOCOL as TEXT_EMBEDDINGS
 from modelyard.protocols.vertex.mapping import decode as decode_vertex
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
@@ -79,7 +85,9 @@ class Plane:
         self.served = Served(path)
         self.served.plane.accepting = True
         asyncio.set_event_loop(self.served.loop)
-        self.http = Handler((INFERENCE, TENSORFLOW, RECORDS, MLFLOW), _Open(), self.served.plane)
+        feedback = create_feedback(lambda _: None, ManualClock())
+        protocols = (INFERENCE, TENSORFLOW, RECORDS, MLFLOW, OPENAI, ANTHROPIC, TEXT_EMBEDDINGS, feedback)
+        self.http = Handler(protocols, _Open(), self.served.plane)
         self.grpc = self.http.carrying((INFERENCE_GRPC, STREAMED, TENSORFLOW_GRPC))
         hosted = {"m": Hosted(name="m", url="/opt/ml/models/m/model", deployment="demo")}
         sagemaker = create_sagemaker(lambda: hosted, lambda _: Told(came=Came.NO_ROOM, message="no room"))
@@ -105,7 +113,15 @@ class Plane:
 def targets() -> dict[str, Target]:
     """Every target by its name."""
     plane = Plane()
-    found = {"http1": http1, "text": text, "headers": headers, "json": documents(plane), "graph": graphs(plane), "models": models(plane)}
+    found = {
+        "http1": http1,
+        "text": text,
+        "form": form,
+        "headers": headers,
+        "json": documents(plane),
+        "graph": graphs(plane),
+        "models": models(plane),
+    }
     for number, (name, method, target, given) in enumerate(CALLS):
         found[f"call-{number:02d}-{name}"] = call(plane, method, target, given)
     for protocol in (INFERENCE_GRPC, STREAMED, TENSORFLOW_GRPC):
@@ -128,6 +144,16 @@ CALLS = [
     ("index", "POST", "/v2/repository/index", {}),
     ("gzip", "POST", "/v1/deployments/demo/predict", {b"content-encoding": b"gzip"}),
     ("deflate", "POST", "/v1/deployments/demo/predict", {b"content-encoding": b"deflate"}),
+    # What is sent to models of text is read before it shows that this one is none.
+    ("chat", "POST", "/v1/chat/completions", JSON),
+    ("completions", "POST", "/v1/completions", JSON),
+    ("responses", "POST", "/v1/responses", JSON),
+    ("messages", "POST", "/v1/messages", JSON),
+    ("embeddings", "POST", "/v1/embeddings", JSON),
+    ("tokenize", "POST", "/tokenize", JSON),
+    ("generate", "POST", "/v2/models/demo/generate", JSON),
+    *[(f"texts-{path}", "POST", f"/deployments/demo/{path}", JSON) for path in ("embed", "similarity", "rerank", "predict", "decode")],
+    ("feedback", "POST", "/v1/deployments/demo/feedback", JSON),
 ]
 
 
@@ -170,6 +196,13 @@ def text(data: bytes) -> None:
     ):
         with suppress(ModelyardError):
             parse(written)
+
+
+def form(data: bytes) -> None:
+    """A form with files; its content type is the first line."""
+    content_type, _, body = data.partition(b"\n")
+    with suppress(ModelyardError):
+        read_form(content_type, body)
 
 
 class _NoGrants:
@@ -276,9 +309,53 @@ def seeds() -> dict[str, list[bytes]]:
             b'{"kind":"switch","field":"island","cases":{"Dream":"m@1"},"default":"m@2"}',
             b'{"kind":"split","branches":["m@1","m@2"],"weights":[0.3,0.7]}',
         ],
+        "form": [_FORM],
+        **_texts(),
         "models": [b'{"model_name":"m","url":"/opt/ml/models/m/model"}', b"limit=2&next_page_token=m", b"m"],
         "call": [record, tensors, rows, examples, split, b"mass,island\n1.5,Dream\nNA,\n", b'{"ready":true}'],
         "grpc": list(itertools.chain.from_iterable(_messages())),
+    }
+
+
+_FORM = (
+    b'multipart/form-data; boundary="x"\n--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n--x\r\n'
+    b'Content-Disposition: form-data; name="file"; filename="a%22b.jsonl"\r\nContent-Type: text/plain\r\n\r\n{}\r\n--x--\r\n'
+)
+
+
+def _texts() -> dict[str, list[bytes]]:
+    """Of protocols for models of text, by the names of their calls."""
+    schema = b'{"type":"object","properties":{"adult":{"type":"boolean"}},"required":["adult"],"additionalProperties":false}'
+    tool = b'{"type":"function","function":{"name":"look_up","parameters":' + schema + b"}}"
+    messages = b'"messages":[{"role":"system","content":"s"},{"role":"user","content":[{"type":"text","text":"u"}]}]'
+    sampling = b'"temperature":0.5,"top_p":0.9,"seed":7,"stop":["x"],"logit_bias":{"5":-100},"n":2'
+    return {
+        "chat": [
+            b'{"model":"demo",' + messages + b',"max_tokens":4,' + sampling + b',"tools":[' + tool + b'],"tool_choice":"required"}',
+            b'{"model":"demo",'
+            + messages
+            + b',"stream":true,"response_format":{"type":"json_schema","json_schema":{"name":"p","schema":'
+            + schema
+            + b"}}}",
+        ],
+        "completions": [b'{"model":"demo@1","prompt":["a",[1,2]],"echo":true,"logprobs":2,' + sampling + b"}"],
+        "responses": [b'{"model":"demo","input":[{"role":"user","content":"u"}],"max_output_tokens":4,"text":{"format":{"type":"text"}}}'],
+        "messages": [
+            b'{"model":"demo","system":"s","max_tokens":4,"messages":[{"role":"user","content":"u"}],'
+            b'"tools":[{"name":"look_up","input_schema":' + schema + b'}],"tool_choice":{"type":"any"}}'
+        ],
+        "embeddings": [
+            b'{"model":"demo","input":["a","b"],"encoding_format":"base64","dimensions":4}',
+            b'{"model":"demo","input":[[1,2],[3]]}',
+        ],
+        "tokenize": [b'{"model":"demo","prompt":"a b"}', b'{"model":"demo",' + messages + b"}"],
+        "generate": [b'{"text_input":"a","max_tokens":4,"stream":false,"parameters":{"temperature":0.5}}'],
+        "texts-embed": [b'{"inputs":["a","b"],"normalize":false,"truncate":true}'],
+        "texts-similarity": [b'{"inputs":{"source_sentence":"a","sentences":["b","c"]}}'],
+        "texts-rerank": [b'{"query":"q","texts":["a","b"],"return_text":true}'],
+        "texts-predict": [b'{"inputs":[["a"],["b"]]}', b'{"inputs":"a"}'],
+        "texts-decode": [b'{"ids":[[1,2],[3]],"skip_special_tokens":true}'],
+        "feedback": [b'{"request_id":"0123456789abcdef0123456789abcdef","outcome":true}'],
     }
 
 

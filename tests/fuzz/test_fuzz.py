@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 from hashlib import sha256
@@ -28,7 +29,7 @@ TARGETS = targets()
 def kept(name: str) -> list[bytes]:
     """The corpus of a target: its seeds, and what was kept."""
     first = seeds()
-    pool = first.get(name) or first["grpc" if name.startswith("grpc") else "call"]
+    pool = first.get(re.sub(r"^call-\d+-", "", name)) or first["grpc" if name.startswith("grpc") else "call"]
     return [*pool, *[file.read_bytes() for file in sorted((CORPUS / name).glob("*"))]]
 
 
