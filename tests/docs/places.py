@@ -14,6 +14,7 @@ from pathlib import Path
 
 from docs.pages import ROOT, script_of
 from modelyard.testing.platform import COMMAND, quick_command
+from servers import nginx
 
 STAYING = "up|dev|demo|bench"
 """Commands that are processes to stay or to measure, and get all of what a process costs."""
@@ -34,7 +35,7 @@ class Place:
             shutil.copy(table, folder / table.name)
         _write_program(programs / "modelyard")
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")} | {
-            "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]),
+            "PATH": os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"], str(Path(nginx.found()).parent)]),
             "MODELYARD_HOME": str(folder / "home"),
             "MODELYARD_PORT": str(self.port),
             "MODELYARD_MANAGEMENT_PORT": str(self.management),

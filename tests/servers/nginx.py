@@ -48,7 +48,7 @@ http {{
 @contextmanager
 def caching(upstream: str) -> Iterator[str]:
     """The URL of an nginx that caches what ``upstream`` lets it keep."""
-    binary = _binary() or _install()
+    binary = found()
     folder = Path(tempfile.mkdtemp(prefix="modelyard-nginx-", dir="/tmp"))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -65,6 +65,11 @@ def caching(upstream: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def found() -> str:
+    """Where nginx is; installs it where it is not."""
+    return _binary() or _install()
+
+
 def _binary() -> str | None:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
@@ -75,10 +80,10 @@ def _install() -> str:
     for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", "nginx"]):
         done = subprocess.run(command, capture_output=True, text=True, env=environment)
         attempts.append(f"{' '.join(command)}: {done.returncode} {done.stderr[-500:]}")
-    found = _binary()
-    if found is None:
+    binary = _binary()
+    if binary is None:
         raise RuntimeError("nginx is needed by these tests and could not be installed:\n" + "\n".join(attempts))
-    return found
+    return binary
 
 
 def _wait(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
