@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 from urllib.parse import quote
@@ -17,6 +20,18 @@ ROUTES = {
     "sagemaker": ("/ping", "/invocations"),
     "vertex": ("/v1/endpoints/7/health", "/v1/endpoints/7:predict"),
 }
+
+MLFLOW = """
+import json, sys
+import pandas
+from mlflow.pyfunc.scoring_server.client import ScoringServerClient
+
+client = ScoringServerClient("127.0.0.1", int(sys.argv[1]))
+client.wait_server_ready(timeout=20)
+answer = client.invoke(pandas.DataFrame({"a": [1.0, 3.0], "b": [2.0, 4.0]}))
+print(json.dumps(answer.get_predictions().values.tolist()))
+"""
+"""MLflow's own client of its scoring servers; it sends no key, which a container asks none for."""
 
 
 @pytest.mark.timeout(120)
@@ -39,6 +54,11 @@ def test_calls_need_no_key_and_reach_one_deployment_only(contract: str, tmp_path
             pass
         answer = caller.post(predict, json={"instances": [[1, 2]]})
         assert (answer.status_code, answer.json()) == (200, {"predictions": [[6.0, 7.0]]})
+        if contract == "sagemaker":
+            port = str(httpx.URL(platform.inference).port)
+            done = subprocess.run([sys.executable, "-c", MLFLOW, port], capture_output=True, text=True, timeout=100)
+            assert done.returncode == 0, done.stderr[-4000:]
+            assert json.loads(done.stdout) == [[6.0, 7.0], [8.0, 9.0]]
         # Everything else keeps away: other protocols are not there, and management wants its key.
         for path in (
             "/v2/models/other/infer",

@@ -32,8 +32,8 @@ def client(platform: RunningPlatform, tmp_path_factory: pytest.TempPathFactory) 
     client.close()
 
 
-def ask(platform: RunningPlatform, http: httpx.Client, key: str) -> httpx.Response:
-    return http.post(f"{platform.inference}/v2/models/adder/infer", json=BODY, headers={"authorization": f"Bearer {key}"})
+def ask(platform: RunningPlatform, http: httpx.Client, key: str, **more: str) -> httpx.Response:
+    return http.post(f"{platform.inference}/v2/models/adder/infer", json=BODY, headers=header(key) | more)
 
 
 def header(key: str) -> dict[str, str]:
@@ -47,7 +47,7 @@ def first_number(reply: httpx.Response) -> float:
 
 def test_twenty_alias_switches_under_load_fail_no_call(platform: RunningPlatform, client: Client) -> None:
     key = client.keys.create(deployments=["adder"]).key
-    stop, problems, answered = threading.Event(), [], itertools.count()
+    stop, problems, answered, felt = threading.Event(), [], itertools.count(), []
 
     def load() -> None:
         with httpx.Client(timeout=10) as http:
@@ -65,18 +65,23 @@ def test_twenty_alias_switches_under_load_fail_no_call(platform: RunningPlatform
             for turn in range(20):
                 number = 2 - turn % 2
                 client.models.promote(f"adder@{number}", "champion")
-                until = time.monotonic() + 5
-                # Both workers have switched when several answers in a row are the new version's.
+                switched = last_old = time.monotonic()
+                # Both workers have switched when several answers in a row are the new version's; each comes over another connection.
                 in_row = 0
                 while in_row < 12:
-                    in_row = in_row + 1 if first_number(ask(platform, http, key)) == 1 + 10.0 * number else 0
-                    assert time.monotonic() < until, f"switch {turn} was not felt within 5 s"
+                    in_row = in_row + 1 if first_number(ask(platform, http, key, connection="close")) == 1 + 10.0 * number else 0
+                    if not in_row:
+                        last_old = time.monotonic()
+                    assert time.monotonic() < switched + 20, f"switch {turn} was not felt within 20 s"
+                felt.append(last_old - switched)
     finally:
         stop.set()
         for thread in threads:
             thread.join()
     assert not problems
     assert next(answered) > 500
+    # A machine that does other things as well may be late with some.
+    assert sorted(felt)[10] < 1.0, felt
 
 
 def test_a_revoked_key_is_refused_within_a_second(platform: RunningPlatform, client: Client) -> None:
