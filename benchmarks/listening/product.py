@@ -125,7 +125,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--warm", type=float, default=4.0)
-    parser.add_argument("--rate", type=float, default=600.0, help="calls a second of all connections, where they are paced")
+    parser.add_argument("--rate", type=float, default=1500.0, help="calls a second of all connections, where they are paced")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     options = parser.parse_args()
     rows = []

@@ -98,7 +98,7 @@ def _answer(path: Path) -> Answer | None:
     raw = _small(path, _ANSWER_LIMIT)
     try:
         return msgspec.json.decode(raw, type=Answer) if raw else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -56,7 +56,7 @@ class JobFolder:
         """What the process said at its end; None when it ended without a word, or with an unreadable one."""
         try:
             return msgspec.json.decode(self.result.read_bytes(), type=Outcome)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
 
     def discard(self) -> None:

@@ -44,7 +44,7 @@ class ProgressTail:
         for line in lines:
             try:
                 self._take(msgspec.json.decode(line, type=ProgressLine))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
         return self.latest != before
 

@@ -49,7 +49,7 @@ def in_body(call: Call) -> None:
     """
     try:
         named = _read_named(document(call)).model
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not a JSON object of this API: {error}.") from None
     name, _, version = named.partition("@")
     call.params["name"] = name or scoped_deployment(call.grant, call.exchange.path)

@@ -92,7 +92,7 @@ class OriginalRuntime(Runtime):
             settings = msgspec.json.decode((folder / entry).read_bytes(), type=Settings)
         except OSError as error:
             raise InvalidArtifact(f"{entry!r} cannot be read: {error.strerror}.") from None
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InvalidArtifact(f"{entry!r} cannot be read: {error}.") from None
         try:
             return OriginalModel(ORIGINALS.get(settings.library)(folder, settings), settings)

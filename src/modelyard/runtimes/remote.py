@@ -204,7 +204,7 @@ class RemoteTextModel(GenerativeModel):
                 return await self._caller.through(once, given)
         except ModelyardError as error:
             return error
-        except (msgspec.DecodeError, HttpProcessingError):  # the latter for a line without an end
+        except (msgspec.DecodeError, UnicodeDecodeError, HttpProcessingError):  # the latter for a line without an end
             logger.warning("An endpoint's stream cannot be read")
             return Internal("The endpoint that serves this model answered something that cannot be read.")
         except TimeoutError:
@@ -310,7 +310,7 @@ def _told(content: bytes) -> str:
     try:
         error = msgspec.json.decode(content)["error"]
         text = error["message"] if isinstance(error, dict) else error
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
         return "it gave no reason."
     return " ".join(str(text).split())[:300]
 

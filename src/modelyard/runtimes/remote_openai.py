@@ -163,7 +163,7 @@ def _tagged(call: Mapping[str, str]) -> str:
     """A call as open models write it, which protocols read."""
     try:
         arguments = msgspec.json.decode(call["arguments"] or "{}")
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         arguments = call["arguments"]
     return f"<tool_call>{msgspec.json.encode({'name': call['name'], 'arguments': arguments}).decode()}</tool_call>"
 

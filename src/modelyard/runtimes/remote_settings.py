@@ -58,7 +58,7 @@ def parse_settings(content: bytes, entry: str = "remote.json") -> RemoteSettings
     """
     try:
         found = msgspec.json.decode(content, type=RemoteSettings)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidArtifact(f"{entry!r} cannot be used: {error}.") from None
     for endpoint in found.endpoints:
         try:

@@ -122,7 +122,7 @@ class VllmModel(GenerativeModel):
             emit(error)
         except TimeoutError:
             emit(DeadlineExceeded("The time for this call has passed."))
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             logger.warning("vLLM's stream cannot be read")
             emit(Internal("vLLM answered something that cannot be read."))
         except httpx.HTTPError as error:
@@ -345,7 +345,7 @@ def _refusal(reply: httpx.Response) -> ModelyardError:
         told = msgspec.json.decode(reply.content)
         error = told.get("error") or told if isinstance(told, dict) else {}
         message = " ".join(str(error.get("message", "it gave no reason")).split())[:300].rstrip(".")
-    except (msgspec.DecodeError, AttributeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
         message = "it gave no reason"
     if reply.status_code in {400, 404, 422}:
         return InvalidRequest(f"vLLM refuses the call: {message}.")

@@ -35,7 +35,7 @@ class _Feedback:
         """202 once the report is written down; a report of a call that is not known is dropped later."""
         try:
             body = msgspec.json.decode(call.body, type=_Body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(
                 f"The body is no report: {str(error).replace('`', chr(39))}."
                 ' Send {"request_id": "…", "outcome": true}, where the outcome is true, false or a number.'

@@ -125,7 +125,7 @@ def read(call: Call, kind: type[T]) -> T:
     """The body as a request; raises InvalidRequest that names the field."""
     try:
         return msgspec.json.decode(call.body, type=kind)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The request cannot be read: {error}.") from None
 
 
