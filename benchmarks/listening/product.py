@@ -2,8 +2,7 @@
 
 usage: python benchmarks/listening/product.py [--workers 2 4] [--connections 8 16 32] [--rounds 3] [--seconds 3] [--warm 4]
 
-Kept connections send calls of one row (``equal``), or every other one calls of 64 rows (``mixed``: opened in turns, so that taking turns
-gives one worker all the long ones). ``busy`` sends as fast as answers come, ``paced`` so many calls a second altogether that the cores
+Kept connections send calls of one row (``equal``), or every other one calls of ``--rows`` rows (``mixed``). ``busy`` sends as fast as answers come, ``paced`` so many calls a second altogether that the cores
 are half idle: then nothing but the choice of workers makes their work even. Work is processor time of the worker's process. Each round
 has new connections, and is measured once they have been open for ``--warm`` seconds.
 """
@@ -29,7 +28,6 @@ from platform_under_test import platform  # noqa: E402  # beside this folder, no
 
 from modelyard import Client  # noqa: E402  # after the path
 
-LONG_ROWS = 64
 CASES = ("equal busy", "mixed busy", "mixed paced")
 
 
@@ -126,6 +124,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--warm", type=float, default=4.0)
     parser.add_argument("--rate", type=float, default=1500.0, help="calls a second of all connections, where they are paced")
+    parser.add_argument("--rows", type=int, default=64, help="of the long calls")
     parser.add_argument("--cases", nargs="*", default=list(CASES), choices=CASES)
     options = parser.parse_args()
     rows = []
@@ -139,7 +138,7 @@ def main() -> None:
                 client.deploy("mlp@1")
                 client.deployments.wait("mlp")
                 host, _, port = it.inference.removeprefix("http://").partition(":")
-                short, long = request_of(it.admin_key, 1), request_of(it.admin_key, LONG_ROWS)
+                short, long = request_of(it.admin_key, 1), request_of(it.admin_key, options.rows)
                 found: dict[tuple[int, str], list[dict]] = {}
                 for _ in range(options.rounds):
                     for connections in options.connections:
