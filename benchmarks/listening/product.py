@@ -2,9 +2,10 @@
 
 usage: python benchmarks/listening/product.py [--workers 2 4] [--connections 8 16 32] [--rounds 3] [--seconds 3] [--warm 4]
 
-Kept connections send calls of one row (``equal``), or every other one calls of ``--rows`` rows (``mixed``). ``busy`` sends as fast as answers come, ``paced`` so many calls a second altogether that the cores
-are half idle: then nothing but the choice of workers makes their work even. Work is processor time of the worker's process. Each round
-has new connections, and is measured once they have been open for ``--warm`` seconds.
+Kept connections send calls of one row (``equal``), or every other one calls of ``--rows`` rows (``mixed``). ``busy`` sends as fast as
+answers come, ``paced`` so many calls a second altogether that the cores are half idle: then nothing but the choice of workers makes
+their work even. Work is processor time of the worker's process. Each round has new connections, and is measured once they have been open
+for ``--warm`` seconds.
 """
 
 from __future__ import annotations
