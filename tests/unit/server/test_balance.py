@@ -137,23 +137,25 @@ def test_work_is_shared_evenly_although_some_connections_bring_much_more(tmp_pat
         works = [(1.5 if number % 2 else 0.15) / heavy for number in range(connections)]
         clients = [_Client(listener.getsockname(), work) for work in works]
         spreads = []
-        for _ in range(60):
-            before = [worker.asked for worker in made]
+        try:
+            for _ in range(60):
+                before = [worker.asked for worker in made]
+                for client in clients:
+                    await client.call()
+                shares = [worker.asked - was for worker, was in zip(made, before, strict=True)]
+                spreads.append(max(shares) / (sum(shares) / workers))
+                for worker in made:
+                    worker.look()
+        finally:
             for client in clients:
-                await client.call()
-            shares = [worker.asked - was for worker, was in zip(made, before, strict=True)]
-            spreads.append(max(shares) / (sum(shares) / workers))
+                if client.writer is not None:
+                    client.writer.close()
             for worker in made:
-                worker.look()
+                await worker.front.drain(5)
+                worker.board.close()
+            listener.close()
         assert sorted(spreads[-20:])[10] <= 1.3, spreads
         assert sum(client.opened for client in clients) < 4 * connections, "connections move until it is even, and then stay"
-        for client in clients:
-            if client.writer is not None:
-                client.writer.close()
-        for worker in made:
-            await worker.front.drain(5)
-            worker.board.close()
-        listener.close()
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(main())
