@@ -17,6 +17,7 @@ from modelyard.core.errors import InvalidRequest, ModelyardError
 MAX_CHOICES = 128
 MAX_STOPS = 16
 MAX_TOP_LOGPROBS = 20
+MAX_TOKEN_ID = (1 << 31) - 1
 MAX_BIASED = 1024
 MAX_BIAS = 100.0
 MAX_PROMPT_CHARACTERS = 8 << 20
@@ -87,7 +88,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         if len(self.logit_bias) > MAX_BIASED:
             raise InvalidRequest(f"logit_bias has {len(self.logit_bias)} tokens; {MAX_BIASED} are the most.")
         for token, bias in self.logit_bias.items():
-            if token < 0 or not -MAX_BIAS <= bias <= MAX_BIAS:
+            if not 0 <= token <= MAX_TOKEN_ID or not -MAX_BIAS <= bias <= MAX_BIAS:
                 raise InvalidRequest(f"logit_bias gives {bias} to token {token}; it must lie between -100 and 100, and ids begin at 0.")
 
 
@@ -140,6 +141,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
         """Raises InvalidRequest that says what is wrong; the model's own bounds are the runtime's to check."""
         if (self.prompt is not None) + bool(self.token_ids) + bool(self.messages) != 1:
             raise InvalidRequest("A generation needs one prompt: a text, token ids or messages.")
+        if self.token_ids and not 0 <= min(self.token_ids) <= max(self.token_ids) <= MAX_TOKEN_ID:
+            raise InvalidRequest(f"A token id of the prompt is not from 0 to {MAX_TOKEN_ID}.")
         if self.prompt is not None and len(self.prompt) > MAX_PROMPT_CHARACTERS:
             raise InvalidRequest(f"The prompt is longer than {MAX_PROMPT_CHARACTERS} characters.")
         if not 1 <= self.n <= MAX_CHOICES:

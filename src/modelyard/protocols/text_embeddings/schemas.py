@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from modelyard.core.errors import InvalidRequest, Unsupported
+from modelyard.core.generation import MAX_TOKEN_ID
 
 
 class Truncation(msgspec.Struct, kw_only=True):
@@ -57,7 +58,9 @@ class DecodeRequest(msgspec.Struct, kw_only=True):
     def rows(self) -> list[list[int]]:
         """Each text's ids; raises InvalidRequest for what is none."""
         rows = [self.ids] if self.ids and all(isinstance(one, int) for one in self.ids) else self.ids
-        if not rows or not all(isinstance(row, list) and all(isinstance(one, int) for one in row) for row in rows):
+        if not rows or not all(
+            isinstance(row, list) and all(isinstance(one, int) and 0 <= one <= MAX_TOKEN_ID for one in row) for row in rows
+        ):
             raise InvalidRequest("ids holds no token ids; send a list of numbers, or a list of such lists.")
         return rows
 
