@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 _WORDS = 2
 """Of a slot: one more than its worker's connections (0 where none accepts), and its work in thousandths of a core."""
 _WORD = 4
-_CLEARLY, _FLOOR = 1.2, 30
+_CLEARLY, _FLOOR = 1.2, 10
 """So much more, and so many thousandths besides, is clearly more: measured over half a second, work that is even moves by a tenth."""
 _ROUND = 0.3
 """From seven tenths of a connection on one is moved: half of one too many on one side is half of one too many on the other."""
