@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from modelyard.datasets.sniff import NUMBER
 from modelyard.datasets.table import Column, Table
@@ -59,7 +58,7 @@ def _profile_numbers(column: Column) -> ColumnProfile:
     if not len(present):
         return ColumnProfile(name=column.name, type="number", rows=rows, missing=missing, distinct=0)
     values, counts = np.unique(present, return_counts=True)
-    order = _most_frequent(counts) if len(values) < rows else np.empty(0, np.intp)
+    order = np.lexsort((values, -counts))[:_TOP] if len(values) < rows else np.empty(0, np.intp)
     return ColumnProfile(
         name=column.name,
         type="number",
@@ -75,17 +74,6 @@ def _profile_numbers(column: Column) -> ColumnProfile:
     )
 
 
-def _most_frequent(counts: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The places of the ten largest, the first of equal ones first; without sorting what may be a million."""
-    if len(counts) > _TOP:
-        least = np.partition(counts, -_TOP)[-_TOP]
-        more, equal = np.flatnonzero(counts > least), np.flatnonzero(counts == least)
-        places = np.sort(np.concatenate([more, equal[: _TOP - len(more)]]))
-    else:
-        places = np.arange(len(counts))
-    return places[np.argsort(-counts[places], kind="stable")]
-
-
 def _finite(measure: Callable[[], np.floating]) -> float | None:
     """A measure of numbers; None where it overflows."""
     with np.errstate(over="ignore", invalid="ignore"):
@@ -98,7 +86,7 @@ def _profile_texts(column: Column, categories: tuple[str, ...]) -> ColumnProfile
     codes = column.values[column.values >= 0]
     counts = np.bincount(codes.astype(np.intp), minlength=len(categories))
     used = np.flatnonzero(counts)
-    order = used[_most_frequent(counts[used])]
+    order = used[np.argsort(-counts[used], kind="stable")][:_TOP]
     lengths = np.array([len(word) for word in categories])
     numeric = sum(NUMBER.fullmatch(word) is not None for word in categories)
     return ColumnProfile(
