@@ -26,7 +26,8 @@ def _steps(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "because", reason
     proof = report.get("proof", {})
     if isinstance(proof, Mapping) and proof:
-        yield "compared on", f"{proof.get('rows')} rows {proof.get('source')}"
+        count = next((f"{proof[unit]} {unit} " for unit in ("rows", "positions") if proof.get(unit)), "")  # positions of a language model
+        yield "compared on", f"{count}{proof.get('source')}"
         yield from _agreement(proof.get("outputs", {}), "")
         missing = proof.get("missing_values")
         if isinstance(missing, Mapping):
