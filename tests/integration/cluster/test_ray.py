@@ -29,19 +29,22 @@ from example_scripts import run_example  # noqa: E402
 from integration.served import classifier  # noqa: E402
 from modelyard.core.errors import InvalidRequest, JobFailed, Unavailable  # noqa: E402
 from modelyard.engines.cluster import Cluster  # noqa: E402
-from modelyard.engines.ray_cluster import joined  # noqa: E402
+from modelyard.engines.ray_cluster import _place, joined  # noqa: E402
 from modelyard.jobs.folder import Outcome  # noqa: E402
 from modelyard.scoring import spread  # noqa: E402
 from modelyard.sdk.client import Client  # noqa: E402
 from modelyard.testing.platform import free_port, running_platform  # noqa: E402
-from modelyard.train.networks.checkpoint import FolderShelf  # noqa: E402
+from modelyard.train.networks.checkpoint import Checkpoints, FolderShelf  # noqa: E402
+from modelyard.train.networks.distributed.order import Order  # noqa: E402
 from modelyard.train.networks.distributed.post import FolderPost  # noqa: E402
-from modelyard.train.networks.distributed.ray_post import Desk, _lay  # noqa: E402
+from modelyard.train.networks.distributed.ray_post import Desk, _lay, posted  # noqa: E402
 from modelyard.train.networks.distributed.ray_start import _sentence  # noqa: E402
+from modelyard.train.networks.lesson import Lesson  # noqa: E402
+from modelyard.train.networks.objectives import Classes  # noqa: E402
 from modelyard.train.recipes.learning import Learning  # noqa: E402
 from mortal import Mortal  # noqa: E402
 from points import Fatal, Points  # noqa: E402
-from workers import same, train_points  # noqa: E402
+from workers import network, same, train_points  # noqa: E402
 
 PENGUINS = Path(__file__).parents[3] / "examples/data/penguins.csv"
 pytestmark = [pytest.mark.timeout(300), pytest.mark.filterwarnings("ignore")]  # Ray warns of itself when it loads
@@ -94,6 +97,32 @@ def test_what_comes_to_the_desk_is_laid_into_the_jobs_folders(tmp_path):
     assert b"half" in (tmp_path / "progress.jsonl").read_bytes()
     _lay(desk.news(), folder, FolderShelf(tmp_path / "other"))
     assert not list((tmp_path / "other").iterdir()), "what was laid is not laid again"
+
+
+def test_the_desk_stands_where_the_job_is_and_is_missed_when_it_is_lost(cluster, tmp_path):
+    lesson = Lesson(network(), Classes(), Points(8), Points(4), seed=1)
+    order = Order(lesson, Learning(workers=2), Checkpoints(tmp_path / "state", "f", 0), 1)
+
+    def lose():
+        with posted(order, FolderPost(tmp_path)) as post:
+            where = post._desk.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id())
+            assert ray.get(where) == ray.get_runtime_context().get_node_id()
+            ray.kill(post._desk)
+
+    with joined(cluster, 1), pytest.raises(RayActorError):
+        lose()
+
+
+def test_folders_of_jobs_that_were_killed_are_cleared_and_those_in_use_are_not(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / "modelyard-ray-left"
+    left.mkdir()
+    (left / "lock").touch()
+    with _place() as used, _place() as other:
+        assert not left.exists()
+        assert used.exists()
+        assert other != used
+    assert not list(tmp_path.iterdir())
 
 
 def test_whoever_was_lost_is_named_and_not_those_whom_that_left_alone():
