@@ -56,6 +56,7 @@ PICTURES: dict[str, tuple[Taken, ...]] = {
     "measure-a-deployment": (Taken("bench", "penguins.svg"),),
     "share-the-machine": (Taken("policies", "policies.png"),),
     "answer-a-file": (Taken("answers", "answers.svg"),),
+    "fine-tune-an-encoder": (Taken("profile", "authored@1 data_profile.png"),),
     "train-with-several-workers": (Taken("learning", "some-digits@1 learning_curves.png"),),
 }
 SIMULATION = ("--nodes", "100", "--jobs", "3000")
