@@ -18,6 +18,8 @@ LONGEST_BLOCK_S = 3600
 MOST_UNKNOWN = 10_000
 AT_ONCE = 4
 """Passwords that are hashed at the same time: each takes 64 MiB."""
+WAITING = 12
+"""Attempts that wait for their turn, each with one of the few dozen threads that answer all calls of the API."""
 PATIENCE_S = 2.0
 
 
@@ -40,6 +42,7 @@ class Attempts:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._hashing = threading.BoundedSemaphore(AT_ONCE)
+        self._room = threading.BoundedSemaphore(AT_ONCE + WAITING)
         self._names: set[str] = set()
         self._unknown: OrderedDict[str, tuple[int, int]] = OrderedDict()
         """Failures and until when the name is blocked, by name; the latest last."""
@@ -64,12 +67,17 @@ class Attempts:
     @contextmanager
     def hashing(self) -> Iterator[None]:
         """While a password is hashed. Raises Unavailable while too many others are."""
-        if not self._hashing.acquire(timeout=PATIENCE_S):
-            raise Unavailable("Many people sign in at this moment; try again.", retry_after=1.0)
+        if not self._room.acquire(blocking=False):
+            raise _many()
         try:
-            yield
+            if not self._hashing.acquire(timeout=PATIENCE_S):
+                raise _many()
+            try:
+                yield
+            finally:
+                self._hashing.release()
         finally:
-            self._hashing.release()
+            self._room.release()
 
     def check_unknown(self, name: str, now_ns: int) -> None:
         """Raises LimitExceeded while a name that nobody has is blocked."""
@@ -84,3 +92,7 @@ class Attempts:
             self._unknown[name] = failures, blocked_until(failures, now_ns)
             if len(self._unknown) > MOST_UNKNOWN:
                 self._unknown.popitem(last=False)
+
+
+def _many() -> Unavailable:
+    return Unavailable("Many people sign in at this moment; try again.", retry_after=1.0)

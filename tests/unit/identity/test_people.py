@@ -107,6 +107,25 @@ def test_no_more_passwords_are_hashed_at_once_than_memory_is_meant_for(people, h
     assert tried(people, "ana", PASSWORD) is None
 
 
+def test_a_flood_of_attempts_leaves_threads_for_everybody_else(people, hasher, monkeypatch):
+    monkeypatch.setattr(attempts, "PATIENCE_S", 60.0)
+    hasher.go.clear()
+    answers = []
+    names = [f"n{number}" for number in range(attempts.AT_ONCE + attempts.WAITING)]
+    threads = [threading.Thread(target=lambda name=name: answers.append(tried(people, name)[0])) for name in names]
+    for thread in threads:
+        thread.start()
+    while people._attempts._room._value:  # until all of them hash or wait
+        threads[0].join(0.01)
+    with pytest.raises(Unavailable, match="Many people sign in"):
+        people.sign_in("ana", PASSWORD, VISITOR)  # at once: the others wait for a minute
+    assert answers == []
+    hasher.go.set()
+    for thread in threads:
+        thread.join(60)
+    assert answers == [Unauthenticated] * len(names)
+
+
 def test_nothing_is_hashed_for_a_wrong_token(people, hasher, monkeypatch):
     monkeypatch.setattr(hasher, "hash", lambda _password: pytest.fail("it was"))
     with pytest.raises(Unauthenticated, match="one-time token"):
