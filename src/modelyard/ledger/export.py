@@ -54,7 +54,8 @@ def _labels(by: Sequence[str]) -> list[str]:
 
 def _rows(page: Sequence[UsageRow], columns: Sequence[str]) -> Iterator[dict[str, Any]]:
     for row in page:
-        start = datetime.fromtimestamp(row.start_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        # The beginning of the ledger is no date.
+        start = datetime.fromtimestamp(row.start_ns // 1_000_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if row.start_ns else None
         yield {"start": start} | {name: getattr(row, name) for name in columns[1:]}
 
 
@@ -80,5 +81,5 @@ def _write_parquet(pages: Iterable[Sequence[UsageRow]], columns: Sequence[str], 
     with parquet.ParquetWriter(file, schema) as writer:
         for page in pages:
             values: dict[str, list[Any]] = {name: [getattr(row, name) for row in page] for name in columns[1:]}
-            values["start"] = [row.start_ns // 1_000_000_000 for row in page]
+            values["start"] = [row.start_ns // 1_000_000_000 or None for row in page]
             writer.write_table(pa.table(values, schema))

@@ -61,3 +61,10 @@ def test_parquet_without_its_package_is_refused_with_what_to_do(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(Unsupported, match=r"modelyard\[data\]"):
         made(ExportFormat.PARQUET)
+
+
+def test_sums_since_the_beginning_have_no_date():
+    whole = [[UsageRow(start_ns=0, calls=3)]]
+    assert made(ExportFormat.CSV, whole, ()).splitlines()[1].startswith(b",3,")
+    assert msgspec.json.decode(made(ExportFormat.JSONL, whole, ()))["start"] is None
+    assert parquet.read_table(io.BytesIO(made(ExportFormat.PARQUET, whole, ()))).column("start").to_pylist() == [None]
