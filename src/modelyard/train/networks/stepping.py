@@ -19,7 +19,9 @@ def make_optimizer(module: nn.Module, wanted: Optimizer) -> TorchOptimizer:
     groups = [{"params": decaying, "weight_decay": wanted.l2}, {"params": others, "weight_decay": 0.0}]
     if wanted.kind == "sgd":
         return SGD(groups, lr=wanted.learning_rate, momentum=wanted.momentum)
-    return (Adam if wanted.kind == "adam" else AdamW)(groups, lr=wanted.learning_rate, betas=wanted.betas)
+    # On a CPU one pass over each weight, where PyTorch's own choice makes a dozen; shares of weights are left to that.
+    fused = all(weight.device.type == "cpu" and not hasattr(weight, "full_tensor") for weight in learning) or None
+    return (Adam if wanted.kind == "adam" else AdamW)(groups, lr=wanted.learning_rate, betas=wanted.betas, fused=fused)
 
 
 def learning_rate(learning: Learning, step: int, steps_an_epoch: int) -> float:
