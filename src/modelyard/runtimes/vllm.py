@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -49,6 +50,8 @@ _CODE = frozenset(
 STRUCTURED = "structured-outputs-config"
 """How it follows grammars: where white space is free, weak models write nothing else."""
 _LAST_LINES = 20
+_ERROR = re.compile(r"\b\w*Error: .*")
+_POINTS_BACK = "See root cause above"
 
 
 class VllmModel(GenerativeModel):
@@ -174,6 +177,8 @@ class Server:
         if STRUCTURED not in options:
             command += arguments_of({STRUCTURED: {"backend": "guidance", "disable_any_whitespace": True}})
         self._said: deque[str] = deque(maxlen=_LAST_LINES)
+        self._cause = ""
+        """What one of its own processes failed with, which its last words only point at."""
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
         try:
             self._process = subprocess.Popen(
@@ -242,11 +247,14 @@ class Server:
             with self._process.stdout as lines:
                 for line in lines:
                     self._said.append(line.strip())
+                    if (error := _ERROR.search(line)) and _POINTS_BACK not in line:
+                        self._cause = error[0].strip()
                     logger.info("vLLM: %s", line.rstrip())
 
     def _last_words(self) -> str:
         telling = [line for line in self._said if "Error" in line or "error:" in line] or list(self._said) or ["it said nothing"]
-        return telling[-1][:300].rstrip(".") + "."
+        last = self._cause if _POINTS_BACK in telling[-1] and self._cause else telling[-1]
+        return last[:300].rstrip(".") + "."
 
 
 class VllmRuntime(Runtime):

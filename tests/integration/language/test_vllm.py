@@ -11,7 +11,7 @@ from language import vllm_model  # noqa: F401  # a fixture
 from modelyard.core.errors import InvalidArtifact, Unavailable
 from modelyard.core.generation import GenerateRequest, Sampling
 from modelyard.runtimes.base import LoadOptions
-from modelyard.runtimes.vllm import RUNTIME, arguments_of, read_options
+from modelyard.runtimes.vllm import RUNTIME, Server, arguments_of, read_options
 from modelyard.testing.generation_contract import Generation
 
 
@@ -52,6 +52,20 @@ def test_what_it_refuses_is_told_in_its_own_words(folder, options, said):
     (place / "vllm.json").write_text(json.dumps(options))
     with pytest.raises(InvalidArtifact, match=said):
         RUNTIME.load(place, "config.json", LoadOptions(program=program))
+
+
+def test_why_one_of_its_processes_failed_is_told_and_not_that_one_did(tmp_path):
+    program = tmp_path / "vllm"
+    program.write_text(
+        "#!/bin/sh\n"
+        "echo '(VllmWorker-0 pid=7) ERROR 11-27 07:14:30 [multiproc_executor.py:953] ValueError: Available memory is less than desired.'\n"
+        "for line in $(seq 60); do echo 'Traceback'; done\n"
+        "echo 'RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}'\n"
+        "exit 1\n"
+    )
+    program.chmod(0o755)
+    with pytest.raises(InvalidArtifact, match=r"while it loaded the model: ValueError: Available memory is less than desired\.$"):
+        Server(str(program), tmp_path, {}).wait(30)
 
 
 @pytest.mark.parametrize(
