@@ -72,7 +72,7 @@ def is_empty(home: Home, *passed_over: Path) -> bool:
 def _refuse_foreign(home: Home) -> None:
     if home.root.exists() and not home.root.is_dir():
         raise Conflict(f"{home.root} is no folder; choose another place with --home.")
-    if not is_empty(home):
+    if not is_empty(home, home.programs):  # a program may be installed before the first start
         raise Conflict(f"{home.root} holds files but is no home of Modelyard; choose an empty or new folder with --home.")
 
 

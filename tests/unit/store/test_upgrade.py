@@ -28,6 +28,15 @@ def test_an_existing_home_is_kept_and_unfinished_uploads_go(home):
     assert not is_empty(home)
 
 
+def test_a_program_may_be_installed_before_a_home_is_made(home):
+    program = home.programs / "vllm" / "0" / "bin" / "vllm"
+    program.parent.mkdir(parents=True)
+    program.touch()
+    prepare_home(home)
+    assert read_layout(home) is not None
+    assert program.is_file()
+
+
 def test_a_newer_home_is_refused(home):
     prepare_home(home)
     home.layout_file.write_text(f"{LAYOUT + 1}\n")
