@@ -48,7 +48,8 @@ def slice_score(metric: str, truth: NDArray[Any], predicted: NDArray[np.float64]
 def _worth(metric: str, truth: NDArray[Any], predicted: NDArray[np.float64]) -> NDArray[np.floating]:
     """Of each row, or of each of its steps, what the metric is the mean of; ``rmse`` is the root of one."""
     if metric == "accuracy":
-        return np.equal(predicted.argmax(axis=1), truth).astype(np.float64)
+        right: NDArray[np.floating] = np.equal(predicted.argmax(axis=1), truth).astype(np.float64)
+        return right
     if metric == "log_loss":
         return surprises(truth.astype(np.int64), predicted)
     error: NDArray[np.floating] = np.abs(truth.astype(np.float64) - predicted)
