@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
@@ -11,10 +11,10 @@ from modelyard.core.access import Action, Grant
 from modelyard.core.errors import ModelyardError, NotFound
 from modelyard.core.exchange import Exchange
 from modelyard.core.inference import InferResponse
-from modelyard.core.signature import Signature
 from modelyard.protocols.call import Call
 from modelyard.protocols.routing import RouteTable
 from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.router import ServedView
 
 
 class FakeExchange(Exchange):
@@ -55,21 +55,6 @@ class Answer:
         return json.loads(self.body)
 
 
-@dataclass
-class FakeView:
-    name: str
-    model: str
-    number: int
-    signature: Signature
-    versions: tuple = (1,)
-    labels: dict = field(default_factory=dict)
-    ready: bool = True
-
-    @property
-    def pin(self) -> str:
-        return str(self.number)
-
-
 class FakePlane(DataPlane):
     """Serves one function as deployment of workspace 1."""
 
@@ -88,7 +73,17 @@ class FakePlane(DataPlane):
         number = self.labels.get(version) or (int(version) if version.isdigit() and len(version) < 9 else None) or max(self.versions)
         if version and (number not in self.versions or (version not in self.labels and not version.isdigit())):
             raise NotFound(f"Deployment {deployment!r} serves no version {version!r}.")
-        return FakeView(deployment, "m", number, self.signature, self.versions, self.labels, self.is_ready)
+        return ServedView(
+            name=deployment,
+            model="m",
+            number=number,
+            version_id=7,
+            signature=self.signature,
+            versions=self.versions,
+            labels=self.labels,
+            ready=self.is_ready,
+            pin=str(number),
+        )
 
     def choose(self, workspace_id, deployment, version=""):
         return self.served(workspace_id, deployment, version)

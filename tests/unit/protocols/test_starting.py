@@ -13,17 +13,19 @@ from modelyard.core.inference import InferRequest, InferResponse
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.routing import Protocol, Route
 from modelyard.server.handler import Handler
+from modelyard.serving.batching import Batcher, BatchOptions, Identity
 from modelyard.serving.dataplane import DataPlane
+from modelyard.serving.replica import Replica
 from modelyard.serving.router import Routes
 from modelyard.testing.fakes import MemoryExchange, OpenGate, served_deployment, served_version
-from unit.serving.data_plane import lane, rows, signature
+from unit.serving.data_plane import BATCHED, FAST, doubling, lane, rows, signature
 from unit.serving.replicas.ends import until
 
 COLD, PROGRESS = b"x-modelyard-cold-start-ms", b"x-modelyard-progress"
 
 
 class Loading:
-    """Replicas that become ready when the test says so; also the batcher in front of them."""
+    """Replicas that become ready when the test says so; also where their calls wait."""
 
     def __init__(self):
         self.ready_ns, self.stage, self.calls = 0, "loading", []
@@ -54,7 +56,12 @@ def loading():
 @pytest.fixture
 def handler(loading):
     plane = DataPlane()
-    plane.put(Routes(served_deployment("demo", {11: 100}), [lane(served_version(11, signature()), loading)], DeploymentState.READY))
+    unused = Batcher(
+        Replica(doubling(), FAST), Identity("m", 1, 11, signature()), BATCHED, executor=None, options=BatchOptions(), loop=None
+    )
+    held = lane(served_version(11, signature()), unused)
+    held.submit = loading.submit
+    plane.put(Routes(served_deployment("demo", {11: 100}), [held], DeploymentState.READY))
     plane.starting[11] = loading
 
     def run(call):
