@@ -20,7 +20,7 @@ from modelyard.train.job import run
 pytestmark = pytest.mark.timeout(300)
 TINY = {
     "tokenizer": {"vocabulary": 400},
-    "network": {"hidden": 32, "layers": 1, "heads": 4, "key_heads": 2, "context": 128},
+    "network": {"hidden": 48, "layers": 1, "heads": 4, "key_heads": 2, "context": 128},
     "window": 32,
     "learning": {"epochs": 6, "batch_size": 16, "optimizer": {"learning_rate": 0.01}},
     "samples": {"count": 3, "tokens": 12},

@@ -194,6 +194,7 @@ def test_a_call_that_would_wait_in_vain_is_refused_at_once(threads):
         assert isinstance(refused, Unavailable), refused
         assert refused.retry_after == pytest.approx(9 * 0.05, rel=0.5)
         assert not patient.done()
+        await asyncio.sleep(0.05)  # until nobody waits for the first of them
         release.set()
         outcomes = await asyncio.gather(running, *waiting, patient)
         assert not any(isinstance(outcome, Exception) for outcome in outcomes)
