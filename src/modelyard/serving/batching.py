@@ -105,8 +105,6 @@ class Batcher:
         self._loop = loop
         self.most_rows = options.max_rows
         """Most rows of a shared run now; whoever keeps an objective sets it."""
-        self.foresees = True
-        """Whether calls are refused that would wait in vain; whoever keeps an objective does that itself."""
         self._shared = profile.row_independent and may_batch(replica.signature)
         self._inline_us = options.inline_us if profile.inline else -1.0
         self._keyed = self._shared and not replica.uniform
@@ -124,11 +122,15 @@ class Batcher:
         self._retired: Callable[[Runs], None] | None = None
 
     def submit(self, call: Waiting) -> None:
-        """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable where it would wait in vain."""
+        """As ``put``, and raises Unavailable also where the call would wait in vain."""
+        if self._busy and self._waiting and call.request.deadline_ns:
+            self._foresee(call.request.deadline_ns)
+        self.put(call)
+
+    def put(self, call: Waiting) -> None:
+        """Takes a call, whose ``done`` is called in a later turn of the loop; raises Unavailable when too many wait."""
         if self._waiting >= self._options.max_waiting:
             raise Unavailable("Too many calls wait for this deployment; try again shortly.", retry_after=1.0)
-        if self._busy and self._waiting and call.request.deadline_ns and self.foresees:
-            self._foresee(call.request.deadline_ns)
         if self._keyed:
             self._queues.setdefault(_key(call), deque()).append(call)
         else:

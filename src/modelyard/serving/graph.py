@@ -62,7 +62,7 @@ class GraphLane(Lane):
         super().__init__(version, 100 if target is None else target.weight, first.batcher, statistics)
         self._graph, self._lanes = declared, lanes
         self._random = random.Random(deployment.id)  # noqa: S311 - which calls are split where matters to nobody
-        self.submit = self._run
+        self.submit = self.put = self._run
 
     def _run(self, call: Waiting) -> None:
         walk = _Walk(call, self._lanes, self._random)
@@ -120,7 +120,7 @@ class _Walk:
 
         try:
             rows = lane.check.rows(inputs)
-            lane.batcher.submit(Waiting(inputs, (), rows, time.monotonic_ns(), self._call.request, lane.statistics, ended))
+            lane.batcher.put(Waiting(inputs, (), rows, time.monotonic_ns(), self._call.request, lane.statistics, ended))
         except ModelyardError as error:
             then(error)
 

@@ -97,7 +97,6 @@ class Overload:
         self._objective_s = objective_ms / 1000
         self._batcher, self._pace, self._lag = batcher, pace, lag
         self._until_fit = 0
-        batcher.foresees = False  # it would refuse what the limit is to learn from
         lag.watch()
 
     @property

@@ -162,7 +162,7 @@ class PolicyComposer(Composer):
             Overload(policy.objective_ms, lane.batcher, self._paces.setdefault(id(lane.batcher), Pace()), self._lag) for lane in lanes
         ]
         for lane, guard in zip(lanes, guards, strict=True):
-            lane.submit = guard.before(lane.submit)
+            lane.submit = guard.before(lane.put)
         # Answers that are kept may be given however many calls are inside.
         if lanes and policy.cache is None:
             routes.turn_away = turn_away(lanes, guards)

@@ -69,7 +69,7 @@ Submit = Callable[[Waiting], None]
 class Lane:
     """One version within one deployment: where its calls go, and what they count for."""
 
-    __slots__ = ("apart", "batcher", "check", "statistics", "submit", "version", "view", "weight")
+    __slots__ = ("apart", "batcher", "check", "put", "statistics", "submit", "version", "view", "weight")
 
     def __init__(self, version: ServedVersion, weight: int, batcher: Batcher, statistics: CallStatistics) -> None:
         self.version = version
@@ -77,6 +77,8 @@ class Lane:
         self.batcher = batcher
         self.submit: Submit = batcher.submit
         """Where calls go; what a policy asks for stands in front of the batcher here."""
+        self.put: Submit = batcher.put
+        """The same for what keeps an objective, which says by itself who would wait in vain, and learns from those who do."""
         self.apart: Callable[[int], Submit] | None = None
         """Makes the same for calls of another workspace, where those of two must not meet; None where nothing of them could."""
         self.statistics = statistics

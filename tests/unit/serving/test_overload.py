@@ -56,12 +56,6 @@ def test_a_calls_own_time_counts_too_and_a_lone_call_is_always_tried():
     assert len(taken) == 1
 
 
-def test_a_version_with_an_objective_is_left_to_it():
-    runner = Runner()
-    guard(100, runner, paced(0, 1.0, 0.05))
-    assert runner.foresees is False
-
-
 @pytest.mark.parametrize(("capacity", "fixed_s"), [(20, 0.0), (100, 0.0), (50, 0.04)])
 def test_the_limit_settles_where_calls_take_about_the_objective(monkeypatch, capacity, fixed_s):
     """A version that takes longer the more calls are inside: at ``capacity`` of them, and no batching, just the objective."""

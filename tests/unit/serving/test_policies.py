@@ -1,6 +1,7 @@
 """Counting, shadows and their place in front of a version."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -140,6 +141,25 @@ def test_new_routes_stop_the_old_shadow_and_keep_the_counts(tmp_path):
         assert served.told().versions[1].calls == 1
         served.composer.keep(set())
         assert served.told().versions == {}
+
+    run(main())
+
+
+def test_an_objective_says_alone_who_would_be_late_and_only_while_it_is_kept(tmp_path):
+    def looks_ahead(served):
+        """Whether a call that cannot be answered in its time is refused by what runs take, although an objective would try it."""
+        soon = time.monotonic_ns() + 1_000_000
+        outcome = call(served.plane, {"x": rows(1)}, deadline_ns=soon)
+        return outcome.done() and "calls are before this one" in str(outcome.result())
+
+    async def main():
+        served = Served(tmp_path, {"objective_ms": 60_000}, lambda inputs: inputs, weights={1: 100, 2: 0})
+        first = served.batchers[1]
+        first._busy, first._waiting, first._run_us, first._last_us = 1, 9, 1e6, 1e6  # nine calls wait, a second each
+        assert not looks_ahead(served)
+        served.deployment = msgspec.structs.replace(served.deployment, policy={})
+        served.compose()
+        assert looks_ahead(served)
 
     run(main())
 
