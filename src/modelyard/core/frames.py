@@ -23,6 +23,7 @@ import numpy as np
 from modelyard.core.errors import Internal, ModelyardError, error_codes
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import Array
+from modelyard.core.unreadable import UNREADABLE
 
 MAGIC = b"MYR1"
 PREFIX = struct.Struct("<4sIQ")
@@ -185,7 +186,7 @@ def decode_frame(data: memoryview) -> Frame:
     length = PREFIX.unpack_from(data)[1]
     try:
         head = _decode_head(data[PREFIX.size : PREFIX.size + length])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise BadFrame(f"A replica's frame cannot be read: {error}.") from None
     return Frame(head, data[_body_at(length) :])
 
@@ -202,7 +203,7 @@ def tensors_of(frame: Frame) -> dict[str, Array]:
             data = frame.body[at : at + head.size]
             found[head.name] = _object_array(data, head.shape) if head.dtype == "O" else _array(data, head)
             at += head.size + -head.size % ALIGNMENT
-    except (ValueError, TypeError, msgspec.DecodeError) as error:
+    except (ValueError, TypeError, *UNREADABLE) as error:
         raise BadFrame(f"A replica's tensor cannot be read: {error}.") from None
     return found
 

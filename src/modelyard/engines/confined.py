@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact, ModelyardError, error_codes
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.engines.confinement import own_places
 
 REQUEST, ANSWER, STAGE = "request.json", "answer.json", "stage"
@@ -98,7 +99,7 @@ def _answer(path: Path) -> Answer | None:
     raw = _small(path, _ANSWER_LIMIT)
     try:
         return msgspec.json.decode(raw, type=Answer) if raw else None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.errors import InvalidArtifact
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.engines.confined import Errand, run_confined
 from modelyard.importers.spec import Outcome, Part
 
@@ -37,7 +38,7 @@ def convert(folder: Path, request: Request, on_stage: Callable[[str], None]) -> 
     errand = Errand(work=_WORK, details=msgspec.Raw(msgspec.json.encode(request)), readable=readable, seconds=SECONDS)
     try:
         return msgspec.json.decode(run_confined(folder, errand, on_stage, doing="Converting the model"), type=Outcome)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise InvalidArtifact(
             "What converted the model answered with nothing that can be read; the job's log has its last words."
         ) from None

@@ -18,6 +18,8 @@ from typing import Any
 
 import msgspec
 
+from modelyard.core.unreadable import UNREADABLE
+
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a job's process says at its end: a result, or an error for the caller."""
@@ -56,7 +58,7 @@ class JobFolder:
         """What the process said at its end; None when it ended without a word, or with an unreadable one."""
         try:
             return msgspec.json.decode(self.result.read_bytes(), type=Outcome)
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+        except (OSError, *UNREADABLE):
             return None
 
     def discard(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.jobs import Progress
+from modelyard.core.unreadable import UNREADABLE
 
 MAX_MESSAGE = 500
 
@@ -44,7 +45,7 @@ class ProgressTail:
         for line in lines:
             try:
                 self._take(msgspec.json.decode(line, type=ProgressLine))
-            except (msgspec.DecodeError, UnicodeDecodeError):
+            except UNREADABLE:
                 continue
         return self.latest != before
 

@@ -16,6 +16,7 @@ import msgspec
 from modelyard.core.clock import Clock
 from modelyard.core.events import Actor
 from modelyard.core.refusals import Entries, Refusal, Same, Why, gather
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.store.database import Session, Store
 from modelyard.store.line_files import LineFolder
 
@@ -104,7 +105,7 @@ def refusals_in(path: Path) -> Iterable[Refusal]:
     for line in path.read_bytes().splitlines():
         try:
             yield msgspec.json.decode(line, type=Refusal)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             logger.warning("A refusal in %s is damaged and not in the audit log", path.name)
 
 

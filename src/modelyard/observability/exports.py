@@ -6,6 +6,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.observability.metrics import Export
 
 
@@ -25,7 +26,7 @@ def read_export(path: Path) -> Export:
     """A worker's exported metrics; empty when there are none that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Export)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return []
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 
 from modelyard.core.errors import Internal
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.engines.confined import Errand, run_confined
 from modelyard.optimize.pages import write_pages
 from modelyard.optimize.spec import Made, OptimizeSpec, Request
@@ -81,7 +82,7 @@ def children(context: Context, spec: OptimizeSpec, work: Path, report: Callable[
     outcome = run_confined(work, errand, on_stage, doing="Optimizing the model")
     try:
         return msgspec.json.decode(outcome, type=list[Made])
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise Internal("What optimized the model answered with nothing that can be read; the job's log has its last words.") from error
 
 

@@ -16,6 +16,7 @@ from modelyard.core.cost import Cost
 from modelyard.core.errors import InvalidRequest, ModelyardError
 from modelyard.core.exchange import Abort
 from modelyard.core.generation import Cancel, FinishReason, GenerateRequest, GenerationUsage, TokenChunk
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.gate.check import scoped_deployment
 from modelyard.gate.permit import expect_soon, spend_soon
 from modelyard.protocols.call import Call
@@ -49,7 +50,7 @@ def in_body(call: Call) -> None:
     """
     try:
         named = _read_named(document(call)).model
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"The body is not a JSON object of this API: {error}.") from None
     name, _, version = named.partition("@")
     call.params["name"] = name or scoped_deployment(call.grant, call.exchange.path)

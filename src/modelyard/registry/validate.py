@@ -24,6 +24,7 @@ import msgspec
 from modelyard.core.errors import Internal, InvalidArtifact, ModelyardError, error_codes
 from modelyard.core.models import Profile
 from modelyard.core.signature import Signature
+from modelyard.core.unreadable import UNREADABLE
 
 _LOG = logging.getLogger(__name__)
 _ANSWER_LIMIT = 8 << 20
@@ -148,7 +149,7 @@ class _Child:
             return _refusal(f"The model did not finish its trial within {limits.seconds:g} s; see that its loops end, or make it smaller.")
         if len(raw) > _ANSWER_LIMIT:
             return _refusal("The model describes itself at too great length; shorten the names and metadata in it.")
-        with suppress(msgspec.DecodeError):
+        with suppress(*UNREADABLE):
             return msgspec.json.decode(raw, type=ProbeAnswer)
         return self._ending(limits)
 

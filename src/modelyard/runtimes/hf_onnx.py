@@ -25,6 +25,7 @@ import tokenizers
 from modelyard.core.errors import InvalidArtifact
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import Array, Datatype
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.entities import entities_of
 from modelyard.runtimes.onnx import RUNTIME as ONNX
@@ -251,7 +252,7 @@ def _settings(path: Path) -> TextSettings:
         settings = msgspec.json.decode(path.read_bytes(), type=TextSettings)
     except FileNotFoundError:
         raise InvalidArtifact(f"The file {SETTINGS!r}, which says what the model does with a text, is missing beside the graph.") from None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise InvalidArtifact(f"{SETTINGS!r} cannot be read: {error}.") from None
     if not 1 <= settings.max_tokens <= 1_000_000:
         raise InvalidArtifact(f"{SETTINGS!r} gives max_tokens as {settings.max_tokens}; it is between 1 and 1000000.")
@@ -263,7 +264,7 @@ def _tokenizer(path: Path) -> tokenizers.Tokenizer:
         raise InvalidArtifact(f"The file {TOKENIZER!r} is missing beside the graph; save it with tokenizer.save_pretrained(folder).")
     try:
         document = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise InvalidArtifact(f"{TOKENIZER!r} cannot be read: {error}.") from None
     if "model" not in document:
         raise InvalidArtifact(f"{TOKENIZER!r} describes no tokenizer; save it with tokenizer.save_pretrained(folder).")

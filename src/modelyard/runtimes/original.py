@@ -18,6 +18,7 @@ from modelyard.core.errors import Internal, InvalidArtifact, InvalidTensor, Mode
 from modelyard.core.plugins import PluginTable
 from modelyard.core.signature import Signature, TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.base import LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.python_model import RAISED, texts_of
 
@@ -92,7 +93,7 @@ class OriginalRuntime(Runtime):
             settings = msgspec.json.decode((folder / entry).read_bytes(), type=Settings)
         except OSError as error:
             raise InvalidArtifact(f"{entry!r} cannot be read: {error.strerror}.") from None
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             raise InvalidArtifact(f"{entry!r} cannot be read: {error}.") from None
         try:
             return OriginalModel(ORIGINALS.get(settings.library)(folder, settings), settings)

@@ -26,6 +26,7 @@ from typing import NamedTuple
 import msgspec
 
 from modelyard.core.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.environments import MADE, complaint, pip_command, pip_settings, turn, venv_command
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class Programs:
         """What is installed of a program."""
         try:
             return msgspec.json.decode((self.folder / name / _CURRENT / MADE).read_bytes(), type=Installed)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             return None
 
     def install(self, program: Program, requirements: str, wanted_bytes: int, tell: Tell) -> Installed:

@@ -30,6 +30,7 @@ from modelyard.core.errors import DeadlineExceeded, Internal, InvalidArtifact, I
 from modelyard.core.generation import Cancel, Emit, FinishReason, GenerateRequest, TokenChunk
 from modelyard.core.signature import Signature
 from modelyard.core.tensors import NUMPY, Array, Datatype
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.base import TEXT_SIGNATURE, GenerativeModel, LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.remote_openai import StreamReader, request_of
 from modelyard.runtimes.remote_settings import Endpoint, RemoteSettings, parse_settings
@@ -204,7 +205,7 @@ class RemoteTextModel(GenerativeModel):
                 return await self._caller.through(once, given)
         except ModelyardError as error:
             return error
-        except (msgspec.DecodeError, UnicodeDecodeError, HttpProcessingError):  # the latter for a line without an end
+        except (*UNREADABLE, HttpProcessingError):  # the latter for a line without an end
             logger.warning("An endpoint's stream cannot be read")
             return Internal("The endpoint that serves this model answered something that cannot be read.")
         except TimeoutError:
@@ -250,7 +251,7 @@ class RemoteTensorModel(LoadedModel):
         try:
             told = {item["name"]: item for item in msgspec.json.decode(content)["outputs"]}
             return {spec.name: _array(told[spec.name]["data"], told[spec.name]["shape"], spec.datatype) for spec in self.signature.outputs}
-        except (msgspec.DecodeError, KeyError, TypeError, ValueError):
+        except (*UNREADABLE, KeyError, TypeError, ValueError):
             raise Internal("The endpoint that serves this model answered something that does not fit its signature.") from None
 
 
@@ -310,7 +311,7 @@ def _told(content: bytes) -> str:
     try:
         error = msgspec.json.decode(content)["error"]
         text = error["message"] if isinstance(error, dict) else error
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+    except (*UNREADABLE, KeyError, TypeError):
         return "it gave no reason."
     return " ".join(str(text).split())[:300]
 

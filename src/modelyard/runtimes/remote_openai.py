@@ -9,6 +9,7 @@ import msgspec
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.generation import FinishReason, GenerateRequest, GenerationUsage, GrammarKind, TokenChunk, TokenLogprob
+from modelyard.core.unreadable import UNREADABLE
 
 _FINISH = {"stop": FinishReason.STOP, "length": FinishReason.LENGTH}
 _PLAIN = ("temperature", "top_p", "seed", "presence_penalty", "frequency_penalty")
@@ -163,7 +164,7 @@ def _tagged(call: Mapping[str, str]) -> str:
     """A call as open models write it, which protocols read."""
     try:
         arguments = msgspec.json.decode(call["arguments"] or "{}")
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         arguments = call["arguments"]
     return f"<tool_call>{msgspec.json.encode({'name': call['name'], 'arguments': arguments}).decode()}</tool_call>"
 

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from modelyard.core.errors import InvalidArtifact, InvalidRequest
 from modelyard.core.signature import Signature
+from modelyard.core.unreadable import UNREADABLE
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +59,7 @@ def parse_settings(content: bytes, entry: str = "remote.json") -> RemoteSettings
     """
     try:
         found = msgspec.json.decode(content, type=RemoteSettings)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise InvalidArtifact(f"{entry!r} cannot be used: {error}.") from None
     for endpoint in found.endpoints:
         try:

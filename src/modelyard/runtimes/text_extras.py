@@ -17,6 +17,7 @@ import tokenizers
 from modelyard.core.errors import InvalidTensor
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import Array, Datatype
+from modelyard.core.unreadable import UNREADABLE
 
 TEXT, VECTORS, COUNT = "text", "token_vectors", "token_count"
 _TEXTS = ("token_list", "bare_tokens", "decoded", "decoded_whole")
@@ -59,7 +60,7 @@ class Reading:
     def _decoded(self, written: str, name: str) -> str:
         try:
             ids = _read_ids(written.encode())
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise InvalidTensor("Token ids are a list of numbers.") from None
         known = self._tokenizer.get_vocab_size(with_added_tokens=True)
         wrong = next((number for number in ids if not 0 <= number < known), None)

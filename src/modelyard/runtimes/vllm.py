@@ -28,6 +28,7 @@ import msgspec
 
 from modelyard.core.errors import DeadlineExceeded, Internal, InvalidArtifact, InvalidRequest, ModelyardError, Unavailable
 from modelyard.core.generation import Cancel, Emit, FinishReason, GenerateRequest, GenerationUsage, TokenChunk
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.base import GenerativeModel, LoadedModel, LoadOptions, Runtime
 from modelyard.runtimes.generative.text import TextCodec
 from modelyard.runtimes.vllm_protocol import ChunkReader, body_of
@@ -125,7 +126,7 @@ class VllmModel(GenerativeModel):
             emit(error)
         except TimeoutError:
             emit(DeadlineExceeded("The time for this call has passed."))
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except UNREADABLE:
             logger.warning("vLLM's stream cannot be read")
             emit(Internal("vLLM answered something that cannot be read."))
         except httpx.HTTPError as error:
@@ -353,7 +354,7 @@ def _refusal(reply: httpx.Response) -> ModelyardError:
         told = msgspec.json.decode(reply.content)
         error = told.get("error") or told if isinstance(told, dict) else {}
         message = " ".join(str(error.get("message", "it gave no reason")).split())[:300].rstrip(".")
-    except (msgspec.DecodeError, UnicodeDecodeError, AttributeError):
+    except (*UNREADABLE, AttributeError):
         message = "it gave no reason"
     if reply.status_code in {400, 404, 422}:
         return InvalidRequest(f"vLLM refuses the call: {message}.")

@@ -13,6 +13,7 @@ from types import TracebackType
 import msgspec
 
 from modelyard.core.errors import Conflict, DeadlineExceeded
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.store.home import Home
 
 STATE = "supervisor.json"
@@ -79,7 +80,7 @@ def find(home: Home) -> Instance | None:
         return None
     try:
         return msgspec.json.decode((home.run / STATE).read_bytes(), type=Instance)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None
 
 

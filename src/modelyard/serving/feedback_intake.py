@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.core.usage import UsageRecord
 from modelyard.ledger.trace import Tracer
 from modelyard.serving.feedback import Report
@@ -25,7 +26,7 @@ def reports_in(path: Path) -> Iterator[Report]:
     for line in path.read_bytes().splitlines():
         try:
             yield msgspec.json.decode(line, type=Report)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             logger.warning("A report in %s is damaged and left out", path.name)
 
 

@@ -87,12 +87,12 @@ class PredictionFiles:
         return outcome
 
     def submission(self, workspace_id: int, prediction_id: str) -> Submission | None:
-        """A waiting submission. Raises msgspec.DecodeError for a damaged file."""
+        """A waiting submission. Raises what ``UNREADABLE`` names for a damaged file."""
         raw = self._read(workspace_id, "spool", prediction_id)
         return None if raw is None else msgspec.json.decode(raw, type=Submission)
 
     def outcome(self, workspace_id: int, prediction_id: str) -> Outcome | None:
-        """A stored outcome. Raises msgspec.DecodeError for a damaged file."""
+        """A stored outcome. Raises what ``UNREADABLE`` names for a damaged file."""
         raw = self._read(workspace_id, "results", prediction_id)
         return None if raw is None else msgspec.json.decode(raw, type=Outcome)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from modelyard.core.deployments import DeploymentState
+from modelyard.core.unreadable import UNREADABLE
 
 
 class VersionReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,7 +55,7 @@ def read_reports(folder: Path) -> list[WorkerReport]:
     for path in sorted(folder.glob("worker-*.json")):
         try:
             report = msgspec.json.decode(path.read_bytes(), type=WorkerReport)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, *UNREADABLE):
             continue
         if _lives(report.pid):
             found.append(report)

@@ -18,6 +18,7 @@ import msgspec
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.inference import InferResponse
 from modelyard.core.rollout import Tally, Told
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.serving.replica import Waiting
 from modelyard.serving.router import Submit, is_pin
 from modelyard.store.scribe import Behind, at_once
@@ -104,7 +105,7 @@ def read_tallies(path: Path) -> list[Told]:
     """A worker's counts; empty when there are none that can be read."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[Told])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return []
 
 

@@ -29,6 +29,7 @@ from modelyard.core.errors import Unavailable
 from modelyard.core.limits import ServedLimit
 from modelyard.core.prices import Price
 from modelyard.core.shares import ServedShare
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.store.snapshot_keys import KEY_SIZE, KeySections, KeyTable
 
 MAGIC = b"MYSNAP\r\n"
@@ -271,7 +272,7 @@ def _read(path: Path, number: int) -> Snapshot:
         raise _damaged(path, "its checksum does not fit its content")
     try:
         section = msgspec.msgpack.decode(packed, type=_Section)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise _damaged(path, "another version of Modelyard wrote it") from error
     return Snapshot(number, created_ns, section, KeyTable(memory, keys_at, count, texts_at))
 

@@ -12,6 +12,7 @@ import msgspec
 from modelyard.core.access import Action
 from modelyard.core.clock import Clock
 from modelyard.core.errors import InvalidRequest
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
 from modelyard.protocols.disk import later
@@ -35,7 +36,7 @@ class _Feedback:
         """202 once the report is written down; a report of a call that is not known is dropped later."""
         try:
             body = msgspec.json.decode(call.body, type=_Body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise InvalidRequest(
                 f"The body is no report: {str(error).replace('`', chr(39))}."
                 ' Send {"request_id": "…", "outcome": true}, where the outcome is true, false or a number.'

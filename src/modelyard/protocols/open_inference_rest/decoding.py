@@ -15,6 +15,7 @@ from modelyard.core.errors import InvalidRequest, InvalidTensor, Unsupported, di
 from modelyard.core.inference import InferRequest
 from modelyard.core.signature import TensorSpec
 from modelyard.core.tensors import NUMPY, Array, Datatype, decode_tensor, element_count, encode_tensor
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.protocols.json_tensors import array_from_json, parse_json
 from modelyard.protocols.open_inference_rest.schemas import FAST, HEADER, AnyBody, AnyTensor, FastBody, OutputWish, Parameters
 from modelyard.protocols.open_inference_rest.vectorized import FROM_BYTES, Reader
@@ -65,7 +66,7 @@ def decode(body: bytes, header_length: bytes | None, view: ServedView, version: 
     if decoder is not None:
         try:
             fast = decoder.decode(body)
-        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        except UNREADABLE:
             pass  # the general way says what is wrong, or accepts it
         else:
             arrays = _fast_arrays(fast, datatype)
@@ -270,7 +271,7 @@ def _decode_binary(body: bytes, header_length: bytes, view: ServedView, version:
         header = HEADER.decode(memoryview(body)[:length])
     except msgspec.ValidationError as error:
         raise InvalidRequest(f"The body is not an infer request: {_plain(error)}.") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         header = _convert(parse_json(body[:length]))
     return _with_wishes(header, _general_arrays(header, memoryview(body)[length:]), version)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from modelyard.core.errors import InvalidRequest, Unsupported
 from modelyard.core.generation import Grammar, GrammarKind, Sampling
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.protocols.call import Call
 
 Text = str | list[Any]
@@ -125,7 +126,7 @@ def read(call: Call, kind: type[T]) -> T:
     """The body as a request; raises InvalidRequest that names the field."""
     try:
         return msgspec.json.decode(call.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise InvalidRequest(f"The request cannot be read: {error}.") from None
 
 
@@ -193,6 +194,6 @@ def _plain_call(call: Any, number: int) -> dict[str, Any]:
     if isinstance(arguments, str):
         try:
             arguments = msgspec.json.decode(arguments or "{}")
-        except msgspec.DecodeError:
+        except UNREADABLE:
             raise InvalidRequest(f"The arguments of a tool call of message {number} are not JSON.") from None
     return {**call, "function": {**function, "arguments": arguments}}

@@ -11,6 +11,7 @@ import msgspec
 
 from modelyard.core.errors import InvalidRequest
 from modelyard.core.generation import Grammar, GrammarKind
+from modelyard.core.unreadable import UNREADABLE
 
 _TAG, _LISTED = "<tool_call>", "[TOOL_CALLS]"
 _TAGGED = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
@@ -98,7 +99,7 @@ class Tools:
         for piece in tagged or [text.strip().removeprefix(_LISTED).strip()]:
             try:
                 value = msgspec.json.decode(piece)
-            except msgspec.DecodeError:
+            except UNREADABLE:
                 return Said(text)
             for one in value if isinstance(value, list) else [value]:
                 if not isinstance(one, dict) or one.get("name") not in names:

@@ -18,6 +18,7 @@ import orjson
 from modelyard.core.access import Action
 from modelyard.core.errors import InvalidRequest, NotFound, Unavailable, did_you_mean
 from modelyard.core.hosting import Came, Hosted, Told, Verb, Wish
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.core.usage import CallKind, ProtocolId
 from modelyard.protocols.call import Call
 from modelyard.protocols.mlflow.errors import JSON, error_reply
@@ -53,7 +54,7 @@ class _Models:
         """``POST /models``: 200 once every worker serves the model, 409 when it is there, 507 when there is no room for it."""
         try:
             body = msgspec.json.decode(call.body, type=_Load)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             said = str(error).replace("`", "'")
             raise InvalidRequest(f'The body names no model: {said}. Send {{"model_name": "…", "url": "/opt/ml/models/…/model"}}.') from None
         if not body.model_name or not body.url or max(len(body.model_name), len(body.url)) > LONGEST or "\0" in body.model_name + body.url:

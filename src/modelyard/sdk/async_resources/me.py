@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from modelyard.core.api import Me
 from modelyard.core.usage import UsageRow, UsageStep
 from modelyard.sdk.async_resources.keys import OWN_KEYS, AsyncKeys
+from modelyard.sdk.async_resources.platform import usage_query
 from modelyard.sdk.async_transport import AsyncTransport
 
 
@@ -32,5 +33,5 @@ class AsyncOneself:
         key: str = "",
     ) -> list[UsageRow]:
         """What the caller's own keys used: all of them, or one; of all deployments, or one."""
-        params = {"by": ",".join(by) or ",", "since": since, "until": until, "step": str(step), "deployment": deployment, "key_id": key}
+        params = {**usage_query(by, since, until, step), "deployment": deployment, "key_id": key}
         return await self._transport.fetch(list[UsageRow], "GET", "/api/v1/me/usage", params=params)

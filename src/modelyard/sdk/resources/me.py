@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from modelyard.core.api import Me
 from modelyard.core.usage import UsageRow, UsageStep
 from modelyard.sdk.resources.keys import OWN_KEYS, Keys
+from modelyard.sdk.resources.platform import usage_query
 from modelyard.sdk.transport import Transport
 
 
@@ -33,5 +34,5 @@ class Oneself:
         key: str = "",
     ) -> list[UsageRow]:
         """What the caller's own keys used: all of them, or one; of all deployments, or one."""
-        params = {"by": ",".join(by) or ",", "since": since, "until": until, "step": str(step), "deployment": deployment, "key_id": key}
+        params = {**usage_query(by, since, until, step), "deployment": deployment, "key_id": key}
         return self._transport.fetch(list[UsageRow], "GET", "/api/v1/me/usage", params=params)

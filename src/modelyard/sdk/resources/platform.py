@@ -70,7 +70,7 @@ class Platform:
 
         ``shared`` is for what other workspaces called of this one's deployments.
         """
-        params = {**_usage(by, since, until, step), "deployment": deployment, "key_id": key, "shared": shared}
+        params = {**usage_query(by, since, until, step), "deployment": deployment, "key_id": key, "shared": shared}
         return self._transport.fetch(list[UsageRow], "GET", "/api/v1/usage", params=params)
 
     def export_usage(
@@ -88,7 +88,7 @@ class Platform:
         ``shared``, as for ``usage``.
         """
         named = {"key_id" if name == "key" else name: value for name, value in only.items()}
-        params = {**_usage(by, since, until, step), **named, "format": format}
+        params = {**usage_query(by, since, until, step), **named, "format": format}
         return self._transport.download("/api/v1/usage/export", to, params=params, timeout=LONG)
 
     def invoice(self, month: str) -> Invoice:
@@ -130,5 +130,6 @@ class Platform:
         return self._transport.fetch(dict[str, Any], "GET", "/api/v1/schemas/recipe")
 
 
-def _usage(by: Sequence[str], since: str, until: str, step: UsageStep | str) -> dict[str, Any]:
+def usage_query(by: Sequence[str], since: str, until: str, step: UsageStep | str) -> dict[str, Any]:
+    """What every question about usage says."""
     return {"by": ",".join([by] if isinstance(by, str) else by) or ",", "since": since, "until": until, "step": str(step)}

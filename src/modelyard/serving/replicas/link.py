@@ -13,6 +13,7 @@ import msgspec
 
 from modelyard.core.frames import BadFrame, Frame, Hello, Op, encode_frame
 from modelyard.core.tensors import Array
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.serving.replicas.sockets import connected
 from modelyard.serving.replicas.wire import FrameProtocol
 
@@ -79,7 +80,7 @@ class ReplicaLink(FrameProtocol):
         if op == Op.HELLO:
             try:
                 self.hello = _read_hello(frame.head.payload)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise BadFrame(f"A replica's greeting cannot be read: {error}.") from None
             self._opened(self)
         elif op == Op.DRAIN:

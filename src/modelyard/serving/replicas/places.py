@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+from modelyard.core.unreadable import UNREADABLE
+
 ENTRIES = 1024
 """Versions with replicas that one worker can tell of."""
 _FIELDS = 3
@@ -79,7 +81,7 @@ class DirectoryFile:
             if seen == self._seen:
                 return None
             directory = _decode(self._path.read_bytes())
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNREADABLE):
             return None
         self._seen = seen
         return directory

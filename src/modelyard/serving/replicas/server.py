@@ -34,6 +34,7 @@ from modelyard.core.frames import (
 )
 from modelyard.core.generation import Cancel, GenerateRequest, TokenChunk
 from modelyard.core.tensors import Array
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.runtimes.base import GenerativeModel, LoadedModel
 from modelyard.serving.replica import Outcome, Replica, Timing
 from modelyard.serving.replicas.computing import Send, Threads, Work
@@ -140,7 +141,7 @@ class ReplicaServer:
             return
         try:
             request = _read_request(frame.head.payload)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise BadFrame(f"A request cannot be read: {error}.") from None
         self._begun()
 

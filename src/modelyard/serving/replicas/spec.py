@@ -10,6 +10,7 @@ import msgspec
 from modelyard.core.deployments import Reach
 from modelyard.core.errors import ModelyardError
 from modelyard.core.frames import Failure
+from modelyard.core.unreadable import UNREADABLE
 from modelyard.serving.replicas.sockets import SPEC
 
 _FAILURE = "failure.json"
@@ -53,6 +54,6 @@ def leave_failure(folder: Path, error: ModelyardError) -> None:
 
 def left_failure(folder: Path) -> str:
     """What a process said of why it could not serve; empty when it said nothing."""
-    with suppress(OSError, msgspec.DecodeError):
+    with suppress(OSError, *UNREADABLE):
         return msgspec.json.decode((folder / _FAILURE).read_bytes(), type=Failure).message
     return ""
