@@ -216,7 +216,7 @@ def test_calls_for_vectors_and_for_tokens_at_once_get_each_their_own(embedder):
         ("/decode", {"ids": []}, "no token ids"),
         ("/decode", {"ids": [[1], "a"]}, "no token ids"),
         ("/decode", {"ids": [10**9]}, "has no token 1000000000"),
-        ("/decode", {"ids": [-1]}, "no token ids"),
+        ("/decode", {"ids": [-1]}, "numbers from 0 to"),
         ("/deployments/demo/tokenize", {"inputs": []}, "no input"),
         ("/embed_all", {"inputs": "a", "prompt_name": "query"}, "prompt_name"),
     ],

@@ -3,7 +3,6 @@
 import pytest
 
 from gate_machine import Machine, limit
-from modelyard.core.clock import ManualClock
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.gate.counters import Counters
 from modelyard.gate.supply import Supplier
@@ -18,11 +17,6 @@ class Watched(Store):
     def write(self):
         self.writes += 1
         return super().write()
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
 
 
 @pytest.fixture

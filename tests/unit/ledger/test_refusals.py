@@ -5,32 +5,17 @@ import threading
 import msgspec
 import pytest
 
-from modelyard.core.clock import ManualClock
 from modelyard.core.refusals import Refusal, Why, gather
 from modelyard.gate import refusals as noting
 from modelyard.gate.refusals import Refusals
 from modelyard.ledger import refusals as taking
 from modelyard.ledger.refusals import ACTION, RefusalIntake
-from modelyard.store.database import Store
 from modelyard.store.line_files import LineFile, LineFolder
 
 
 def refusal(**changes):
     fields = {"workspace_id": 1, "actor": "key:a", "why": Why.ACTION, "place": "POST /x", "subject": "POST /x", "reason": "no"}
     return Refusal(**(fields | changes))
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    store = Store.open(f"sqlite:///{tmp_path / 'test.db'}", clock)
-    store.migrate()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -4,23 +4,13 @@ import threading
 import msgspec
 import pytest
 
-from modelyard.core.clock import ManualClock
 from modelyard.core.jobs import Job, JobStatus
 from modelyard.core.models import Artifact, ArtifactFile, Dataset
 from modelyard.registry.garbage import collect_garbage
 from modelyard.store.blobs import Blobs
-from modelyard.store.database import Store
 from modelyard.testing.store_contract import version_of
 
 DAY = 86400.0
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path / 'x.db'}", ManualClock())
-    store.migrate()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import threading
 
 import pytest
 
-from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import Deployment, Target
 from modelyard.core.errors import Conflict, InvalidArtifact, InvalidRequest, NotFound
 from modelyard.core.events import Actor
@@ -13,7 +12,6 @@ from modelyard.registry.service import Registry
 from modelyard.registry.submission import NewVersion
 from modelyard.registry.validate import ProbeResult
 from modelyard.store.blobs import Blobs
-from modelyard.store.database import Store
 
 ACTOR = Actor(name="ana", workspace_id=1)
 TENSOR = TensorSpec(name="x", datatype=Datatype.FP32, shape=(-1,))
@@ -34,14 +32,6 @@ class FakeProber:
             raise self.error
         self.then()
         return RESULT
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path / 'x.db'}", ManualClock())
-    store.migrate()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 import msgspec
 import pytest
 
-from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import DeploymentState, Target
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound
 from modelyard.core.events import Actor
@@ -11,17 +10,8 @@ from modelyard.core.tensors import Datatype
 from modelyard.runtimes.base import TEXT_SIGNATURE
 from modelyard.serving.deployments import DeploymentService
 from modelyard.serving.reports import VersionReport, WorkerReport
-from modelyard.store.database import Store
 
 ACTOR = Actor(name="key:boss", workspace_id=1)
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path / 'test.db'}", ManualClock())
-    store.migrate()
-    yield store
-    store.close()
 
 
 @pytest.fixture

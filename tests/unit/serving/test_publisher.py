@@ -3,7 +3,6 @@ import hashlib
 import pytest
 
 from modelyard.core.access import Action, Key, Role
-from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import Deployment, Route, Target
 from modelyard.core.errors import Unavailable
 from modelyard.core.models import Artifact, ArtifactFile, Card, Profile, Version
@@ -11,21 +10,7 @@ from modelyard.core.principals import Membership, Principal, PrincipalKind
 from modelyard.core.signature import Signature
 from modelyard.identity.first import administrator
 from modelyard.serving.publisher import SnapshotPublisher
-from modelyard.store.database import Store
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
-
-
-@pytest.fixture
-def clock():
-    return ManualClock()
-
-
-@pytest.fixture
-def store(tmp_path, clock):
-    store = Store.open(f"sqlite:///{tmp_path / 'test.db'}", clock)
-    store.migrate()
-    yield store
-    store.close()
 
 
 @pytest.fixture

@@ -1,13 +1,9 @@
-import pytest
-
 from modelyard.core.access import Key
-from modelyard.core.clock import ManualClock
 from modelyard.core.deployments import ServedDeployment
 from modelyard.core.limits import Limit, Measure, Scope, Window
 from modelyard.core.prices import Price
 from modelyard.core.shares import Share
 from modelyard.serving.publisher import SnapshotPublisher, served_limits
-from modelyard.store.database import Store
 from modelyard.store.snapshot import SnapshotReader, SnapshotWriter
 
 
@@ -41,14 +37,6 @@ def test_a_limit_on_a_share_binds_the_borrower_alone_while_the_share_holds():
     (found,) = served_limits(limits, deployments, [], {}, [share], workspaces={1: "default", 2: "birds"})
     assert (found.id, found.subject_id, found.workspace_id, found.subject) == (1, 5, 2, "iris/birds")
     assert list(served_limits(limits, deployments, [], {}, [], workspaces={1: "default", 2: "birds"})) == []
-
-
-@pytest.fixture
-def store(tmp_path):
-    store = Store.open(f"sqlite:///{tmp_path / 'x.db'}", ManualClock())
-    store.migrate()
-    yield store
-    store.close()
 
 
 def test_limits_and_prices_reach_workers(store, tmp_path):

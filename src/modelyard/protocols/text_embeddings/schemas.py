@@ -61,7 +61,7 @@ class DecodeRequest(msgspec.Struct, kw_only=True):
         if not rows or not all(
             isinstance(row, list) and all(isinstance(one, int) and 0 <= one <= MAX_TOKEN_ID for one in row) for row in rows
         ):
-            raise InvalidRequest("ids holds no token ids; send a list of numbers, or a list of such lists.")
+            raise InvalidRequest(f"ids holds no token ids; send a list of numbers from 0 to {MAX_TOKEN_ID}, or a list of such lists.")
         return rows
 
 

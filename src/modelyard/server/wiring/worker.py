@@ -35,7 +35,7 @@ from modelyard.registry.artifacts import ArtifactCache
 from modelyard.server.balance import Balancer, LoadBoard
 from modelyard.server.certificates import Certificates, shown_by
 from modelyard.server.channel import Handover
-from modelyard.server.entrance import entrance
+from modelyard.server.entrance import Entrance, entrance
 from modelyard.server.fronts.http1 import Http1Front
 from modelyard.server.fronts.limits import FrontConfig
 from modelyard.server.handler import Handler
@@ -137,15 +137,10 @@ def build(settings: Settings, handover: Handover) -> Worker:
     telemetry.statistics = plane.statistics
     telemetry.unrecorded = lambda: journal.unrecorded
     board = LoadBoard(home.run / "connections", settings.worker_count)
-    acceptors = [Acceptor(front, inherit_listener(handover.descriptor), board, slot, way_in)]
-    if handover.private >= 0:
-        acceptors.append(Acceptor(front, inherit_listener(handover.private), board, slot))
-    for acceptor in acceptors:
-        front.accept_from(acceptor)
     grpc: Listener | None = load_string(GRPC)(settings, handover.grpc_address, handler) if handover.grpc_address else None
     return Worker(
         front=front,
-        acceptors=tuple(acceptors),
+        acceptors=_acceptors(front, handover, board, way_in),
         reconciler=reconciler,
         telemetry=telemetry,
         journal=journal,
@@ -155,6 +150,16 @@ def build(settings: Settings, handover: Handover) -> Worker:
         grpc=grpc,
         certificates=way_in.certificates,
     )
+
+
+def _acceptors(front: Http1Front, handover: Handover, board: LoadBoard, way_in: Entrance) -> tuple[Acceptor, ...]:
+    """Of the sockets that were handed over; the front closes them."""
+    found = [Acceptor(front, inherit_listener(handover.descriptor), board, handover.slot, way_in)]
+    if handover.private >= 0:
+        found.append(Acceptor(front, inherit_listener(handover.private), board, handover.slot))
+    for acceptor in found:
+        front.accept_from(acceptor)
+    return tuple(found)
 
 
 def _from_any_thread(loop: asyncio.AbstractEventLoop, seconds: float, step: Callable[[], None]) -> None:

@@ -1,3 +1,5 @@
+"""What tests of many rooms begin with: a database of their own, and a clock that stands still until it is moved."""
+
 import pytest
 
 from modelyard.core.clock import ManualClock
