@@ -1,10 +1,11 @@
 """What the gate takes of the throughput of `mlp`: one worker with limits on three scopes against the same with the gate bypassed.
 
-usage: python benchmarks/gate/throughput.py [--rounds 5] [--seconds 3]
+usage: python benchmarks/gate/throughput.py [--rounds 40] [--seconds 1]
 
 Two processes, each with one worker's front, handler, journal and model on a home of its own, are called in turns by wrk over 32
 connections: with the same headers each time, and with 100 keys in rotation, request ids and trace headers of each call's own. Bypassed:
 no key, limits or record, as in ``serve/cpu_per_call.py --gate``. Requests per second, and processor time of a call over all of the process.
+Rounds are short and many, and either side goes first in turn: on a machine that has neighbours only pairs close in time compare.
 """
 
 from __future__ import annotations
@@ -44,8 +45,8 @@ async def serve(home: Path, side: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(usage=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--seconds", type=int, default=1)
     parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -63,7 +64,10 @@ def main() -> None:
             (home / "keys").write_text("\n".join(keys))
             places[side] = (int(process.stdout.readline()), process.pid, keys[0], home / "keys")
         for case in ("same", "unique"):
-            rounds = [{side: call(case, *place, options.seconds) for side, place in places.items()} for _ in range(options.rounds + 1)]
+            rounds = []
+            for number in range(options.rounds + 1):
+                order = ("gate", "open") if number % 2 else ("open", "gate")
+                rounds.append({side: call(case, *places[side], options.seconds) for side in order})
             report(case, rounds[1:])
 
 
@@ -78,14 +82,19 @@ def report(case: str, rounds: list[dict]) -> None:
     def middle(side: str, what: str) -> float:
         return statistics.median(each[side][what] for each in rounds)
 
-    kept = statistics.median(each["gate"]["rps"] / each["open"]["rps"] for each in rounds)
-    more = statistics.median(each["gate"]["cpu_us"] - each["open"]["cpu_us"] for each in rounds)
+    taken = [(1 - each["gate"]["rps"] / each["open"]["rps"]) * 100 for each in rounds]
+    more = [each["gate"]["cpu_us"] - each["open"]["cpu_us"] for each in rounds]
     print(
         f"{case:7} bypassed {middle('open', 'rps'):,.0f}/s, {middle('open', 'cpu_us'):.1f} us; limits on three scopes"
         f"{f', {KEYS} keys' if case == 'unique' else ''} {middle('gate', 'rps'):,.0f}/s, {middle('gate', 'cpu_us'):.1f} us:"
-        f" {(1 - kept) * 100:.1f} % of the throughput, {more:.1f} us a call (medians of rounds)",
+        f" {spread(taken)} % of the throughput, {spread(more)} us a call (medians of {len(rounds)} pairs, and their quartiles)",
         flush=True,
     )
+
+
+def spread(values: list[float]) -> str:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.1f} ({low:.1f} to {high:.1f})"
 
 
 if __name__ == "__main__":
