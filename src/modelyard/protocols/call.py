@@ -285,16 +285,18 @@ class Call:
 
     def _own(self) -> Fields:
         """The fields that are this answer's alone."""
-        own: Fields = ((b"x-request-id", self.request_id.encode()),)
-        if self.own_id:
-            own = (*own, (b"x-modelyard-request-id", self.own_id.encode()))
+        mine = (b"x-request-id", self.request_id.encode())
         context = self.context
-        if context is not None:
-            if context.trace:
-                own = (*own, (b"traceresponse", context.told))
-            if context.start is not None:
-                own = (*own, *context.start.fields())
-        return own
+        if context is None:
+            return (mine, (b"x-modelyard-request-id", self.own_id.encode())) if self.own_id else (mine,)
+        own = [mine]
+        if self.own_id:
+            own.append((b"x-modelyard-request-id", self.own_id.encode()))
+        if context.trace:
+            own.append((b"traceresponse", context.told))
+        if context.start is not None:
+            own += context.start.fields()
+        return tuple(own)
 
     def _error(self, error: ModelyardError) -> Reply:
         status, headers, body = self.protocol.error(error)

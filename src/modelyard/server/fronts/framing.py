@@ -84,14 +84,20 @@ class HeadReader:
 
     def read(self, head: bytes) -> Head:
         """Reads a head that ends with its empty line. Raises Refused."""
-        known = self._lines.read(head)
-        if known is None:
+        headers = self._lines.read(head)
+        if headers is None:
             return self._read_anew(head)
-        (method, path, query), headers = known
+        form = self._lines.form
+        method, path, query = form.opening
+        found = Head(METHODS[method], path, query, headers, old=False)
+        if form.framed:
+            found.length, found.persistent = form.length, form.persistent
+            return found
         if b"host" not in headers or len(headers) > self._config.max_headers:
             return self._read_anew(head)
-        found = Head(METHODS[method], path, query, headers, old=False)
         self._read_framing(found)
+        if form.frames_alike and not found.chunked and not found.expects_continue:
+            form.framed, form.length, form.persistent = True, found.length, found.persistent
         return found
 
     def _read_anew(self, head: bytes) -> Head:

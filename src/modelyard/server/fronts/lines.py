@@ -2,8 +2,8 @@
 
 A head of which every line is known, or is a known field with letters, digits and hyphens for a value, means what its lines mean; the
 grammar need not be gone through again. Only what httptools has read the same way is ever taken in, and every rule on what fields say
-together (framing, Host, their number) is applied to such a head as to any other. Mostly a head differs from the one before in a few
-values only: then the others are not even looked up.
+together (framing, Host, their number) is applied to such a head as to any other. Mostly a head differs from others in a few values only:
+what lies between those is compared as a whole then.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Final
 _MOST: Final = 1024
 """Lines that are known; then all are forgotten, so that who sends many different ones gains nothing and costs no memory."""
 _LONGEST: Final = 512
+_FORMS: Final = 4
+"""Forms that are kept: those of as many clients at a time."""
 _WHOLE_ONLY = frozenset({b"host", b"connection", b"expect", b"transfer-encoding", b"upgrade"})
 """Fields of which more is asked than the grammar does: known as whole lines only."""
 
@@ -22,41 +24,118 @@ Opening = tuple[bytes, str, str]
 """Method, path and query of a request line of HTTP/1.1."""
 
 
+class Form:
+    """What heads of one client have in common: all but the values of some fields."""
+
+    __slots__ = ("_begins", "_lines", "_pieces", "_varying", "framed", "headers", "length", "opening", "order", "persistent")
+
+    def __init__(self, lines: list[bytes], opening: Opening, headers: dict[bytes, bytes]) -> None:
+        """``lines`` are a head's that was read, with the two empty ones after its end."""
+        self.opening, self.headers = opening, headers
+        self.order = [*headers]
+        """The name of each line's field."""
+        self.framed = False
+        """Whether these two, which whoever reads heads has found out of one, hold for all:"""
+        self.length, self.persistent = 0, True
+        self._lines = lines
+        self._varying: dict[int, bytes] = {}
+        """The fields whose values are not the same, by their lines: how those begin."""
+        self._pieces = [b"\r\n".join(lines[:-1]) + b"\r\n"]
+        """What is the same, in between."""
+        self._begins: list[tuple[bytes, bytes]] = []
+        """The name of each field that varies, and how its line begins."""
+
+    def read(self, head: bytes, known: dict[bytes, Field]) -> dict[bytes, bytes] | None:
+        """What a head of this form says, which ends with its empty line; None for one of another."""
+        pieces = self._pieces
+        if not head.startswith(pieces[0]):
+            return None
+        at = len(pieces[0])
+        begins = self._begins
+        if not begins:
+            return self.headers if at == len(head) else None
+        headers = self.headers.copy()
+        for place in range(len(begins)):
+            name, begin = begins[place]
+            end = head.find(b"\r\n", at)
+            if end < 0:
+                return None
+            value = head[at:end]
+            if len(value) + len(begin) > _LONGEST:
+                return None
+            if not value.replace(b"-", b"").isalnum():
+                field = known.get(begin + value)
+                if field is None or field[0] != name:
+                    return None
+                value = field[1]
+            headers[name] = value
+            piece = pieces[place + 1]
+            if not head.startswith(piece, end):
+                return None
+            at = end + len(piece)
+        return headers if at == len(head) else None
+
+    def widen(self, lines: list[bytes]) -> bool:
+        """Takes in that another head with the same fields in the same order has other values; False when that cannot be."""
+        varying = self._varying.copy()
+        for at in range(1, len(lines) - 2):
+            line, name = lines[at], self.order[at - 1]
+            if line != self._lines[at] and at not in varying:
+                begin = line[: len(name) + 2]
+                if name in _WHOLE_ONLY or not begin.endswith(b": ") or not self._lines[at].startswith(begin):
+                    return False
+                varying[at] = begin
+        self._varying, self.framed = varying, False
+        self._pieces, self._begins = [], []
+        piece = lines[0] + b"\r\n"
+        for at in range(1, len(lines) - 1):
+            if at in varying:
+                self._pieces.append(piece + varying[at])
+                self._begins.append((self.order[at - 1], varying[at]))
+                piece = b"\r\n"
+            else:
+                piece += lines[at] + b"\r\n"
+        self._pieces.append(piece)
+        return True
+
+    @property
+    def frames_alike(self) -> bool:
+        """Whether what its heads say of their bodies is the same."""
+        return all(name != b"content-length" for name, _ in self._begins)
+
+
 class KnownLines:
     """Of one front; belongs to its event loop."""
 
-    __slots__ = ("_before", "_fields", "_headers", "_names", "_opening", "_openings", "_order", "_written")
+    __slots__ = ("_fields", "_forms", "_names", "_openings", "form")
 
     def __init__(self) -> None:
-        self._before: list[bytes] = []
-        """The lines of a head that was read, to compare others with,"""
-        self._opening: Opening = (b"", "", "")
-        self._headers: dict[bytes, bytes] = {}
-        """what it says,"""
-        self._order: list[bytes] = []
-        """the name of each line's field,"""
-        self._written: list[bytes] = []
-        """and how its line begins; empty for a field that is known as a whole line only."""
+        self.form = Form([b"", b"", b""], (b"", "", ""), {})
+        """That of the head that was read last."""
+        self._forms: list[Form] = []
+        """The latest first."""
         self._openings: dict[bytes, Opening] = {}
         self._fields: dict[bytes, Field] = {}
         self._names: dict[bytes, bytes] = {}
         """As they were written → in lower case."""
 
-    def read(self, head: bytes) -> tuple[Opening, dict[bytes, bytes]] | None:
-        """What a head says, which ends with its empty line; None where that must be found out."""
-        lines = head.split(b"\r\n")
-        if len(lines) == len(self._before) and lines[0] == self._before[0]:
-            alike = self._alike(lines)
-            if alike is not None:
-                return self._opening, alike
+    def read(self, head: bytes) -> dict[bytes, bytes] | None:
+        """The fields of a head, which ends with its empty line and of which ``form`` tells the rest; None where that must be found out."""
+        for form in self._forms:
+            found = form.read(head, self._fields)
+            if found is not None:
+                self.form = form
+                return found
+        return self._read_lines(head.split(b"\r\n"))
+
+    def _read_lines(self, lines: list[bytes]) -> dict[bytes, bytes] | None:
         opening = self._openings.get(lines[0])
         if opening is None:
             return None
         headers: dict[bytes, bytes] = {}
-        fields = self._fields
         for at in range(1, len(lines) - 2):
             line = lines[at]
-            field = fields.get(line)
+            field = self._fields.get(line)
             if field is None:
                 field = self._plain(line)
                 if field is None:
@@ -65,37 +144,18 @@ class KnownLines:
             if name in headers:
                 return None
             headers[name] = value
-        self._compare_with(lines, opening, headers)
-        return opening, headers
-
-    def _alike(self, lines: list[bytes]) -> dict[bytes, bytes] | None:
-        """What a head says that has the fields of the one before in the same order; None where that must be found out."""
-        before, order, written = self._before, self._order, self._written
-        headers = self._headers.copy()
-        for at in range(1, len(lines) - 2):
-            line = lines[at]
-            if line == before[at]:
-                continue
-            begin = written[at]
-            if begin and line.startswith(begin) and len(line) <= _LONGEST:
-                value = line[len(begin) :]
-                if value.replace(b"-", b"").isalnum():
-                    headers[order[at]] = value
-                    continue
-            field = self._fields.get(line)
-            if field is None or field[0] != order[at]:
-                return None
-            headers[order[at]] = field[1]
+        self.form = self._form_of(lines, opening, headers)
         return headers
 
-    def _compare_with(self, lines: list[bytes], opening: Opening, headers: dict[bytes, bytes]) -> None:
-        self._before, self._opening, self._headers = lines, opening, headers
-        self._order = order = [b"", *headers]
-        self._written = [b""]
-        for at in range(1, len(order)):
-            name = order[at]
-            begin = lines[at][: len(name) + 2]
-            self._written.append(begin if name not in _WHOLE_ONLY and begin.endswith(b": ") else b"")
+    def _form_of(self, lines: list[bytes], opening: Opening, headers: dict[bytes, bytes]) -> Form:
+        order = [*headers]
+        forms = self._forms
+        for form in forms:
+            if form.opening == opening and form.order == order and form.widen(lines):
+                return form
+        form = Form(lines, opening, headers)
+        self._forms = [form, *forms[: _FORMS - 1]]
+        return form
 
     def learn(self, head: bytes, opening: Opening, headers: dict[bytes, bytes]) -> None:
         """Takes in the lines of a head that was read whole, with no field twice, and whose target is a path."""
