@@ -119,8 +119,8 @@ def list_prices(as_json: Json = False) -> None:
     if as_json:
         print_json(found)
         return
-    rows = [(price.deployment or "(others)", price.version_id or "", _rates(price), when(price.effective_ns)) for price in found]
-    print_table(["deployment", "version id", "price", "from"], rows, empty="There are no prices; calls cost nothing.")
+    rows = [(price.deployment or "(others)", price.version, _rates(price), when(price.effective_ns)) for price in found]
+    print_table(["deployment", "version", "price", "from"], rows, empty="There are no prices; calls cost nothing.")
 
 
 def _rates(price: Price) -> str:

@@ -28,7 +28,7 @@ from modelyard.core.jobs import Job
 from modelyard.core.limits import Limit
 from modelyard.core.machine import Resources
 from modelyard.core.models import Dataset, Model, Version
-from modelyard.core.prices import Price
+from modelyard.core.prices import ListedPrice
 from modelyard.core.principals import Member, WorkspaceView
 from modelyard.core.rollout import RolloutView
 from modelyard.core.shares import ShareView
@@ -55,7 +55,7 @@ PUBLISHED = (
     Model,
     Person,
     PoolView,
-    Price,
+    ListedPrice,
     ProviderView,
     Resources,
     RolloutView,

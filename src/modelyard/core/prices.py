@@ -65,6 +65,17 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
         return self.call + cost.rows * self.row + cost.explanations * self.explanation - -fine // MICRO
 
 
+class ListedPrice(Price, frozen=True, kw_only=True):
+    """A price as it is told to people."""
+
+    version: str = ""
+    """``model@number``, where it is for one version only."""
+
+    @classmethod
+    def of_version(cls, price: Price, version: str) -> ListedPrice:
+        return cls(**msgspec.structs.asdict(price), version=version)
+
+
 def check_rates(price: Price) -> None:
     """Raises InvalidRequest for a rate that is negative or too high to be counted."""
     for name in RATES:

@@ -9,7 +9,7 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, check_quantity
-from modelyard.core.prices import Price, check_rates
+from modelyard.core.prices import ListedPrice, Price, check_rates
 from modelyard.core.shares import share_subject
 from modelyard.gate.counters import CAPACITY
 from modelyard.gate.currencies import currencies_with_borrowers
@@ -114,7 +114,7 @@ class PriceService:
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store, self._clock = store, clock
 
-    def add(self, actor: Actor, price: Price, version: str = "") -> Price:
+    def add(self, actor: Actor, price: Price, version: str = "") -> ListedPrice:
         """A price from ``effective_ns`` on (0: now), or rather from the beginning of that minute, so that sums by minute have one price.
 
         ``version`` is ``model@number`` where it is for one version only.
@@ -141,12 +141,15 @@ class PriceService:
             after = {name: getattr(made, name) for name in made.named}
             after |= {name: value for name in ("currency", "version_id", "effective_ns") if (value := getattr(made, name))}
             session.audit.append(actor, "price.add", f"deployment:{made.deployment or '*'}", after=after)
-            return made
+            return ListedPrice.of_version(made, version)
 
-    def list(self, workspace_id: int) -> list[Price]:
+    def list(self, workspace_id: int) -> list[ListedPrice]:
         """Prices, past and to come, by deployment in the order in which they take effect."""
         with self._store.read() as session:
-            return session.prices.list(workspace_id)
+            found = session.prices.list(workspace_id)
+            priced = session.versions.by_ids({price.version_id for price in found if price.version_id})
+            names = {version.id: version.reference for version in priced}
+            return [ListedPrice.of_version(price, names.get(price.version_id, "")) for price in found]
 
 
 def _subject(limit: Limit) -> str:

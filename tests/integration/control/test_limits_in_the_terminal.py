@@ -74,3 +74,11 @@ def test_a_price_says_what_it_is_for(cli, url: str, model_file: Path) -> None:
     ):
         assert told in cli("prices", "set", "--currency", "USD", "--call", "1", *options)[1]
     assert "no version 'adder@2'" in cli("prices", "set", "--currency", "USD", "--version", "adder@2")[2]
+    assert "adder@1" in cli("prices", "list")[1]
+    listed = json.loads(cli("prices", "list", "--json")[1])
+    assert sorted((price["deployment"], price["version"]) for price in listed) == [
+        ("", ""),
+        ("", "adder@1"),
+        ("shop", ""),
+        ("shop", "adder@1"),
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from modelyard.core.limits import Limit, Scope
-from modelyard.core.prices import Price
+from modelyard.core.prices import ListedPrice
 from modelyard.sdk.async_transport import AsyncTransport
 
 
@@ -36,14 +36,14 @@ class AsyncPrices:
     def __init__(self, transport: AsyncTransport) -> None:
         self._transport = transport
 
-    async def set(self, currency: str, *, deployment: str = "", version: str = "", effective_ns: int = 0, **rates: str) -> Price:
+    async def set(self, currency: str, *, deployment: str = "", version: str = "", effective_ns: int = 0, **rates: str) -> ListedPrice:
         """Adds a price: ``rates`` are decimal texts for ``call``, ``row``, ``tokens_in``, ``tokens_out``, ``tokens_cached`` (for 1000),
         ``compute_second``, ``explanation`` and ``cached_call`` (in place of all these, for answers that were kept). Without a
         deployment it is for all that have none of their own.
         """
         body = {"currency": currency, "deployment": deployment, "version": version, "effective_ns": effective_ns, **rates}
-        return await self._transport.fetch(Price, "POST", "/api/v1/prices", json=body)
+        return await self._transport.fetch(ListedPrice, "POST", "/api/v1/prices", json=body)
 
-    async def list(self) -> list[Price]:
+    async def list(self) -> list[ListedPrice]:
         """Prices, past and to come; amounts are millionths of the currency's unit."""
-        return await self._transport.fetch(list[Price], "GET", "/api/v1/prices")
+        return await self._transport.fetch(list[ListedPrice], "GET", "/api/v1/prices")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from modelyard.core.limits import Limit, Scope
-from modelyard.core.prices import Price
+from modelyard.core.prices import ListedPrice
 from modelyard.sdk.transport import Transport
 
 
@@ -37,14 +37,14 @@ class Prices:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
 
-    def set(self, currency: str, *, deployment: str = "", version: str = "", effective_ns: int = 0, **rates: str) -> Price:
+    def set(self, currency: str, *, deployment: str = "", version: str = "", effective_ns: int = 0, **rates: str) -> ListedPrice:
         """Adds a price: ``rates`` are decimal texts for ``call``, ``row``, ``tokens_in``, ``tokens_out``, ``tokens_cached`` (for 1000),
         ``compute_second``, ``explanation`` and ``cached_call`` (in place of all these, for answers that were kept). Without a
         deployment it is for all that have none of their own.
         """
         body = {"currency": currency, "deployment": deployment, "version": version, "effective_ns": effective_ns, **rates}
-        return self._transport.fetch(Price, "POST", "/api/v1/prices", json=body)
+        return self._transport.fetch(ListedPrice, "POST", "/api/v1/prices", json=body)
 
-    def list(self) -> list[Price]:
+    def list(self) -> list[ListedPrice]:
         """Prices, past and to come; amounts are millionths of the currency's unit."""
-        return self._transport.fetch(list[Price], "GET", "/api/v1/prices")
+        return self._transport.fetch(list[ListedPrice], "GET", "/api/v1/prices")
