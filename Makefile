@@ -46,6 +46,8 @@ $(VENV)/.check: $(VENV)/.test
 # An editable installation is not compiled ahead; without this every process of a platform would read all of its source anew where
 # Python is told to keep no bytecode (PYTHONDONTWRITEBYTECODE), as in many containers.
 COMPILE = $(BIN)/python -m compileall -q src
+# For the same reason tests keep theirs: rewriting the assertions of all files costs each worker 15 s, loading what they import 25 s.
+PYTEST = env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest
 
 demo: $(VENV)/.demo
 	$(COMPILE)
@@ -53,7 +55,7 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.test
 	$(COMPILE)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
+	$(PYTEST) -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff format --check .
@@ -83,7 +85,7 @@ test-compiled: $(VENV)/.test
 	rm -rf dist/compiled && HATCH_BUILD_HOOKS_ENABLE=1 $(PIP) wheel . --quiet --no-deps --no-build-isolation --wheel-dir dist/compiled
 	$(PIP) install --quiet --no-deps --target dist/compiled/installed dist/compiled/*.whl
 	PYTHONPATH=dist/compiled/installed $(BIN)/python -c "import modelyard.server.handler as m; assert not m.__file__.endswith('.py'), m.__file__"
-	PYTHONPATH=dist/compiled/installed $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile $(COMPILED_TESTS) $(ARGS)
+	PYTHONPATH=dist/compiled/installed $(PYTEST) -n $(TEST_WORKERS) --dist loadfile $(COMPILED_TESTS) $(ARGS)
 
 soak: $(VENV)/.test
 	MODELYARD_SOAK=1 $(BIN)/python -m pytest tests/integration tests/acceptance --timeout 3600 $(ARGS)
