@@ -157,12 +157,13 @@ def without_modelyard(path: Path, recipe: dict, *, once: bool) -> dict:
     from sklearn.model_selection import StratifiedKFold, train_test_split
     from threadpoolctl import threadpool_limits
 
-    from modelyard.train.families import FAMILIES
+    from modelyard.train.families import FAMILIES, ON_REQUEST
     from modelyard.train.problem import Task
     from modelyard.train.search import threads_for
     from modelyard.train.trainers.base import Shape
 
-    trainers = {name: FAMILIES.get(name) for name in recipe.get("families", FAMILIES.names())}
+    usual = [name for name in FAMILIES.names() if name not in ON_REQUEST]
+    trainers = {name: FAMILIES.get(name) for name in recipe.get("families", usual)}
     began = time.perf_counter()
     numbers, words, labels = read_plainly(path, recipe["target"])
     classes, y = np.unique(labels, return_inverse=True)

@@ -32,6 +32,26 @@ def learning_picture(history: Sequence[Mapping[str, float]], best: int, score: s
     return render(draw, (9.0, 3.8))
 
 
+def growth_picture(points: Sequence[Mapping[str, float]], family: str, metric: str) -> Picture:
+    """A family's score by the rows that it learnt from, with its deviation over the folds; the last point is all of them."""
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_subplot()
+        rows, means = [point["rows"] for point in points], [point["mean"] for point in points]
+        axes.errorbar(rows, means, yerr=[point["std"] for point in points], color=BAR, ecolor=QUIET, marker="o", capsize=3)
+        axes.plot(rows[-1:], means[-1:], color=BEST, marker="o", linestyle="none", zorder=5)
+        axes.set_xscale("log")
+        axes.set_xticks(rows, [f"{int(number):,}" for number in rows])
+        axes.minorticks_off()
+        axes.set_xlabel("rows learnt from")
+        axes.set_ylabel(f"{metric.replace('_', ' ')}, mean and deviation")
+        axes.ticklabel_format(axis="y", useOffset=False)
+        axes.set_title(f"{family}: what more rows bring")
+        open_frame(axes)
+
+    return render(draw, (6.4, 3.8))
+
+
 def calibration_picture(bins: Sequence[Mapping[str, float]], error: float) -> Picture:
     """How often the chosen class was right, against the probability that it was given."""
 

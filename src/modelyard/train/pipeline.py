@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +83,17 @@ def train(context: Context) -> dict[str, Any]:
     for part in ("artifact", "attachments"):
         (output / part).mkdir(parents=True, exist_ok=True)
     with Illustrator(output / "attachments") as illustrator:
-        standings = Search(problem, recipe, report).run()
+        search = Search(problem, recipe, report)
+        standings = search.run()
         winner = _choose(problem, recipe, standings, profiles, report)
         leaderboard = [standing.to_json() for standing in standings]
         better = HIGHER_IS_BETTER[problem.metric]
         if selection is not None:
             illustrator.draw("selection", "selection", **selection.report)
         illustrator.draw("leaderboard", "leaderboard", rows=leaderboard, metric=problem.metric, higher_is_better=better)
+        curve = search.learning_curve(winner.standing)
+        if curve:
+            illustrator.draw("growth", "scores_by_rows", points=curve, family=winner.standing.title, metric=problem.metric)
         report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
         metrics, evaluation = _evaluate(problem, winner, illustrator)
         result = {
@@ -97,7 +101,7 @@ def train(context: Context) -> dict[str, Any]:
             "entry": "model.onnx",
             "format": "onnx",
             "metrics": metrics,
-            "report": _report(problem, recipe, winner)
+            "report": _report(problem, recipe, winner, curve)
             | {"source": _source(table), "leaderboard": leaderboard, "evaluation": evaluation}
             | ({"selection": selection.report} if selection else {}),
             "classes": list(problem.classes),
@@ -168,10 +172,11 @@ def _evaluate(problem: Problem, winner: Winner, illustrator: Illustrator) -> tup
     return classification_metrics(codes, predicted), details | slices
 
 
-def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, Any]:
+def _report(problem: Problem, recipe: TableRecipe, winner: Winner, curve: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """What was trained on what, and how it was chosen, as plain data."""
     standing = winner.standing
     main = ("residuals",) if problem.task is Task.REGRESSION else ("confusion_matrix", "calibration")
+    others = (*(("scores_by_rows",) if curve else ()), *(("selection",) if recipe.features.select != "none" else ()))
     return {
         "task": str(problem.task),
         "target": problem.target,
@@ -179,16 +184,14 @@ def _report(problem: Problem, recipe: TableRecipe, winner: Winner) -> dict[str, 
         "family_title": standing.title,
         "settings": dict(standing.settings),
         "metric": problem.metric,
+        "learning_curve": [*curve],
         "cross_validation": {"mean": standing.mean, "std": standing.std, "folds": problem.fold_count(recipe.folds)},
         "rows": {"train": len(problem.train), "held_out": len(problem.test), "without_target": problem.dropped_rows},
         "features": problem.features.names,
         "excluded": dict(problem.excluded),
         "proof": dict(winner.proof.report),
         "seed": problem.seed,
-        "plots": {
-            name: f"{name}.svg"
-            for name in (*main, "leaderboard", "data_profile", *(("selection",) if recipe.features.select != "none" else ()))
-        },
+        "plots": {name: f"{name}.svg" for name in (*main, "leaderboard", "data_profile", *others)},
     }
 
 

@@ -35,6 +35,11 @@ _TIE_BREAKER = {Task.CLASSIFICATION: "log_loss", Task.REGRESSION: "mae"}
 _CACHE_BYTES = 512 << 20
 _SMALL_CELLS = 200_000
 """Cells below which starting threads costs more than they bring."""
+_PARTS = (0.1, 0.25, 0.5)
+"""Of a fold's training rows, what a learning curve learns from beside all."""
+_FEWEST_ROWS = 20
+_CURVE_SHARE, _CURVE_SECONDS = 0.05, 0.5
+"""A learning curve takes this part of the search's time at most, or so long where that is more."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,7 @@ class Search:
         self.threads = threads_for(len(problem.train), self.features)
         self._check_memory(recipe.budget.memory_megabytes)
         self._ends = time.monotonic() + recipe.budget.seconds if recipe.budget.seconds else None
+        self._seconds = 0.0
 
     def run(self) -> list[Standing]:
         """All families, the best first; those that could not be ranked come last.
@@ -128,7 +134,7 @@ class Search:
         if not total:
             raise InvalidRequest("No model family suits: " + "; ".join(f"{name}: {plan}" for name, plan in plans.items()))
         standings: list[Standing] = []
-        done = 0
+        done, began = 0, time.monotonic()
         # Settings are the families' own, so checking them in each of hundreds of fits finds nothing and takes a tenth of small ones.
         with threadpool_limits(limits=self.threads), sklearn.config_context(skip_parameter_validation=True):
             for name, trainer in trainers.items():
@@ -146,7 +152,52 @@ class Search:
                 standings.append(self._standing(name, trainer, trials, len(plan)))
                 logger.info("%s", standings[-1])
         self._report("search", 1.0, "families ranked")
+        self._prepared.clear()
+        self._seconds = time.monotonic() - began
         return self._ranked(standings)
+
+    def learning_curve(self, standing: Standing) -> list[dict[str, float]]:
+        """A ranked family's score by the ``rows`` that it learns from, fewest first: ``mean`` and ``std`` over so many ``folds``.
+
+        Every part is prepared for itself, as if there were no more rows, and checked on the whole of its fold; the last point is what the
+        search found. Folds are left out where they would take more than a twentieth of the search; there are no points where one
+        would, or where the time budget is spent. To be called after ``run``.
+        """
+        trainer, allowed = FAMILIES.get(standing.family), max(_CURVE_SECONDS, _CURVE_SHARE * self._seconds)
+        if self._spent:
+            return []
+        began, found = time.monotonic(), dict[float, list[tuple[int, float]]]()
+        with threadpool_limits(limits=self.threads), sklearn.config_context(skip_parameter_validation=True):
+            for at in range(len(self._folds)):
+                took = time.monotonic() - began
+                if max(sum(_PARTS) * standing.fit_seconds, took / at if at else 0.0) > allowed - took:
+                    break
+                for part in _PARTS:
+                    scored = self._score_part(trainer, standing.settings, part, at)
+                    if scored is not None:
+                        found.setdefault(part, []).append(scored)
+        if not found:
+            return []
+        rows = round(statistics.fmean(len(fit) for fit, _ in self._folds))
+        whole = {"rows": rows, "mean": standing.mean or 0.0, "std": standing.std or 0.0, "folds": len(self._folds)}
+        return [*(_point(scored) for _, scored in sorted(found.items())), whole]
+
+    def _score_part(self, trainer: Trainer, settings: Settings, part: float, at: int) -> tuple[int, float] | None:
+        """How many rows of a fold were learnt from, and the score; None where that cannot be had of so few."""
+        fit, check = self._folds[at]
+        rows = np.sort(np.random.default_rng(self.problem.seed + at).permutation(fit)[: round(part * len(fit))])
+        values = self.problem.values[rows]
+        if len(rows) < _FEWEST_ROWS or (self.problem.task is Task.CLASSIFICATION and len(np.unique(values)) < len(self.problem.classes)):
+            return None
+        prepared = prepare_rows(self.problem, self._options, rows)
+        shape = shape_of(self.problem, len(rows), prepared.features.shape[1], self.threads)
+        try:
+            model = fit_model(trainer, settings, shape, prepared)
+            score, _ = self._score(model.predict(self.problem.features, check), check)
+        except (ValueError, ArithmeticError, MemoryError):
+            logger.info("%s does not learn from %d rows", trainer.title, len(rows), exc_info=True)
+            return None
+        return None if score is None else (len(rows), score)
 
     def _check_settings(self, tried: Sequence[str]) -> None:
         for name in self.recipe.settings:
@@ -292,6 +343,13 @@ class Search:
             raise JobFailed(f"No model family could be fitted: {told}")
         ranked.sort(key=lambda standing: self._rank(standing.mean or 0.0, standing.tie_break))
         return ranked + [standing for standing in standings if standing.mean is None]
+
+
+def _point(scored: Sequence[tuple[int, float]]) -> dict[str, float]:
+    """Of a learning curve: what so many folds gave."""
+    scores = [score for _, score in scored]
+    rows = round(statistics.fmean(rows for rows, _ in scored))
+    return {"rows": rows, "mean": statistics.fmean(scores), "std": statistics.pstdev(scores), "folds": len(scored)}
 
 
 def _told(settings: Settings) -> str:

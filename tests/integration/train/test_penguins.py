@@ -81,6 +81,8 @@ def test_the_attachments_tell_the_whole_story(species, mass):
         "calibration.svg",
         "calibration.png",
         "report.html",
+        "scores_by_rows.svg",
+        "scores_by_rows.png",
         "leaderboard.svg",
         "leaderboard.png",
         "leaderboard.json",

@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from modelyard.evaluation.curves import growth_picture
 from modelyard.evaluation.optimizing import tuning_picture
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture
 
@@ -13,12 +14,14 @@ rows = [
     {"title": "Tree", "mean": 0.8, "std": 0.05, "status": "ranked"},
     {"title": "Broken", "mean": None, "std": None, "status": "failed"},
 ]
+points = [{"rows": rows, "mean": mean, "std": 0.02, "folds": 5} for rows, mean in ((22, 0.7), (55, 0.9), (110, 0.94), (220, 0.95))]
 numbers = np.linspace(-1e6, 1e6, 50)
 pictures = {
     "confusion": lambda: confusion_picture(np.array([[5, 1], [0, 7]]), ["a $very$ long name of a class", "<b>"], "species: 13 rows"),
     "many classes": lambda: confusion_picture(np.eye(60, dtype=np.int64), [f"class {at}" for at in range(60)], "many"),
     "residuals": lambda: residual_picture(numbers, numbers * 1.1, "price"),
     "leaderboard": lambda: leaderboard_picture(rows, "f1_macro", higher_is_better=True),
+    "growth": lambda: growth_picture(points, "Random forest", "f1_macro"),
     "negative": lambda: leaderboard_picture([{**rows[0], "mean": -0.5}], "r2", higher_is_better=True),
 }
 
