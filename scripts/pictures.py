@@ -39,7 +39,11 @@ class Taken(NamedTuple):
 
 
 PICTURES: dict[str, tuple[Taken, ...]] = {
-    "train-on-a-table": (Taken("leaderboard", "mass@1 leaderboard.png"), Taken("residuals", "mass@1 residuals.png")),
+    "train-on-a-table": (
+        Taken("leaderboard", "mass@1 leaderboard.png"),
+        Taken("growth", "mass@1 scores_by_rows.png"),
+        Taken("residuals", "mass@1 residuals.png"),
+    ),
     "train-on-images": (
         Taken("learning", "digits@1 learning_curves.png"),
         Taken("hardest", "digits@1 hardest_images.png"),
