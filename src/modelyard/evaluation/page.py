@@ -25,7 +25,7 @@ _CAPTIONS: Mapping[str, str] = {
     "learning_curves": "Loss and score over the epochs; the dotted line is the epoch whose weights were kept.",
     "data_profile": "The data: classes and values in each side of the split.",
     "leaderboard": "Model families by their score over the folds, with its deviation; the chosen one is red.",
-    "scores_by_rows": "The chosen family's score by the rows that it learnt from; where it still gets better at the end, more rows would help.",
+    "scores_by_rows": "The chosen family's score by the rows that it learnt from; where it still improves at the end, more would help.",
     "hardest_images": "Held-out images that are hardest: true class, predicted class and its probability.",
     "family": "The version and what was made of it: size, time of a call and quality. Grey ones are flagged.",
     "tuning": "Trials: time of a call across, quality lost upwards, size as the dot's; red: the choice, dotted: the objective.",
