@@ -41,7 +41,7 @@ class Taken(NamedTuple):
 PICTURES: dict[str, tuple[Taken, ...]] = {
     "train-on-a-table": (
         Taken("leaderboard", "mass@1 leaderboard.png"),
-        Taken("growth", "mass@1 scores_by_rows.png"),
+        Taken("learning", "mass@1 scores_by_rows.png"),
         Taken("residuals", "mass@1 residuals.png"),
     ),
     "train-on-images": (

@@ -32,7 +32,7 @@ def learning_picture(history: Sequence[Mapping[str, float]], best: int, score: s
     return render(draw, (9.0, 3.8))
 
 
-def growth_picture(points: Sequence[Mapping[str, float]], family: str, metric: str) -> Picture:
+def scores_by_rows_picture(points: Sequence[Mapping[str, float]], family: str, metric: str) -> Picture:
     """A family's score by the rows that it learnt from, with its deviation over the folds; the last point is all of them."""
 
     def draw(figure: Figure) -> None:

@@ -12,7 +12,7 @@ from typing import NoReturn
 import msgspec
 
 from modelyard.evaluation.canvas import Picture
-from modelyard.evaluation.curves import calibration_picture, growth_picture, learning_picture
+from modelyard.evaluation.curves import calibration_picture, learning_picture, scores_by_rows_picture
 from modelyard.evaluation.forecast_plots import forecast_errors_picture, forecasts_picture
 from modelyard.evaluation.gallery import gallery_picture
 from modelyard.evaluation.illustrator import Request
@@ -28,11 +28,11 @@ KINDS: dict[str, Callable[..., Picture]] = {
     "forecast_errors": forecast_errors_picture,
     "forecasts": forecasts_picture,
     "gallery": gallery_picture,
-    "growth": growth_picture,
     "learning": learning_picture,
     "leaderboard": leaderboard_picture,
     "profile": profile_picture,
     "residuals": residual_picture,
+    "scores_by_rows": scores_by_rows_picture,
     "search_coordinates": search_coordinates_picture,
     "search_curves": search_curves_picture,
     "search_importance": search_importance_picture,

@@ -25,6 +25,7 @@ from modelyard.evaluation.metrics import HIGHER_IS_BETTER, classification_metric
 from modelyard.train.families import FAMILIES
 from modelyard.train.graph import build_graph
 from modelyard.train.job import Context
+from modelyard.train.learning_curve import learning_curve
 from modelyard.train.model import PreparedRows, TrainedModel, fit_model, prepare_rows, shape_of
 from modelyard.train.naming import model_name
 from modelyard.train.problem import Problem, Task, column_docs, pose
@@ -91,9 +92,9 @@ def train(context: Context) -> dict[str, Any]:
         if selection is not None:
             illustrator.draw("selection", "selection", **selection.report)
         illustrator.draw("leaderboard", "leaderboard", rows=leaderboard, metric=problem.metric, higher_is_better=better)
-        curve = search.learning_curve(winner.standing)
+        curve = learning_curve(search, winner.standing)
         if curve:
-            illustrator.draw("growth", "scores_by_rows", points=curve, family=winner.standing.title, metric=problem.metric)
+            illustrator.draw("scores_by_rows", "scores_by_rows", points=curve, family=winner.standing.title, metric=problem.metric)
         report("evaluate", 0.0, f"evaluating {winner.standing.title} on {len(problem.test):,} held-out rows")
         metrics, evaluation = _evaluate(problem, winner, illustrator)
         result = {

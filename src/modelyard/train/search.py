@@ -9,8 +9,8 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,11 +35,6 @@ _TIE_BREAKER = {Task.CLASSIFICATION: "log_loss", Task.REGRESSION: "mae"}
 _CACHE_BYTES = 512 << 20
 _SMALL_CELLS = 200_000
 """Cells below which starting threads costs more than they bring."""
-_PARTS = (0.1, 0.25, 0.5)
-"""Of a fold's training rows, what a learning curve learns from beside all."""
-_FEWEST_ROWS = 20
-_CURVE_SHARE, _CURVE_SECONDS = 0.05, 0.5
-"""A learning curve takes this part of the search's time at most, or so long where that is more."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +42,13 @@ class Trial:
     """One family with one choice of hyper-parameters over all folds. ``note`` says why there are no scores, where there are none."""
 
     settings: Settings
-    scores: tuple[float, ...] = ()
+    scores: Mapping[int, float] = field(default_factory=dict)
+    """By the number of the fold."""
     tie_breaks: tuple[float, ...] = ()
     seconds: float = 0.0
     """Mean time of a fit."""
+    check_seconds: float = 0.0
+    """Mean time of predicting and scoring a fold."""
     note: str = ""
 
 
@@ -70,6 +68,9 @@ class Standing:
     fit_seconds: float = 0.0
     trials: int = 0
     note: str = ""
+    fold_scores: Mapping[int, float] = field(default_factory=dict)
+    """By the number of the fold, where it could be scored."""
+    check_seconds: float = 0.0
 
     def __str__(self) -> str:
         """The row as a log tells it."""
@@ -112,8 +113,8 @@ class Search:
         self.problem = problem
         self.recipe = recipe
         self._report = report
-        self._options = recipe.preparation_options()
-        self._folds = problem.folds(recipe.folds)
+        self.options = recipe.preparation_options()
+        self.folds = problem.folds(recipe.folds)
         self._prepared: dict[int, tuple[PreparedRows, Matrix]] = {}
         # Features once prepared: known only after a fit, and close to equal in all folds.
         first, _ = self._fold(0)
@@ -121,7 +122,8 @@ class Search:
         self.threads = threads_for(len(problem.train), self.features)
         self._check_memory(recipe.budget.memory_megabytes)
         self._ends = time.monotonic() + recipe.budget.seconds if recipe.budget.seconds else None
-        self._seconds = 0.0
+        self.seconds = 0.0
+        """How long ``run`` took."""
 
     def run(self) -> list[Standing]:
         """All families, the best first; those that could not be ranked come last.
@@ -144,7 +146,7 @@ class Search:
                     continue
                 trials: list[Trial] = []
                 for settings in plan:
-                    if self._spent and (trials or standings):
+                    if self.spent and (trials or standings):
                         break
                     self._report("search", done / total, f"{trainer.title} {_told(settings)}".strip())
                     trials.append(self._try(trainer, settings))
@@ -153,51 +155,8 @@ class Search:
                 logger.info("%s", standings[-1])
         self._report("search", 1.0, "families ranked")
         self._prepared.clear()
-        self._seconds = time.monotonic() - began
+        self.seconds = time.monotonic() - began
         return self._ranked(standings)
-
-    def learning_curve(self, standing: Standing) -> list[dict[str, float]]:
-        """A ranked family's score by the ``rows`` that it learns from, fewest first: ``mean`` and ``std`` over so many ``folds``.
-
-        Every part is prepared for itself, as if there were no more rows, and checked on the whole of its fold; the last point is what the
-        search found. Folds are left out where they would take more than a twentieth of the search; there are no points where one
-        would, or where the time budget is spent. To be called after ``run``.
-        """
-        trainer, allowed = FAMILIES.get(standing.family), max(_CURVE_SECONDS, _CURVE_SHARE * self._seconds)
-        if self._spent:
-            return []
-        began, found = time.monotonic(), dict[float, list[tuple[int, float]]]()
-        with threadpool_limits(limits=self.threads), sklearn.config_context(skip_parameter_validation=True):
-            for at in range(len(self._folds)):
-                took = time.monotonic() - began
-                if max(sum(_PARTS) * standing.fit_seconds, took / at if at else 0.0) > allowed - took:
-                    break
-                for part in _PARTS:
-                    scored = self._score_part(trainer, standing.settings, part, at)
-                    if scored is not None:
-                        found.setdefault(part, []).append(scored)
-        if not found:
-            return []
-        rows = round(statistics.fmean(len(fit) for fit, _ in self._folds))
-        whole = {"rows": rows, "mean": standing.mean or 0.0, "std": standing.std or 0.0, "folds": len(self._folds)}
-        return [*(_point(scored) for _, scored in sorted(found.items())), whole]
-
-    def _score_part(self, trainer: Trainer, settings: Settings, part: float, at: int) -> tuple[int, float] | None:
-        """How many rows of a fold were learnt from, and the score; None where that cannot be had of so few."""
-        fit, check = self._folds[at]
-        rows = np.sort(np.random.default_rng(self.problem.seed + at).permutation(fit)[: round(part * len(fit))])
-        values = self.problem.values[rows]
-        if len(rows) < _FEWEST_ROWS or (self.problem.task is Task.CLASSIFICATION and len(np.unique(values)) < len(self.problem.classes)):
-            return None
-        prepared = prepare_rows(self.problem, self._options, rows)
-        shape = shape_of(self.problem, len(rows), prepared.features.shape[1], self.threads)
-        try:
-            model = fit_model(trainer, settings, shape, prepared)
-            score, _ = self._score(model.predict(self.problem.features, check), check)
-        except (ValueError, ArithmeticError, MemoryError):
-            logger.info("%s does not learn from %d rows", trainer.title, len(rows), exc_info=True)
-            return None
-        return None if score is None else (len(rows), score)
 
     def _check_settings(self, tried: Sequence[str]) -> None:
         for name in self.recipe.settings:
@@ -207,7 +166,8 @@ class Search:
                 )
 
     @property
-    def _spent(self) -> bool:
+    def spent(self) -> bool:
+        """Whether the time budget is."""
         return self._ends is not None and time.monotonic() > self._ends
 
     def _trainers(self) -> dict[str, Trainer]:
@@ -252,53 +212,55 @@ class Search:
 
     @property
     def _kept_folds(self) -> int:
-        bytes_all = len(self.problem.train) * self.features * 4 * len(self._folds)
-        return len(self._folds) if bytes_all <= _CACHE_BYTES else 1
+        bytes_all = len(self.problem.train) * self.features * 4 * len(self.folds)
+        return len(self.folds) if bytes_all <= _CACHE_BYTES else 1
 
     def _fold(self, at: int) -> tuple[PreparedRows, Matrix]:
         """A fold's training rows, and its check rows prepared the same way; kept, in place of others where not all can be."""
         if at not in self._prepared:
             if self._prepared and self._kept_folds == 1:
                 self._prepared.clear()
-            fit, check = self._folds[at]
-            prepared = prepare_rows(self.problem, self._options, fit)
+            fit, check = self.folds[at]
+            prepared = prepare_rows(self.problem, self.options, fit)
             self._prepared[at] = (prepared, prepared.preparation.transform(self.problem.features, check))
         return self._prepared[at]
 
     def _order(self) -> list[int]:
         """The folds, beginning with those that are ready."""
-        return sorted(range(len(self._folds)), key=lambda at: at not in self._prepared)
+        return sorted(range(len(self.folds)), key=lambda at: at not in self._prepared)
 
     def _try(self, trainer: Trainer, settings: Settings) -> Trial:
         """One trial over all folds."""
-        scores: list[float] = []
+        scores: dict[int, float] = {}
         ties: list[float] = []
-        seconds: list[float] = []
+        spent: list[tuple[float, float]] = []
         try:
             for at in self._order():
-                score, tie, spent = self._try_fold(trainer, settings, at)
-                seconds.append(spent)
+                score, tie, seconds = self._try_fold(trainer, settings, at)
+                spent.append(seconds)
                 if score is not None:
-                    scores.append(score)
+                    scores[at] = score
                     ties.append(tie)
         except (ValueError, ArithmeticError, MemoryError) as error:
             logger.warning("a fit of %s failed", trainer.title, exc_info=True)
             return Trial(settings, note=first_line(error))
         if not scores:
             return Trial(settings, note=f"no fold gives {self.problem.metric}")
-        return Trial(settings, tuple(scores), tuple(ties), statistics.fmean(seconds))
+        fit, check = (statistics.fmean(each) for each in zip(*spent, strict=True))
+        return Trial(settings, scores, tuple(ties), fit, check)
 
-    def _try_fold(self, trainer: Trainer, settings: Settings, at: int) -> tuple[float | None, float, float]:
-        """The two scores, and the seconds that the fit took."""
+    def _try_fold(self, trainer: Trainer, settings: Settings, at: int) -> tuple[float | None, float, tuple[float, float]]:
+        """The two scores, and the seconds that the fit and the check took."""
         prepared, features = self._fold(at)
         rows, width = prepared.features.shape
         shape = shape_of(self.problem, rows, width, self.threads)
         began = time.perf_counter()
         model = fit_model(trainer, settings, shape, prepared)
-        seconds = time.perf_counter() - began
-        return *self._score(model.predict_prepared(features), self._folds[at][1]), seconds
+        fitted = time.perf_counter()
+        score, tie = self.score(model.predict_prepared(features), self.folds[at][1])
+        return score, tie, (fitted - began, time.perf_counter() - fitted)
 
-    def _score(self, predicted: Any, rows: Rows) -> tuple[float | None, float]:
+    def score(self, predicted: Any, rows: Rows) -> tuple[float | None, float]:
         """The metric that decides and the one that breaks ties."""
         names = (self.problem.metric, _TIE_BREAKER[self.problem.task])
         truth = self.problem.values[rows]
@@ -317,19 +279,21 @@ class Search:
             return Standing(name, trainer.title, "skipped", self.problem.metric, {}, note="the time budget was spent")
         if not scored:
             return Standing(name, trainer.title, "failed", self.problem.metric, trials[0].settings, trials=len(trials), note=trials[0].note)
-        best = min(scored, key=lambda trial: self._rank(statistics.fmean(trial.scores), statistics.fmean(trial.tie_breaks)))
+        best = min(scored, key=lambda trial: self._rank(statistics.fmean(trial.scores.values()), statistics.fmean(trial.tie_breaks)))
         return Standing(
             family=name,
             title=trainer.title,
             status="ranked",
             metric=self.problem.metric,
             settings=best.settings,
-            mean=statistics.fmean(best.scores),
-            std=statistics.pstdev(best.scores),
+            mean=statistics.fmean(best.scores.values()),
+            std=statistics.pstdev(best.scores.values()),
             tie_break=statistics.fmean(best.tie_breaks),
             fit_seconds=best.seconds,
             trials=len(trials),
             note="" if len(trials) == planned else "the time budget cut its trials",
+            fold_scores=best.scores,
+            check_seconds=best.check_seconds,
         )
 
     def _rank(self, mean: float, tie_break: float) -> tuple[float, float]:
@@ -343,13 +307,6 @@ class Search:
             raise JobFailed(f"No model family could be fitted: {told}")
         ranked.sort(key=lambda standing: self._rank(standing.mean or 0.0, standing.tie_break))
         return ranked + [standing for standing in standings if standing.mean is None]
-
-
-def _point(scored: Sequence[tuple[int, float]]) -> dict[str, float]:
-    """Of a learning curve: what so many folds gave."""
-    scores = [score for _, score in scored]
-    rows = round(statistics.fmean(rows for rows, _ in scored))
-    return {"rows": rows, "mean": statistics.fmean(scores), "std": statistics.pstdev(scores), "folds": len(scored)}
 
 
 def _told(settings: Settings) -> str:

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
-from modelyard.evaluation.curves import growth_picture
+from modelyard.evaluation.curves import scores_by_rows_picture
 from modelyard.evaluation.optimizing import tuning_picture
 from modelyard.evaluation.plots import confusion_picture, leaderboard_picture, residual_picture
 
@@ -21,7 +21,7 @@ pictures = {
     "many classes": lambda: confusion_picture(np.eye(60, dtype=np.int64), [f"class {at}" for at in range(60)], "many"),
     "residuals": lambda: residual_picture(numbers, numbers * 1.1, "price"),
     "leaderboard": lambda: leaderboard_picture(rows, "f1_macro", higher_is_better=True),
-    "growth": lambda: growth_picture(points, "Random forest", "f1_macro"),
+    "scores by rows": lambda: scores_by_rows_picture(points, "Random forest", "f1_macro"),
     "negative": lambda: leaderboard_picture([{**rows[0], "mean": -0.5}], "r2", higher_is_better=True),
 }
 

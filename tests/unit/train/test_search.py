@@ -103,49 +103,6 @@ def test_large_tables_are_prepared_fold_by_fold(search_of, monkeypatch):
     assert len(made) == 5, "the second trial begins with the fold that the first ended with"
 
 
-def test_a_learning_curve_tells_what_more_rows_bring(search_of, monkeypatch):
-    search = search_of(target="species", families=["logistic"], folds=4, budget={"trials": 1})
-    best = search.run()[0]
-    learnt = []
-    monkeypatch.setattr(module, "prepare_rows", lambda *given: learnt.append(given[-1]) or prepare_rows(*given))
-    curve = search.learning_curve(best)
-    assert [point["rows"] for point in curve] == [21, 52, 103, 206]
-    assert [point["folds"] for point in curve] == [4] * 4
-    assert (curve[-1]["mean"], curve[-1]["std"]) == (best.mean, best.std)
-    assert 0.5 < curve[0]["mean"] < curve[-1]["mean"]
-    assert len(learnt) == 12
-    held_out = set(search.problem.test)
-    for rows in learnt:
-        assert held_out.isdisjoint(rows)
-        assert any(set(rows) <= set(fit) for fit, _ in search._folds)
-    assert search.learning_curve(best) == curve
-
-
-def test_a_learning_curve_that_would_take_long_is_left_out(search_of, monkeypatch):
-    search = search_of(target="body_mass_g", families=["ridge"], budget={"trials": 1})
-    best = search.run()[0]
-    monkeypatch.setattr(module, "_CURVE_SECONDS", 0.0)
-    best.fit_seconds = search._seconds
-    assert search.learning_curve(best) == []
-    monkeypatch.setattr(module, "_CURVE_SECONDS", 60.0)
-    assert len(search.learning_curve(best)) == 4
-    search._ends = 0.0
-    assert search.learning_curve(best) == []
-
-
-def test_parts_that_are_too_small_or_lack_a_class_are_not_learnt_from(problem_of, write, monkeypatch):
-    kinds = ["rare" if n % 50 == 0 else "often" if n % 2 else "half" for n in range(200)]
-    path = write({"x": [n % 37 / 7 for n in range(200)], "y": kinds})
-    recipe = {"target": "y", "families": ["tree"], "folds": 2, "budget": {"trials": 1}}
-    search = Search(problem_of(path, **recipe), parse_recipe(recipe), lambda *_: None)
-    best, targets = search.run()[0], []
-    original = module.fit_model
-    monkeypatch.setattr(module, "fit_model", lambda *given: targets.append(given[-1].target) or original(*given))
-    search.learning_curve(best)
-    assert all(len(target) >= 20 and len(set(target)) == 3 for target in targets)
-    assert len(targets) < 6
-
-
 def test_the_log_tells_a_family_in_words():
     ranked = Standing("tree", "Decision tree", "ranked", "f1_macro", {"max_depth": 3}, mean=0.5, std=0.25, fit_seconds=0.01, trials=2)
     assert str(ranked) == "Decision tree: f1_macro 0.5000 ± 0.2500, best of 2 with max_depth=3, 0.0100 s a fit"

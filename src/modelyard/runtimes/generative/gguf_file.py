@@ -30,7 +30,7 @@ _KINDS = {
     Precision.Q5: (gguf.GGMLQuantizationType.Q5_0, gguf.LlamaFileType.MOSTLY_Q5_0),
     Precision.Q4: (gguf.GGMLQuantizationType.Q4_0, gguf.LlamaFileType.MOSTLY_Q4_0),
 }
-"""Those that gguf writes by itself; k-quants are written by llama.cpp's own tool only."""
+"""Those that gguf writes by itself; it only reads k-quants."""
 _BLOCK = 32
 
 
