@@ -9,7 +9,8 @@ from modelyard.control.document import Document
 from modelyard.control.governed import Governed, Slot
 from modelyard.core.access import Action, Key
 from modelyard.core.limits import Limit, Scope
-from modelyard.core.prices import Price
+from modelyard.core.prices import ListedPrice, Price
+from modelyard.gate.limits import listed_prices
 from modelyard.identity.roster import members
 from modelyard.store.database import Session
 
@@ -30,7 +31,7 @@ def read_governed(caller: Caller, document: Document, session: Session, keys: Ma
         workspaces=frozenset(names.values()),
         members={principal.name: (member.roles, member.trust) for principal, member in members(session, workspace_id)},
         limits={slot: limit for limit in session.limits.list(workspace_id) if (slot := _slot(limit, labels)) is not None},
-        prices=_in_force(session, session.prices.list(workspace_id), caller.services.clock.time_ns()),
+        prices=_in_force(listed_prices(session, workspace_id), caller.services.clock.time_ns()),
         shares=frozenset((share.deployment, names.get(share.borrower_id, "")) for share in session.shares.given(workspace_id)),
         received=frozenset(share.name for share in session.shares.received(workspace_id)),
         myself=session.principals.names([caller.grant.principal_id]).get(caller.grant.principal_id, ""),
@@ -43,10 +44,5 @@ def _slot(limit: Limit, labels: Mapping[str, str]) -> Slot | None:
     return (limit.scope, subject, limit.measure, limit.window) if subject or limit.scope is not Scope.KEY else None
 
 
-def _in_force(session: Session, prices: Iterable[Price], now_ns: int) -> dict[tuple[str, str], Price]:
-    found: dict[tuple[str, str], Price] = {}
-    for price in prices:
-        if price.effective_ns <= now_ns:
-            version = session.versions.by_id(price.version_id) if price.version_id else None
-            found[price.deployment, version.reference if version is not None else ""] = price
-    return found
+def _in_force(prices: Iterable[ListedPrice], now_ns: int) -> dict[tuple[str, str], Price]:
+    return {(price.deployment, price.version): price for price in prices if price.effective_ns <= now_ns}

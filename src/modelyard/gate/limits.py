@@ -9,6 +9,7 @@ from modelyard.core.clock import Clock
 from modelyard.core.errors import Conflict, InvalidRequest, NotFound, PermissionDenied, did_you_mean
 from modelyard.core.events import Actor
 from modelyard.core.limits import Limit, Measure, Quantity, Scope, Window, check_quantity
+from modelyard.core.models import Version
 from modelyard.core.prices import ListedPrice, Price, check_rates
 from modelyard.core.shares import share_subject
 from modelyard.gate.counters import CAPACITY
@@ -129,11 +130,12 @@ class PriceService:
             if price.deployment:
                 _check_subject(session, actor, Scope.DEPLOYMENT, price.deployment, limits=False)
             _check_currency(session, actor.workspace_id, price.currency)
+            priced = _version(session, actor.workspace_id, version) if version else None
             made = session.prices.add(
                 msgspec.structs.replace(
                     price,
                     workspace_id=actor.workspace_id,
-                    version_id=_version_id(session, actor.workspace_id, version) if version else 0,
+                    version_id=priced.id if priced is not None else 0,
                     effective_ns=(price.effective_ns or now) // _MINUTE_NS * _MINUTE_NS,
                     created_by=actor.name,
                 )
@@ -141,15 +143,20 @@ class PriceService:
             after = {name: getattr(made, name) for name in made.named}
             after |= {name: value for name in ("currency", "version_id", "effective_ns") if (value := getattr(made, name))}
             session.audit.append(actor, "price.add", f"deployment:{made.deployment or '*'}", after=after)
-            return ListedPrice.of_version(made, version)
+            return ListedPrice.of_version(made, priced.reference if priced is not None else "")
 
     def list(self, workspace_id: int) -> list[ListedPrice]:
         """Prices, past and to come, by deployment in the order in which they take effect."""
         with self._store.read() as session:
-            found = session.prices.list(workspace_id)
-            priced = session.versions.by_ids({price.version_id for price in found if price.version_id})
-            names = {version.id: version.reference for version in priced}
-            return [ListedPrice.of_version(price, names.get(price.version_id, "")) for price in found]
+            return listed_prices(session, workspace_id)
+
+
+def listed_prices(session: Session, workspace_id: int) -> list[ListedPrice]:
+    """A workspace's prices with the names of the versions that they are for, in the order in which they take effect."""
+    found = session.prices.list(workspace_id)
+    priced = session.versions.by_ids({price.version_id for price in found if price.version_id})
+    names = {version.id: version.reference for version in priced}
+    return [ListedPrice.of_version(price, names.get(price.version_id, "")) for price in found]
 
 
 def _subject(limit: Limit) -> str:
@@ -197,9 +204,9 @@ def _check_currency(session: Session, workspace_id: int, currency: str, *, every
         raise Conflict(f"This workspace counts in {', '.join(sorted(used))}; use that instead of {currency}.")
 
 
-def _version_id(session: Session, workspace_id: int, reference: str) -> int:
+def _version(session: Session, workspace_id: int, reference: str) -> Version:
     model, _, number = reference.partition("@")
     found = session.versions.get(workspace_id, model, int(number)) if number.isdecimal() and len(number) < 10 else None
     if found is None:
         raise NotFound(f"There is no version {reference[:80]!r}; name it like penguins@1.")
-    return found.id
+    return found

@@ -75,7 +75,9 @@ def test_a_price_says_what_it_is_for(cli, url: str, model_file: Path) -> None:
         assert told in cli("prices", "set", "--currency", "USD", "--call", "1", *options)[1]
     assert "no version 'adder@2'" in cli("prices", "set", "--currency", "USD", "--version", "adder@2")[2]
     assert "adder@1" in cli("prices", "list")[1]
-    listed = json.loads(cli("prices", "list", "--json")[1])
+    made = json.loads(cli("prices", "set", "--currency", "USD", "--call", "1", "--version", "adder@01", "--from", "30d", "--json")[1])
+    assert made["version"] == "adder@1"
+    listed = [price for price in json.loads(cli("prices", "list", "--json")[1]) if price["id"] != made["id"]]
     assert sorted((price["deployment"], price["version"]) for price in listed) == [
         ("", ""),
         ("", "adder@1"),
